@@ -1,0 +1,61 @@
+"""How good predictions are, and how good a learning curve is."""
+
+from collections.abc import Sequence
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ECE_BINS = 15
+
+
+def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+  """Mean of `[M]` values, each counted `weights[m]` times (all once where None)."""
+  if weights is None:
+    return jnp.mean(values)
+  return jnp.sum(values * weights) / jnp.sum(weights)
+
+
+def accuracy(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+  """Share of examples whose most probable class is the label: `[M, C]`, `[M]` -> `[]` in 0..1."""
+  chex.assert_rank([log_probs, labels], [2, 1])
+
+  return weighted_mean((log_probs.argmax(-1) == labels).astype(jnp.float32), weights)
+
+
+def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
+  """Mean `-log p(label)` in nats: `[M, C]`, `[M]` -> `[]`."""
+  chex.assert_rank([log_probs, labels], [2, 1])
+
+  return -jnp.mean(jnp.take_along_axis(log_probs, labels[:, None], axis=-1))
+
+
+def expected_calibration_error(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
+  """Mean gap between confidence and accuracy over 15 equal-width bins of the top probability.
+
+  `sum_b |B_b| / M * |accuracy(B_b) - confidence(B_b)|`, bins open on the left and closed on the right, as in Guo et
+  al. (2017), "On Calibration of Modern Neural Networks", equation 3. `[M, C]`, `[M]` -> `[]` in 0..1.
+  """
+  chex.assert_rank([log_probs, labels], [2, 1])
+
+  confidence = jnp.exp(log_probs.max(-1))
+  correct = (log_probs.argmax(-1) == labels).astype(jnp.float32)
+  bins = jnp.clip(jnp.ceil(confidence * ECE_BINS).astype(jnp.int32) - 1, 0, ECE_BINS - 1)
+  gap = jax.ops.segment_sum(correct - confidence, bins, num_segments=ECE_BINS)
+  return jnp.abs(gap).sum() / labels.shape[0]
+
+
+def area_under_curve(num_labeled: Sequence[int], accuracies: Sequence[float]) -> float:
+  """Trapezoid of accuracy over labels divided by the range of labels: the mean accuracy of the run, in 0..1.
+
+  A single point has no area; its accuracy is returned.
+  """
+  if len(num_labeled) == 1:
+    return float(accuracies[0])
+  return float(np.trapezoid(accuracies, num_labeled) / (num_labeled[-1] - num_labeled[0]))
+
+
+def labels_to_reach(threshold: float, num_labeled: Sequence[int], accuracies: Sequence[float]) -> int | None:
+  """The fewest labels at which a curve is at or above `threshold`; None where it never is."""
+  return next((int(n) for n, value in zip(num_labeled, accuracies, strict=True) if value >= threshold), None)

@@ -1,0 +1,79 @@
+"""Labeled-mask algebra: fixed shapes only, so that nothing recompiles as labels come in."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def masked_top_k(scores: jax.Array, candidates: jax.Array, *, num: int) -> jax.Array:
+  """Ids of the `num` highest scores among the candidates, best first; ties go to the lowest id.
+
+  The one place where scores meet the mask. Whatever the scores are, NaN and infinities included, only candidates are
+  returned: a candidate's score is first made finite (NaN counts as the lowest), and everything else is minus infinity.
+
+  Args:
+    scores: `[N]` floats, higher = label first.
+    candidates: `[N]` bool, true in at least `num` places.
+    num: how many.
+
+  Returns:
+    `[num]` int32.
+  """
+  chex.assert_rank([scores, candidates], 1)
+  chex.assert_equal_shape([scores, candidates])
+  chex.assert_type(candidates, bool)
+
+  limits = jnp.finfo(scores.dtype)
+  finite = jnp.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
+  _, ids = jax.lax.top_k(jnp.where(candidates, finite, -jnp.inf), num)
+  return ids.astype(jnp.int32)
+
+
+def random_subset(key: jax.Array, candidates: jax.Array, *, num: int) -> jax.Array:
+  """`[num]` int32 ids drawn uniformly and without replacement from the true places of `candidates` `[N]`."""
+  return masked_top_k(jax.random.uniform(key, candidates.shape), candidates, num=num)
+
+
+def balanced_subset(key: jax.Array, labels: jax.Array, candidates: jax.Array, *, num: int, num_classes: int):
+  """`[num]` int32 ids, equally many of each class and uniform within a class.
+
+  Where `num` is no multiple of `num_classes`, randomly chosen classes give one more; a class with too few candidates
+  gives all it has and the others make up for it.
+
+  Args:
+    key: a random key; it is consumed.
+    labels: `[N]` int32.
+    candidates: `[N]` bool, true in at least `num` places.
+    num: how many.
+    num_classes: how many classes there are.
+  """
+  chex.assert_equal_shape([labels, candidates])
+
+  key_shuffle, key_classes = jax.random.split(key)
+  shuffled = jax.random.permutation(key_shuffle, labels.shape[0])
+  # Ids that are not for sale form a class of their own, which is taken last.
+  classes = jnp.where(candidates, labels, num_classes)[shuffled]
+  by_class = jnp.argsort(classes, stable=True)
+  sorted_classes = classes[by_class]
+  first_of_class = jnp.searchsorted(sorted_classes, jnp.arange(num_classes + 1))
+  turn = jnp.arange(labels.shape[0]) - first_of_class[sorted_classes]
+  class_order = jnp.append(jax.random.permutation(key_classes, num_classes), num_classes)
+  take = jnp.lexsort((class_order[sorted_classes], turn, sorted_classes == num_classes))
+  return shuffled[by_class[take[:num]]].astype(jnp.int32)
+
+
+def mask_of(ids: jax.Array, *, size: int) -> jax.Array:
+  """`[size]` bool, true at `ids`."""
+  return jnp.zeros(size, bool).at[ids].set(True)
+
+
+def reveal(labeled: jax.Array, ids: jax.Array) -> jax.Array:
+  """The labeled mask `[N]` after the oracle has answered for `ids`; an id of -1 asks for nothing."""
+  # Out of range is dropped, whereas a negative index would count from the end.
+  return labeled.at[jnp.where(ids < 0, labeled.shape[0], ids)].set(True, mode="drop")
+
+
+def labeled_ids(labeled: jax.Array, *, size: int) -> jax.Array:
+  """The labeled ids in ascending order, padded with 0 behind the last to `[size]` int32."""
+  (ids,) = jnp.nonzero(labeled, size=size, fill_value=0)
+  return ids.astype(jnp.int32)

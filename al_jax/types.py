@@ -1,0 +1,127 @@
+"""The types every part agrees on. Read this page and you know the API.
+
+Shapes: `N` pool images, `S` posterior samples, `C` classes, `B` a batch, `R` acquisitions of a run, `num` labels
+bought in one of them. Information is measured in nats. A score is higher for what should be labeled first.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+Shape = tuple[int, ...]
+
+
+def _static(default=dataclasses.MISSING):
+  return dataclasses.field(default=default, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A pool to label and a test set to report on. The arrays are traced data, the rest is static.
+
+  Integer images enter the network as `(x - mean) / std`, computed on the device; floating ones are taken as they are.
+  """
+
+  images: jax.Array  # `[N, ...]` uint8 or float: the pool
+  labels: jax.Array  # `[N]` int32: the oracle's answers, read only through a labeled mask
+  test_images: jax.Array  # `[M, ...]`
+  test_labels: jax.Array  # `[M]` int32
+  num_classes: int = _static()
+  mean: float = _static(0.0)
+  std: float = _static(255.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+  """The static plan of a run: how many labels, when, and how long each model is trained.
+
+  A run makes `rounds` acquisitions and so `rounds + 1` trainings, the last with `init_labels + rounds * acq_size`
+  labels. A training lasts `train_steps` steps whose batches are drawn with replacement, or `epochs` shuffled passes;
+  exactly one of the two is given.
+  """
+
+  init_labels: int
+  acq_size: int
+  rounds: int
+  batch_size: int = 64
+  train_steps: int | None = None
+  epochs: int | None = None
+  init_balanced: bool = True  # the initial set holds equally many images of every class
+  warm_start: bool = False  # go on from the last round's parameters instead of from new ones
+  val_size: int = 0  # pool images set aside for validation: never labeled, never trained on
+  val_last: float = 0.0  # the share of the labeled rows, the last acquired, that is held out of training
+  chunk_size: int = 500  # images in one forward pass of the network outside training
+
+  @property
+  def max_labels(self) -> int:
+    """Labels held at the end of the run."""
+    return self.init_labels + self.rounds * self.acq_size
+
+
+class ALState(NamedTuple):
+  """What the next round needs, and nothing more."""
+
+  params: PyTree  # parameters of the last fitted model
+  labeled: jax.Array  # `[N]` bool
+  key: jax.Array  # `[]` the run's base key; constant for the whole run
+  round: jax.Array  # `[]` int32
+  order: jax.Array | None = None  # `[max_labels]` int32 ids as they were labeled; kept only where `val_last` reads it
+
+
+class Metrics(NamedTuple):
+  """How good a fitted model is."""
+
+  test_accuracy: jax.Array  # `[]` in 0..1
+  test_nll: jax.Array  # `[]` nats an example
+  test_ece: jax.Array  # `[]` in 0..1
+  val_accuracy: jax.Array  # `[]` in 0..1; NaN where the protocol has no validation set
+
+
+class FitInfo(NamedTuple):
+  """How a training went."""
+
+  loss: jax.Array  # `[]` nats: the last batch's mean cross-entropy
+  steps: jax.Array  # `[]` int32
+  first_bad_step: jax.Array  # `[]` int32: the first step whose loss was not finite, or -1
+
+
+class RoundInfo(NamedTuple):
+  """Diagnostics of one round, for people: no later round reads them."""
+
+  num_labeled: jax.Array  # `[]` int32: labels the model was trained with, held-out rows included
+  metrics: Metrics
+  fit: FitInfo
+  selected: jax.Array  # `[acq_size]` int32 acquired at the end of the round, best first; -1 in the last round
+
+
+class PoolView(NamedTuple):
+  """All that an acquisition may look at. What it does not need is None and was not computed."""
+
+  labeled: jax.Array  # `[N]` bool
+  candidates: jax.Array  # `[N]` bool: unlabeled and for sale; at least `num` of them
+  log_probs: jax.Array | None = None  # `[N, S, C]` log-probabilities, one row a posterior sample ("samples")
+
+
+ScoreFn = Callable[[PoolView], jax.Array]  # (view) -> `[N]`
+SelectFn = Callable[..., jax.Array]  # (key, view, *, num) -> `[num]` int32
+
+
+class Acquisition(NamedTuple):
+  """A strategy: which images to label next."""
+
+  select: SelectFn  # (key, view, *, num) -> `[num]` int32 distinct candidates, best first; the key is consumed
+  score: ScoreFn | None = None  # (view) -> `[N]`, higher = label first; None for random and set-valued methods
+  needs: frozenset[str] = frozenset()  # fields of the view beyond the masks: `{"samples"}`
+
+
+class Learner(NamedTuple):
+  """Everything static about a run. Hashable: the same learner never compiles twice."""
+
+  model: Any  # a Flax module called as `model(images, train=bool)`, returning `[B, C]` logits
+  optimizer: Any  # an optax GradientTransformation
+  acquisition: Acquisition
+  protocol: Protocol

@@ -1,0 +1,82 @@
+"""Decoded arrays kept in the user's cache folder, because decoding 60,000 PNG images takes many seconds.
+
+An entry belongs to one source folder and carries the names, sizes and times of change of the files it was made from.
+Losing or damaging the cache costs time and never changes a result.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+import tempfile
+import zipfile
+import zlib
+
+from absl import logging
+import numpy as np
+
+from al_jax.types import Dataset
+from experiments.data.errors import one_line
+
+_FORMAT = 1
+_ARRAYS = ("images", "labels", "test_images", "test_labels")
+# What `numpy.load` and `zipfile` raise for bytes that are no archive, another kind of archive, or a broken one.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+def folder() -> Path:
+  """`$XDG_CACHE_HOME/al_jax/data`, or the same under `~/.cache`."""
+  root = os.environ.get("XDG_CACHE_HOME", "")
+  return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "al_jax" / "data"
+
+
+def entry(source: Path) -> Path:
+  """The file that holds the arrays decoded from the folder `source`; one per source, so a new one replaces the old."""
+  digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:32]
+  return folder() / f"{source.parent.name}-{digest}.npz"
+
+
+def stamp(source: Path) -> str:
+  """What has to be unchanged for an entry to count: the name, size and time of change of every file in `source`."""
+  files = sorted(path for path in source.iterdir() if path.is_file())
+  return json.dumps([_FORMAT, [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]])
+
+
+def read(source: Path) -> Dataset | None:
+  """The cached data set of `source`, or None where there is none, it is out of date or it is damaged."""
+  path = entry(source)
+  try:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+      if str(file["stamp"]) != stamp(source):
+        return None
+      arrays = {name: file[name] for name in _ARRAYS}
+      num_classes, mean, std = int(file["num_classes"]), float(file["mean"]), float(file["std"])
+    return Dataset(**arrays, num_classes=num_classes, mean=mean, std=std)
+  except FileNotFoundError:
+    return None
+  except _DAMAGE as error:
+    logging.warning("The cached data set %s is damaged and will be rebuilt (%s).", path, one_line(error))
+    return None
+
+
+def write(source: Path, made_from: str, dataset: Dataset) -> None:
+  """Keeps `dataset` for `source`; a folder that cannot be written to is a warning, not an error.
+
+  Args:
+    source: the folder it was decoded from.
+    made_from: the `stamp` taken before decoding began, so that a source that changed meanwhile does not match.
+    dataset: what to keep.
+  """
+  path, temporary = entry(source), None
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".tmp", dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+      arrays = {name: np.asarray(getattr(dataset, name)) for name in _ARRAYS}
+      static = {"num_classes": dataset.num_classes, "mean": dataset.mean, "std": dataset.std}
+      np.savez(file, stamp=np.array(made_from), **static, **arrays)
+    os.replace(temporary, path)
+  except OSError as error:
+    logging.warning("The decoded data set is not cached: %s cannot be written (%s).", path.parent, one_line(error))
+    if temporary is not None:
+      Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,10 @@
+"""The one error of the data sources."""
+
+
+class DataError(ValueError):
+  """A mistake in the name, the folder or the files of a data set: one sentence, with what was found and the choices."""
+
+
+def one_line(error: BaseException) -> str:
+  """The kind and the text of another library's error on one line of at most 300 characters, to quote in a sentence."""
+  return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".: ")[:300]

@@ -1,0 +1,69 @@
+"""The original order of the examples: protocols that quote indices mean the order of the IDX files.
+
+tensorflow-datasets writes a split sorted by the MD5 of the split's name followed by the running index of the example.
+The order is rebuilt from that rule and believed only if the result has the published checksums.
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+from al_jax.types import Dataset
+from experiments.data import idx
+from experiments.data.errors import DataError
+from experiments.data.names import PUBLISHED_MD5
+
+
+def shuffled_order(split: str, num: int) -> np.ndarray:
+  """The IDX index of each example of a split as tensorflow-datasets stores it, `[num]` int64."""
+  salt = hashlib.md5(split.encode(), usedforsecurity=False)
+
+  def key(i: int) -> bytes:
+    digest = salt.copy()
+    digest.update(str(i).encode())
+    return digest.digest()
+
+  return np.array(sorted(range(num), key=key), np.int64)
+
+
+def to_idx_order(dataset: Dataset, name: str) -> Dataset:
+  """Puts `mnist` or `fashion_mnist` into the order of the IDX files, wherever it was loaded from.
+
+  Args:
+    dataset: the complete data set, NumPy arrays, images `[N, H, W, 1]` uint8 and labels `[N]`.
+    name: `mnist` or `fashion_mnist`.
+
+  Returns:
+    The same examples in IDX order; `dataset` itself where it is in that order already.
+
+  Raises:
+    DataError: another name, or examples that in no known order match the published checksums.
+  """
+  base = name.partition(":")[0]
+  if base not in PUBLISHED_MD5:
+    raise DataError(f"The IDX order is known for {' and '.join(PUBLISHED_MD5)} only, not for {name!r}.")
+  published = PUBLISHED_MD5[base]
+  train = _restore(dataset.images, dataset.labels, "train", published["train-images"], published["train-labels"])
+  test = _restore(dataset.test_images, dataset.test_labels, "test", published["t10k-images"], published["t10k-labels"])
+  for split, restored in (("train", train), ("test", test)):
+    if restored is None:
+      raise DataError(f"The {split} examples given as {name} match its published IDX files in no known order.")
+  if train[0] is dataset.images and test[0] is dataset.test_images:
+    return dataset
+  return dataclasses.replace(
+    dataset, images=train[0], labels=train[1], test_images=test[0], test_labels=test[1]
+  )
+
+
+def _restore(images, labels, split: str, images_md5: str, labels_md5: str):
+  """`(images, labels)` in the order with these checksums, the arguments themselves where they have it, else None."""
+  if len(images) != len(labels):
+    return None
+  if idx.md5(images) == images_md5 and idx.md5(labels) == labels_md5:
+    return images, labels
+  back = np.argsort(shuffled_order(split, len(images)))
+  images, labels = np.asarray(images)[back], np.asarray(labels)[back]
+  if idx.md5(images) == images_md5 and idx.md5(labels) == labels_md5:
+    return images, labels
+  return None
