@@ -49,6 +49,74 @@ def conv_valid_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
 
 
+def _shifted_columns(x: jax.Array, kw: int) -> jax.Array:
+  """`[B, H, W, I]` -> `[B * H * (W-kw+1), kw * I]`: the column-shifted views side by side."""
+  columns = x.shape[2] - kw + 1
+  shifted = jnp.concatenate([x[:, :, j : j + columns] for j in range(kw)], axis=-1)
+  return shifted.reshape(-1, shifted.shape[-1])
+
+
+def _by_row(kernel: jax.Array) -> jax.Array:
+  """`[kh, kw, I, O]` -> `[kw * I, kh * O]`: the kernel's rows side by side."""
+  kh, kw, in_features, features = kernel.shape
+  return kernel.reshape(kh, kw * in_features, features).swapaxes(0, 1).reshape(kw * in_features, kh * features)
+
+
+@jax.custom_vjp
+def _conv_by_shares(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """One product gives every input row's share in the kh output rows that it touches; the shares are added up."""
+  return _conv_by_shares_forward(x, kernel)[0]
+
+
+def _conv_by_shares_forward(x, kernel):
+  batch, height, width, _ = x.shape
+  kh, kw, _, features = kernel.shape
+  rows = height - kh + 1
+
+  shifted = _shifted_columns(x, kw)
+  shares = (shifted @ _by_row(kernel)).reshape(batch, height, width - kw + 1, kh * features)
+  out = sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
+  return out, (shifted, kernel)
+
+
+def _conv_by_shares_backward(residuals, grad):
+  # Written out because differentiating the forward pass pads every share to full size, adds the copies and transposes
+  # their sum: half of a step's time. Here the output's gradient is padded once and both products read it as it lies.
+  shifted, kernel = residuals
+  kh, kw, in_features, features = kernel.shape
+  batch, rows, columns, _ = grad.shape
+  height = rows + kh - 1
+
+  padded = jnp.pad(grad, ((0, 0), (kh - 1, kh - 1), (0, 0), (0, 0)))
+  padded = lax.optimization_barrier(padded)  # fused into the concatenation, the padding test runs once a share
+  shares = jnp.concatenate([padded[:, kh - 1 - i : kh - 1 - i + height] for i in range(kh)], axis=-1)
+  shares = shares.reshape(-1, kh * features)
+
+  grad_by_row = lax.dot_general(shifted, shares, (((0,), (0,)), ((), ())))
+  grad_kernel = grad_by_row.reshape(kw * in_features, kh, features).swapaxes(0, 1).reshape(kernel.shape)
+
+  grad_shifted = (shares @ _by_row(kernel).T).reshape(batch, height, columns, kw * in_features)
+  grad_x = sum(
+    jnp.pad(grad_shifted[..., j * in_features : (j + 1) * in_features], ((0, 0), (0, 0), (j, kw - 1 - j), (0, 0)))
+    for j in range(kw)
+  )
+  return grad_x, grad_kernel
+
+
+_conv_by_shares.defvjp(_conv_by_shares_forward, _conv_by_shares_backward)
+
+
+def conv_valid_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """`conv_valid` as matrix products, whose gradients are matrix products too."""
+  _, height, width, _ = x.shape
+  kh, kw, in_features, features = kernel.shape
+  if kh * kw * in_features > _IM2COL_MAX_DEPTH:
+    return _conv_by_shares(x, kernel)
+  rows, columns = height - kh + 1, width - kw + 1
+  views = [x[:, i : i + rows, j : j + columns] for i in range(kh) for j in range(kw)]
+  return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
+
+
 class Conv(nn.Module):
   """Valid 2-D convolution, stride 1, with bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
 
