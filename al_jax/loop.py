@@ -181,8 +181,21 @@ class Phases(NamedTuple):
 
 
 def jitted_phases() -> Phases:
-  """The phases, each compiled on its own: what a round-by-round driver calls. Same ids as in one program, on CPU."""
-  return Phases(*(jax.jit(phase, static_argnames="learner") for phase in Phases()))
+  """The phases, each compiled on its own: what a round-by-round driver calls. Same ids as in one program, on CPU.
+
+  Only `acquire` depends on the acquisition, so the others compile once for all strategies of a study.
+  """
+  return Phases(_fit_jitted, _evaluate_jitted, _acquire_jitted)
+
+
+def _without_acquisition(phase: Callable) -> Callable:
+  compiled = jax.jit(phase, static_argnames="learner")
+  return lambda *args, learner: compiled(*args, learner=learner._replace(acquisition=None))
+
+
+_fit_jitted = _without_acquisition(fit_round)
+_evaluate_jitted = _without_acquisition(evaluate_round)
+_acquire_jitted = jax.jit(acquire_round, static_argnames="learner")
 
 
 def round_fn(

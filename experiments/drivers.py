@@ -1,0 +1,148 @@
+"""Two ways to drive the same round function: round by round from Python, or all rounds as one compiled program."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import math
+import resource
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax import loop
+from al_jax import pool
+from al_jax import types
+from experiments.errors import UsageError
+
+OnPhase = Callable[[int, str], None]  # (round, what is being done)
+
+
+def run_python(
+  acq: str, seed: int, data: types.Dataset, learner: types.Learner, done: list[dict], on_phase: OnPhase
+) -> Iterator[dict]:
+  """Yields a row as each round ends; see `results.jsonl` in the README for its fields.
+
+  Args:
+    acq: the acquisition's name.
+    seed: the run's seed.
+    data: the data set, on the device.
+    learner: what runs.
+    done: the rows already there. They stand for their rounds: labels are revealed as they say, and nothing is trained
+      again, but with warm starts, where the parameters have to be made anew.
+    on_phase: told what begins.
+  """
+  state = loop.init_state(jax.random.key(seed), data, learner)
+  initial = _initial_ids(state, learner.protocol)
+  if done and not learner.protocol.warm_start:
+    state = _replay(state, done, learner)
+  seconds: dict[str, float] = {}
+
+  def timed(name: str, phase: Callable) -> Callable:
+    def call(*args, **kwargs):
+      on_phase(int(state.round), name)
+      start = time.perf_counter()
+      out = jax.block_until_ready(phase(*args, **kwargs))
+      seconds[name] = time.perf_counter() - start
+      return out
+
+    return call
+
+  phases = loop.Phases(*(timed(name, phase) for name, phase in loop.jitted_phases()._asdict().items()))
+  for r in range(int(state.round), learner.protocol.rounds + 1):
+    start = time.perf_counter()
+    state, info = loop.round_fn(state, data, learner, phases)
+    row = _row(acq, seed, r, info, data, seconds | {"total": time.perf_counter() - start}, initial)
+    if r >= len(done):
+      yield row
+    if "error" in row:
+      return
+
+
+def run_scan(
+  acq: str, seed: int, data: types.Dataset, learner: types.Learner, done: list[dict], on_phase: OnPhase
+) -> Iterator[dict]:
+  """As `run_python`, from one compiled program: rows come when it has ended, and its parts cannot be timed."""
+  on_phase(0, "all rounds")
+  start = time.perf_counter()
+  state = loop.init_state(jax.random.key(seed), data, learner)
+  initial = _initial_ids(state, learner.protocol)
+  _, infos = jax.block_until_ready(loop.run(jax.random.key(seed), data, learner))
+  total = (time.perf_counter() - start) / (learner.protocol.rounds + 1)
+  for r in range(learner.protocol.rounds + 1):
+    info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
+    row = _row(acq, seed, r, info, data, {"total": total}, initial)
+    if r >= len(done):
+      yield row
+    if "error" in row:
+      return
+
+
+def _initial_ids(state: types.ALState, protocol: types.Protocol) -> list[int]:
+  """The initial set: in the order it was drawn where the state keeps one, else ascending."""
+  ids = np.flatnonzero(state.labeled) if state.order is None else state.order[: protocol.init_labels]
+  return ids.tolist()
+
+
+def _replay(state: types.ALState, done: list[dict], learner: types.Learner) -> types.ALState:
+  """The state after the rounds in `done`, but for the parameters, which the next round makes anew.
+
+  Raises:
+    UsageError: the rows did not start from this seed's initial set.
+  """
+  if done[0].get("initial") != _initial_ids(state, learner.protocol):
+    raise UsageError(f"the rows of {done[0]['acq']}, seed {done[0]['seed']}, start from another initial set: --overwrite")
+  labeled, order = state.labeled, state.order
+  for row in done:
+    ids = jnp.array(row["selected"], jnp.int32)
+    labeled = pool.reveal(labeled, ids)
+    if order is not None and row["selected"]:
+      order = order.at[row["num_labeled"] + jnp.arange(len(row["selected"]))].set(ids, mode="drop")
+  return state._replace(labeled=labeled, order=order, round=jnp.int32(len(done)))
+
+
+def _row(
+  acq: str, seed: int, r: int, info: types.RoundInfo, data: types.Dataset, seconds: dict[str, float], initial: list[int]
+) -> dict:
+  """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
+  info = jax.device_get(info)
+  if info.fit.first_bad_step >= 0:
+    error = f"the loss was not finite at step {info.fit.first_bad_step} of {info.fit.steps}"
+    return {"acq": acq, "seed": seed, "round": r, "error": error}
+  selected = info.selected[info.selected >= 0]
+  row = {
+    "acq": acq,
+    "seed": seed,
+    "round": r,
+    "num_labeled": int(info.num_labeled),
+    **metrics_row(info.metrics),
+    "selected": selected.tolist(),
+    "selected_labels": np.asarray(data.labels[selected]).tolist(),
+    "train_steps": int(info.fit.steps),
+    "train_loss": float(info.fit.loss),
+    "seconds_train": seconds.get("fit"),
+    "seconds_acquire": seconds.get("acquire") if selected.size or "acquire" not in seconds else 0,
+    "seconds_eval": seconds.get("evaluate"),
+    "seconds_total": seconds["total"],
+    "peak_bytes": _peak_bytes(),
+  }
+  if r == 0:
+    row["initial"] = initial
+  return row
+
+
+def metrics_row(measured: types.Metrics) -> dict:
+  """The metrics by name; a validation accuracy that was not measured is null."""
+  row = {name: float(value) for name, value in measured._asdict().items()}
+  if math.isnan(row["val_accuracy"]):
+    row["val_accuracy"] = None
+  return row
+
+
+def _peak_bytes() -> int:
+  """The most memory held so far: on the device where it counts that, else by this process."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+DRIVERS = {"python": run_python, "scan": run_scan}

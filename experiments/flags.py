@@ -1,0 +1,175 @@
+"""Every shared flag, grouped, and their resolution into one frozen Config."""
+
+import dataclasses
+import os
+import sys
+
+from absl import flags
+
+from al_jax import acquisition
+from experiments import presets
+from experiments.errors import UsageError
+
+FLAGS = flags.FLAGS
+GROUPS: dict[str, list[str]] = {}
+
+
+def _define(group: str, kind: str, name: str, default, text: str, **kwargs) -> None:
+  getattr(flags, f"DEFINE_{kind}")(name, default, help=text, **kwargs)
+  GROUPS.setdefault(group, []).append(name)
+
+
+def _at_least(low: float) -> dict:
+  return {"lower_bound": low}
+
+
+_define("What to compare", "string", "acq", "entropy", f"acquisitions, a comma list of: {', '.join(acquisition.REGISTRY)}")
+_define("What to compare", "integer", "seeds", 1, "number of seeds", **_at_least(1))
+_define("What to compare", "integer", "seed", 0, "first seed", **_at_least(0))
+_define("What to compare", "string", "preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
+_define("What to compare", "boolean", "full_data", False, "train once on the whole pool instead: the reference line")
+
+_define("Data", "string", "dataset", "mnist", "digits, mnist, fashion_mnist, kmnist or a tensorflow-datasets name")
+_define("Data", "string", "data_dir", None, "folder with a prepared tensorflow-datasets copy or the four IDX files")
+_define("Data", "enum", "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"])
+_define("Data", "integer", "val_size", 0, "pool images set aside for validation", **_at_least(0))
+_define("Data", "float", "val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
+_define("Data", "float", "full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
+
+_define("Labels", "integer", "init_labels", 20, "labels before the first training", **_at_least(1))
+_define("Labels", "enum", "init", "balanced", "initial labels: equally many a class, or at random", enum_values=["balanced", "random"])
+_define("Labels", "integer", "acq_size", 10, "labels bought in a round", **_at_least(1))
+_define("Labels", "integer", "rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
+
+_define("Model and training", "enum", "model", "cnn", "network", enum_values=["cnn"])
+_define("Model and training", "float", "dropout_rate", 0.25, "share of activations dropped in training", lower_bound=0.0, upper_bound=0.99)
+_define("Model and training", "enum", "optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd", "adadelta"])
+_define("Model and training", "float", "learning_rate", 1e-3, "step size", **_at_least(0.0))
+_define("Model and training", "float", "momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
+_define("Model and training", "float", "weight_decay", 0.0, "coupled L2 penalty, added to the gradient", **_at_least(0.0))
+_define("Model and training", "integer", "batch_size", 32, "images a step", **_at_least(1))
+_define("Model and training", "integer", "train_steps", 300, "optimiser steps a round", **_at_least(1))
+_define("Model and training", "integer", "epochs", None, "passes a round, in place of --train_steps", **_at_least(1))
+_define(
+  "Model and training", "integer", "full_train_steps", 4000, "optimiser steps of --full_data where --epochs is not set",
+  **_at_least(1),
+)
+_define("Model and training", "boolean", "warm_start", False, "go on from the last round's weights, not from new ones")
+_define("Model and training", "integer", "chunk_size", 250, "images in one forward pass outside training", **_at_least(1))
+
+_define("Running", "enum", "driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
+_define("Running", "string", "workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
+_define("Running", "boolean", "resume", False, "add what is missing to the results in --workdir")
+_define("Running", "boolean", "overwrite", False, "delete the results in --workdir first")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name."""
+
+  acq: tuple[str, ...]
+  seeds: int
+  seed: int
+  preset: str | None
+  full_data: bool
+  dataset: str
+  data_dir: str | None
+  split: str
+  val_size: int
+  val_last: float
+  full_val_last: float
+  init_labels: int
+  init: str
+  acq_size: int
+  rounds: int
+  model: str
+  dropout_rate: float
+  optimizer: str
+  learning_rate: float
+  momentum: float
+  weight_decay: float
+  batch_size: int
+  train_steps: int | None
+  epochs: int | None
+  full_train_steps: int
+  warm_start: bool
+  chunk_size: int
+  driver: str
+  workdir: str | None
+  resume: bool
+  overwrite: bool
+
+
+def parse(argv: list[str]) -> list[str]:
+  """The flags parser of `absl.app.run`: grouped --help; a stray word or a flag given twice is refused.
+
+  Exits 0 after --help and 2 after a mistake, with one sentence.
+  """
+  if any(word in ("--help", "-help", "--helpfull", "--helpshort", "-h") for word in argv[1:]):
+    print(help_text())
+    sys.exit(0)
+  try:
+    rest = FLAGS(argv)
+    if len(rest) > 1:
+      raise UsageError(f"stray word {rest[1]!r} on the command line: every setting is a flag, --name=value")
+    twice = [name for group in GROUPS.values() for name in group if FLAGS[name].present > 1]
+    if twice:
+      raise UsageError(f"--{twice[0]} is given {FLAGS[twice[0]].present} times: give it once")
+  except (flags.Error, UsageError) as error:
+    sys.exit(f"error: {error}")
+  return rest
+
+
+def help_text() -> str:
+  """The main program's docstring and every flag by group, with default and choices."""
+  lines = [(sys.modules["__main__"].__doc__ or "").strip()]
+  for group, names in GROUPS.items():
+    lines += ["", f"{group}:"]
+    for name in names:
+      flag = FLAGS[name]
+      choices = f" ({'|'.join(flag.parser.enum_values)})" if hasattr(flag.parser, "enum_values") else ""
+      default = "" if flag.default is None else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
+      lines.append(f"  --{name:<17}{flag.help}{choices}{default}")
+  lines += ["", "Presets (a typed flag wins over the preset):"]
+  for name, preset in presets.PRESETS.items():
+    lines.append(f"  {name:<19}{preset.summary}")
+  return "\n".join(lines)
+
+
+def resolve() -> Config:
+  """The flags as parsed, filled in by the preset wherever nothing was typed.
+
+  Raises:
+    UsageError: an unknown name, or flags that contradict each other.
+  """
+  values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Config)}
+  typed = {name for name in values if FLAGS[name].present}
+  if values["preset"] is not None:
+    if values["preset"] not in presets.PRESETS:
+      raise UsageError(f"unknown preset {values['preset']!r}; choose from {', '.join(presets.PRESETS)}")
+    values |= {k: v for k, v in presets.PRESETS[values["preset"]].values.items() if k not in typed}
+
+  if "train_steps" in typed and "epochs" in typed:
+    raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
+  if "train_steps" in typed:
+    values["epochs"] = None
+  elif values["epochs"] is not None:
+    values["train_steps"] = None
+  if values["resume"] and values["overwrite"]:
+    raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give one of them")
+  if values["learning_rate"] == 0:
+    raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
+
+  names = [name.strip() for name in values["acq"].split(",")]
+  for name in names:
+    if name not in acquisition.REGISTRY:
+      raise UsageError(f"unknown acquisition {name!r}; choose from {', '.join(acquisition.REGISTRY)}")
+  if len(set(names)) < len(names):
+    raise UsageError(f"--acq={values['acq']} names an acquisition twice")
+  values["acq"] = tuple(names)
+  for name in ("data_dir", "workdir"):
+    if values[name] is not None:
+      if not values[name]:
+        raise UsageError(f"--{name} is empty: name a folder or leave the flag out")
+      values[name] = os.path.expanduser(values[name])
+  return Config(**values)

@@ -1,0 +1,113 @@
+"""Pool-based active learning from the command line: how few labels reach how much accuracy?
+
+  python -m experiments.mnist                                   MNIST, entropy, one seed
+  python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, three paired seeds
+  python -m experiments.mnist --dataset=digits                  scikit-learn's digits, no download
+"""
+
+import sys
+import time
+
+from absl import app
+import jax
+
+from al_jax import loop
+from experiments import build
+from experiments import data as data_sources
+from experiments import flags
+from experiments import splits
+from experiments import summary
+from experiments.drivers import DRIVERS
+from experiments.drivers import metrics_row
+from experiments.errors import UsageError
+from experiments.flags import Config
+from experiments.progress import Display
+from experiments.results import Workdir
+
+_PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool", "all rounds": "one program"}
+
+
+def run_study(config: Config, data, workdir: Workdir, display: Display) -> None:
+  """Runs every acquisition on every seed, writing each row as it comes."""
+  learners = build.learners(config, data.num_classes)
+  for seed in range(config.seed, config.seed + config.seeds):
+    for acq, learner in learners.items():
+      done = workdir.done(acq, seed)
+      display.advance(len(done))
+      if done and ("error" in done[-1] or len(done) == config.rounds + 1):
+        continue
+      before = done[-1]["test_accuracy"] if done else None
+
+      def on_phase(r: int, name: str, label: str = f"{acq}, seed {seed}") -> None:
+        display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
+
+      for row in DRIVERS[config.driver](acq, seed, data, learner, done, on_phase):
+        workdir.append(row)
+        display.advance()
+        head = f"{acq:<16} seed {seed}  round {row['round']:>2}/{config.rounds}"
+        if "error" in row:
+          display.line(f"{head}  stopped: {row['error']}")
+          continue
+        change = "" if before is None else f"{row['test_accuracy'] - before:+.4f}"
+        before = row["test_accuracy"]
+        validation = "" if row["val_accuracy"] is None else f"  validation {row['val_accuracy']:.4f}"
+        display.line(
+          f"{head}  {row['num_labeled']:>5} labels  accuracy {before:.4f} {change:>7}{validation}"
+          f"  nll {row['test_nll']:.3f}  ece {row['test_ece']:.3f}  {row['seconds_total']:.1f} s"
+        )
+
+
+def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> None:
+  """Trains on the whole pool for every seed: the reference line."""
+  learner = build.full_data_learner(config, data.num_classes)
+  rows = {row["seed"]: row for row in workdir.full_data()}
+  for seed in range(config.seed, config.seed + config.seeds):
+    if seed not in rows:
+      display.phase(f"full data, seed {seed}: training")
+      start = time.perf_counter()
+      _, fit, measured = jax.block_until_ready(loop.fit_full(jax.random.key(seed), data, learner))
+      if fit.first_bad_step >= 0:
+        raise UsageError(f"seed {seed}: the loss on the full data was not finite at step {fit.first_bad_step}")
+      row = {"seed": seed, **metrics_row(measured)}
+      rows[seed] = row | {"train_steps": int(fit.steps), "seconds_total": time.perf_counter() - start}
+      workdir.write_full_data(list(rows.values()))
+      display.line(
+        f"full data        seed {seed}  accuracy {row['test_accuracy']:.4f}  nll {row['test_nll']:.3f}"
+        f"  ece {row['test_ece']:.3f}  {fit.steps} steps  {rows[seed]['seconds_total']:.1f} s"
+      )
+    display.advance()
+
+
+def main(_) -> None:
+  try:
+    config = flags.resolve()
+    total = config.seeds * (1 if config.full_data else len(config.acq) * (config.rounds + 1))
+    with Display(total) as display:
+      display.phase(f"loading {config.dataset}")
+      data = data_sources.load(config.dataset, config.data_dir)
+      data = splits.apply(config.split, data, config.dataset.split("/")[0].split(":")[0])
+      try:
+        loop.check(build.protocol(config), data)
+      except ValueError as error:
+        raise UsageError(error) from error
+      workdir = Workdir(config)
+      display.line(f"{config.dataset}: a pool of {len(data.images)}, {len(data.test_images)} to test on")
+      display.line(f"results in {workdir.path}")
+      workdir.write_config(config, data_sources.fingerprint(data))
+      data = jax.device_put(data)
+      (run_full_data if config.full_data else run_study)(config, data, workdir, display)
+    figure = workdir.path / "learning_curve.png"
+    full_data = workdir.full_data()
+    if summary.curves(workdir.rows):
+      display.console.print(summary.closing_table(workdir.rows, full_data))
+      summary.plot(workdir.rows, full_data, f"{config.dataset}: accuracy over labels", figure)
+      display.line(f"learning curve in {figure}")
+    display.line(f"results in {workdir.path}")
+  except (UsageError, data_sources.DataError) as error:
+    sys.exit(f"error: {error}")
+  except KeyboardInterrupt:
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=flags.parse)

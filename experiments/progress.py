@@ -1,0 +1,42 @@
+"""What a person sees while a study runs: a bar on a terminal, plain lines anywhere else."""
+
+import rich.console
+from rich import progress
+
+
+class Display:
+  """A bar over all rounds of all runs, with one printed line a round. A context manager."""
+
+  def __init__(self, total_rounds: int):
+    self.console = rich.console.Console(highlight=False, soft_wrap=True)
+    self._bar = progress.Progress(
+      progress.SpinnerColumn(),
+      progress.TextColumn("{task.description}"),
+      progress.BarColumn(),
+      progress.MofNCompleteColumn(),
+      progress.TimeElapsedColumn(),
+      progress.TimeRemainingColumn(),
+      console=self.console,
+      disable=not self.console.is_terminal,
+      transient=True,
+    )
+    self._task = self._bar.add_task("", total=total_rounds)
+
+  def __enter__(self):
+    self._bar.start()
+    return self
+
+  def __exit__(self, *_):
+    self._bar.stop()
+
+  def phase(self, text: str) -> None:
+    """Says what is being done now."""
+    self._bar.update(self._task, description=text)
+
+  def line(self, text: str) -> None:
+    """Prints a line above the bar."""
+    self.console.print(text, markup=False)
+
+  def advance(self, rounds: int = 1) -> None:
+    """Counts rounds as done."""
+    self._bar.advance(self._task, rounds)

@@ -1,0 +1,155 @@
+"""What a run writes to its workdir: config.json, results.jsonl and full_data.json; and what it finds there."""
+
+import dataclasses
+import datetime
+import errno
+import fcntl
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+
+import jax
+
+from experiments.errors import UsageError
+from experiments.flags import Config
+
+# What a resumed run may change without changing a row that is already written.
+_MAY_DIFFER = {"acq", "seeds", "data_dir", "workdir", "resume", "overwrite", "full_data"}
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
+_FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
+
+
+class Workdir:
+  """A folder of results, locked for this process until it is closed or the process dies.
+
+  Rows are appended whole: a line is one write, flushed to the disk, and a last line that a kill cut short is removed
+  when the run is resumed.
+  """
+
+  def __init__(self, config: Config):
+    """Opens, or makes, the folder.
+
+    Raises:
+      UsageError: it cannot be written, another process holds it, it has results and neither --resume nor --overwrite
+        was given, or its results are of another configuration.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    self.path = Path(config.workdir or f"runs/{config.dataset.replace('/', '-').replace(':', '-')}-{stamp}")
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
+    except OSError as error:
+      raise UsageError(f"--workdir={self.path} cannot be written: {error.strerror}") from error
+    try:
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UsageError(f"--workdir={self.path} is in use by another process") from error
+    self._adopt(config)
+
+  def _adopt(self, config: Config) -> None:
+    present = [name for name in _FILES if (self.path / name).exists()]
+    if present and not (config.resume or config.overwrite):
+      raise UsageError(f"--workdir={self.path} holds results already: pass --resume to add to them or --overwrite")
+    if config.overwrite:
+      for name in present:
+        (self.path / name).unlink()
+    self.rows = self._read_rows()
+    if config.resume and (self.path / "config.json").exists():
+      before = _load_json(self.path / "config.json")["flags"]
+      now = json.loads(json.dumps(dataclasses.asdict(config)))
+      differing = [k for k in now if k not in _MAY_DIFFER and now[k] != before.get(k)]
+      if differing:
+        changes = ", ".join(f"--{k} was {before.get(k)} and is {now[k]}" for k in differing)
+        raise UsageError(f"--workdir={self.path} was made by another configuration: {changes}")
+
+  def _read_rows(self) -> list[dict]:
+    path = self.path / "results.jsonl"
+    if not path.exists():
+      return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    rows = []
+    for number, line in enumerate(whole.splitlines(), 1):
+      try:
+        rows.append(json.loads(line))
+      except ValueError as error:
+        raise UsageError(f"{path} is damaged in line {number}: mend it or pass --overwrite") from error
+    if len(whole) < len(content):
+      os.truncate(path, len(whole))
+    return rows
+
+  def done(self, acq: str, seed: int) -> list[dict]:
+    """The rows of one run that are already written, in order of their rounds."""
+    return [row for row in self.rows if (row["acq"], row["seed"]) == (acq, seed)]
+
+  def append(self, row: dict) -> None:
+    """Adds a row; raises UsageError where the disk refuses, in which case the row is not there at all."""
+    line = (json.dumps(row, allow_nan=False) + "\n").encode()
+    path = self.path / "results.jsonl"
+    size = path.stat().st_size if path.exists() else 0
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+      if os.write(descriptor, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      os.fsync(descriptor)
+    except OSError as error:
+      os.ftruncate(descriptor, size)
+      raise UsageError(f"{path} cannot be written: {error.strerror}; all rows before this one are kept") from error
+    finally:
+      os.close(descriptor)
+    self.rows.append(row)
+
+  def write_config(self, config: Config, data_hash: str) -> None:
+    """Writes config.json: every resolved flag, the command, versions, device kind, hash of the data, git revision."""
+    self._write_json(
+      "config.json",
+      {
+        "flags": dataclasses.asdict(config),
+        "command": [Path(sys.argv[0]).stem, *sys.argv[1:]],
+        "python": sys.version.split()[0],
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "device_kind": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "data_sha256": data_hash,
+        "git_revision": _git_revision(),
+      },
+    )
+
+  def full_data(self) -> list[dict]:
+    """One row a seed of full supervision; empty where none was run."""
+    path = self.path / "full_data.json"
+    return _load_json(path) if path.exists() else []
+
+  def write_full_data(self, rows: list[dict]) -> None:
+    """Replaces full_data.json."""
+    self._write_json("full_data.json", rows)
+
+  def _write_json(self, name: str, content) -> None:
+    temporary = self.path / f".{name}.tmp"
+    try:
+      temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+      os.replace(temporary, self.path / name)
+    except OSError as error:
+      raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
+
+
+def _load_json(path: Path):
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise UsageError(f"{path} is damaged: mend it or pass --overwrite") from error
+
+
+def _git_revision() -> str | None:
+  """The revision of this source tree, with `+` where it was changed since; None outside git."""
+  git = shutil.which("git")
+  root = Path(__file__).resolve().parent.parent
+  if git is None or not (root / ".git").exists():
+    return None
+  call = lambda *words: subprocess.run([git, "-C", root, *words], capture_output=True, text=True, check=False).stdout
+  revision = call("rev-parse", "HEAD").strip()
+  return f"{revision}{'+' if call('status', '--porcelain').strip() else ''}" or None

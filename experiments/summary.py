@@ -1,0 +1,103 @@
+"""What a study came to: the closing table and the learning-curve figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+import statistics
+
+from rich.table import Table
+
+from al_jax import metrics
+
+THRESHOLDS = (0.80, 0.90, 0.95)
+# Okabe & Ito's palette, told apart in greyscale by marker and dash.
+_STYLES = {
+  "random": ("#000000", "o", ":"),
+  "least_confidence": ("#E69F00", "s", "--"),
+  "margin": ("#009E73", "^", "-."),
+  "entropy": ("#0072B2", "D", "-"),
+}
+
+
+def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
+  """Rows by acquisition and seed, in order of their rounds; runs that ended in an error stop there."""
+  out: dict[str, dict[int, list[dict]]] = {}
+  for row in rows:
+    if "error" not in row:
+      out.setdefault(row["acq"], {}).setdefault(row["seed"], []).append(row)
+  return out
+
+
+def _accuracies(run: Sequence[dict]) -> tuple[list[int], list[float]]:
+  return [row["num_labeled"] for row in run], [row["test_accuracy"] for row in run]
+
+
+def mean_spread(values: Sequence[float]) -> str:
+  """`mean ± standard deviation`; the mean alone where there is one value."""
+  spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+  return f"{statistics.fmean(values):.3f}{spread}"
+
+
+def labels_needed(threshold: float, runs: Sequence[Sequence[dict]]) -> str:
+  """Median labels to reach an accuracy over the runs; a run that never does counts as more than its last."""
+  reached = [metrics.labels_to_reach(threshold, *_accuracies(run)) for run in runs]
+  never = reached.count(None)
+  median = statistics.median_high([float("inf") if n is None else n for n in reached])
+  if median == float("inf"):
+    return f"not by {max(run[-1]['num_labeled'] for run in runs)}"
+  return f"{median}" + (f" ({never} of {len(runs)} never)" if never else "")
+
+
+def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
+  """One line an acquisition: labels to 80 / 90 / 95%, area under the curve, final accuracy."""
+  table = Table(title="Labels needed (median), mean ± sd over seeds")
+  table.add_column("acquisition")
+  table.add_column("seeds", justify="right")
+  for threshold in THRESHOLDS:
+    table.add_column(f"to {threshold:.0%}", justify="right")
+  table.add_column("area under curve", justify="right")
+  table.add_column("final accuracy", justify="right")
+  for acq, by_seed in curves(rows).items():
+    runs = list(by_seed.values())
+    table.add_row(
+      acq,
+      str(len(runs)),
+      *(labels_needed(threshold, runs) for threshold in THRESHOLDS),
+      mean_spread([metrics.area_under_curve(*_accuracies(run)) for run in runs]),
+      mean_spread([run[-1]["test_accuracy"] for run in runs]),
+    )
+  if full_data:
+    blank = [""] * (len(THRESHOLDS) + 1)
+    table.add_row("full data", str(len(full_data)), *blank, mean_spread([row["test_accuracy"] for row in full_data]))
+  return table
+
+
+def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path) -> None:
+  """Writes the learning curves as PNG: mean over seeds, the seeds' range shaded, the full-data line where known."""
+  import matplotlib
+
+  matplotlib.use("Agg")
+  import matplotlib.pyplot as plt
+
+  figure, axes = plt.subplots(figsize=(7, 4.5), dpi=130, layout="constrained")
+  for acq, by_seed in curves(rows).items():
+    by_labels: dict[int, list[float]] = {}
+    for run in by_seed.values():
+      for row in run:
+        by_labels.setdefault(row["num_labeled"], []).append(row["test_accuracy"])
+    labels = sorted(by_labels)
+    color, marker, dash = _STYLES[acq]
+    name = f"{acq} ({len(by_seed)} seed{'s' if len(by_seed) > 1 else ''})"
+    mean = [statistics.fmean(by_labels[n]) for n in labels]
+    axes.plot(labels, mean, color=color, marker=marker, linestyle=dash, markersize=4, label=name)
+    low, high = [min(by_labels[n]) for n in labels], [max(by_labels[n]) for n in labels]
+    axes.fill_between(labels, low, high, color=color, alpha=0.12, linewidth=0)
+  if full_data:
+    level = statistics.fmean(row["test_accuracy"] for row in full_data)
+    axes.axhline(level, color="#888888", linestyle=(0, (6, 2)), linewidth=1.2, label=f"all labels: {level:.3f}")
+  axes.set_xlabel("labels")
+  axes.set_ylabel("test accuracy")
+  axes.set_title(title)
+  axes.grid(alpha=0.25)
+  axes.legend(loc="lower right", fontsize=9)
+  figure.savefig(path)
+  plt.close(figure)
