@@ -41,7 +41,7 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
   if not 0 <= protocol.val_last < 1:
     raise ValueError(f"val_last is a share of the labeled rows in [0, 1), not {protocol.val_last}")
   if math.floor(protocol.init_labels * (1 - protocol.val_last)) < 1:
-    raise ValueError(f"val_last={protocol.val_last} leaves none of the {protocol.init_labels} initial labels to train on")
+    raise ValueError(f"val_last={protocol.val_last} leaves none of the {protocol.init_labels} initial labels to train")
   if protocol.max_labels + protocol.val_size > size:
     raise ValueError(
       f"{protocol.init_labels} initial labels + {protocol.rounds} rounds of {protocol.acq_size}"
@@ -103,9 +103,7 @@ def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
   return jnp.array([math.floor(n * (1 - protocol.val_last)) for n in held], jnp.int32)[state.round]
 
 
-def fit_round(
-  state: types.ALState, data: types.Dataset, learner: types.Learner
-) -> tuple[types.PyTree, types.FitInfo]:
+def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
   """Trains this round's model, from new parameters unless the protocol starts warm."""
   protocol = learner.protocol
   if protocol.warm_start:
@@ -180,26 +178,23 @@ class Phases(NamedTuple):
   acquire: Callable = acquire_round  # (params, state, data, learner) -> `[acq_size]` int32
 
 
-def jitted_phases() -> Phases:
-  """The phases, each compiled on its own: what a round-by-round driver calls. Same ids as in one program, on CPU.
-
-  Only `acquire` depends on the acquisition, so the others compile once for all strategies of a study.
-  """
-  return Phases(_fit_jitted, _evaluate_jitted, _acquire_jitted)
-
-
-def _without_acquisition(phase: Callable) -> Callable:
+def _jit_without_acquisition(phase: Callable) -> Callable:
   compiled = jax.jit(phase, static_argnames="learner")
   return lambda *args, learner: compiled(*args, learner=learner._replace(acquisition=None))
 
 
-_fit_jitted = _without_acquisition(fit_round)
-_evaluate_jitted = _without_acquisition(evaluate_round)
-_acquire_jitted = jax.jit(acquire_round, static_argnames="learner")
+PURE_PHASES = Phases()
+# Each compiled on its own: what a round-by-round driver calls. Same ids as in one program, on CPU. Only `acquire`
+# depends on the acquisition, so the others compile once for all strategies of a study.
+JITTED_PHASES = Phases(
+  fit=_jit_without_acquisition(fit_round),
+  evaluate=_jit_without_acquisition(evaluate_round),
+  acquire=jax.jit(acquire_round, static_argnames="learner"),
+)
 
 
 def round_fn(
-  state: types.ALState, data: types.Dataset, learner: types.Learner, phases: Phases = Phases()
+  state: types.ALState, data: types.Dataset, learner: types.Learner, phases: Phases = PURE_PHASES
 ) -> tuple[types.ALState, types.RoundInfo]:
   """One round: train on the labeled part, evaluate, score the rest, label the most promising.
 

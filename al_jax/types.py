@@ -6,7 +6,8 @@ bought in one of them. Information is measured in nats. A score is higher for wh
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
+from typing import NamedTuple
 
 import jax
 

@@ -48,7 +48,7 @@ def run_python(
 
     return call
 
-  phases = loop.Phases(*(timed(name, phase) for name, phase in loop.jitted_phases()._asdict().items()))
+  phases = loop.Phases(*(timed(name, phase) for name, phase in loop.JITTED_PHASES._asdict().items()))
   for r in range(int(state.round), learner.protocol.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
@@ -91,7 +91,7 @@ def _replay(state: types.ALState, done: list[dict], learner: types.Learner) -> t
     UsageError: the rows did not start from this seed's initial set.
   """
   if done[0].get("initial") != _initial_ids(state, learner.protocol):
-    raise UsageError(f"the rows of {done[0]['acq']}, seed {done[0]['seed']}, start from another initial set: --overwrite")
+    raise UsageError(f"the rows of {done[0]['acq']}, seed {done[0]['seed']}, have another initial set: --overwrite")
   labeled, order = state.labeled, state.order
   for row in done:
     ids = jnp.array(row["selected"], jnp.int32)
@@ -109,6 +109,9 @@ def _row(
   if info.fit.first_bad_step >= 0:
     error = f"the loss was not finite at step {info.fit.first_bad_step} of {info.fit.steps}"
     return {"acq": acq, "seed": seed, "round": r, "error": error}
+  if not np.isfinite(info.metrics[:3]).all():
+    # The loss is measured before a step: the last one may still have gone wrong.
+    return {"acq": acq, "seed": seed, "round": r, "error": f"the model was not finite after step {info.fit.steps}"}
   selected = info.selected[info.selected >= 0]
   row = {
     "acq": acq,

@@ -14,53 +14,73 @@ FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}
 
 
-def _define(group: str, kind: str, name: str, default, text: str, **kwargs) -> None:
-  getattr(flags, f"DEFINE_{kind}")(name, default, help=text, **kwargs)
-  GROUPS.setdefault(group, []).append(name)
+class _Group:
+  """A heading of --help; its methods define flags as `flags.DEFINE_<kind>` does."""
+
+  def __init__(self, heading: str):
+    self._names = GROUPS.setdefault(heading, [])
+
+  def __getattr__(self, kind: str):
+    def define(name: str, default, text: str, **kwargs) -> None:
+      getattr(flags, f"DEFINE_{kind}")(name, default, help=text, **kwargs)
+      self._names.append(name)
+
+    return define
 
 
 def _at_least(low: float) -> dict:
   return {"lower_bound": low}
 
 
-_define("What to compare", "string", "acq", "entropy", f"acquisitions, a comma list of: {', '.join(acquisition.REGISTRY)}")
-_define("What to compare", "integer", "seeds", 1, "number of seeds", **_at_least(1))
-_define("What to compare", "integer", "seed", 0, "first seed", **_at_least(0))
-_define("What to compare", "string", "preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
-_define("What to compare", "boolean", "full_data", False, "train once on the whole pool instead: the reference line")
+_study = _Group("What to compare")
+_study.string("acq", "entropy", f"acquisitions, a comma list of: {', '.join(acquisition.REGISTRY)}")
+_study.integer("seeds", 1, "number of seeds", **_at_least(1))
+_study.integer("seed", 0, "first seed", **_at_least(0))
+_study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
+_study.boolean("full_data", False, "train once on the whole pool instead: the reference line")
 
-_define("Data", "string", "dataset", "mnist", "digits, mnist, fashion_mnist, kmnist or a tensorflow-datasets name")
-_define("Data", "string", "data_dir", None, "folder with a prepared tensorflow-datasets copy or the four IDX files")
-_define("Data", "enum", "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"])
-_define("Data", "integer", "val_size", 0, "pool images set aside for validation", **_at_least(0))
-_define("Data", "float", "val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
-_define("Data", "float", "full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
+_data = _Group("Data")
+_data.string("dataset", "mnist", "digits, mnist, fashion_mnist, kmnist or a tensorflow-datasets name")
+_data.string("data_dir", None, "folder with a prepared tensorflow-datasets copy or the four IDX files")
+_data.enum(
+  "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"]
+)
+_data.integer("val_size", 0, "pool images set aside for validation", **_at_least(0))
+_data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
+_data.float("full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
 
-_define("Labels", "integer", "init_labels", 20, "labels before the first training", **_at_least(1))
-_define("Labels", "enum", "init", "balanced", "initial labels: equally many a class, or at random", enum_values=["balanced", "random"])
-_define("Labels", "integer", "acq_size", 10, "labels bought in a round", **_at_least(1))
-_define("Labels", "integer", "rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
+_labels = _Group("Labels")
+_labels.integer("init_labels", 20, "labels before the first training", **_at_least(1))
+_labels.enum(
+  "init", "balanced", "initial labels: equally many a class, or at random", enum_values=["balanced", "random"]
+)
+_labels.integer("acq_size", 10, "labels bought in a round", **_at_least(1))
+_labels.integer("rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
 
-_define("Model and training", "enum", "model", "cnn", "network", enum_values=["cnn"])
-_define("Model and training", "float", "dropout_rate", 0.25, "share of activations dropped in training", lower_bound=0.0, upper_bound=0.99)
-_define("Model and training", "enum", "optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd", "adadelta"])
-_define("Model and training", "float", "learning_rate", 1e-3, "step size", **_at_least(0.0))
-_define("Model and training", "float", "momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
-_define("Model and training", "float", "weight_decay", 0.0, "coupled L2 penalty, added to the gradient", **_at_least(0.0))
-_define("Model and training", "integer", "batch_size", 32, "images a step", **_at_least(1))
-_define("Model and training", "integer", "train_steps", 300, "optimiser steps a round", **_at_least(1))
-_define("Model and training", "integer", "epochs", None, "passes a round, in place of --train_steps", **_at_least(1))
-_define(
-  "Model and training", "integer", "full_train_steps", 4000, "optimiser steps of --full_data where --epochs is not set",
+_training = _Group("Model and training")
+_training.enum("model", "cnn", "network", enum_values=["cnn"])
+_training.float("dropout_rate", 0.25, "share of activations dropped in training", lower_bound=0.0, upper_bound=0.99)
+_training.enum("optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd", "adadelta"])
+_training.float("learning_rate", 3e-4, "step size of the optimiser", **_at_least(0.0))
+_training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
+_training.float("weight_decay", 0.0, "coupled L2 penalty, added to the gradient", **_at_least(0.0))
+_training.integer("batch_size", 32, "images a step", **_at_least(1))
+_training.integer("train_steps", 200, "optimiser steps a round", **_at_least(1))
+_training.integer("epochs", None, "passes a round, in place of --train_steps", **_at_least(1))
+_training.integer(
+  "full_train_steps",
+  4000,
+  "optimiser steps of --full_data where --epochs is not set",
   **_at_least(1),
 )
-_define("Model and training", "boolean", "warm_start", False, "go on from the last round's weights, not from new ones")
-_define("Model and training", "integer", "chunk_size", 250, "images in one forward pass outside training", **_at_least(1))
+_training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
+_training.integer("chunk_size", 250, "images in one forward pass outside training", **_at_least(1))
 
-_define("Running", "enum", "driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
-_define("Running", "string", "workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
-_define("Running", "boolean", "resume", False, "add what is missing to the results in --workdir")
-_define("Running", "boolean", "overwrite", False, "delete the results in --workdir first")
+_running = _Group("Running")
+_running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
+_running.string("workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
+_running.boolean("resume", False, "add what is missing to the results in --workdir")
+_running.boolean("overwrite", False, "delete the results in --workdir first")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +123,7 @@ class Config:
 def parse(argv: list[str]) -> list[str]:
   """The flags parser of `absl.app.run`: grouped --help; a stray word or a flag given twice is refused.
 
-  Exits 0 after --help and 2 after a mistake, with one sentence.
+  Exits 0 after --help and 1 after a mistake, with one sentence.
   """
   if any(word in ("--help", "-help", "--helpfull", "--helpshort", "-h") for word in argv[1:]):
     print(help_text())
@@ -127,9 +147,8 @@ def help_text() -> str:
     lines += ["", f"{group}:"]
     for name in names:
       flag = FLAGS[name]
-      choices = f" ({'|'.join(flag.parser.enum_values)})" if hasattr(flag.parser, "enum_values") else ""
       default = "" if flag.default is None else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
-      lines.append(f"  --{name:<17}{flag.help}{choices}{default}")
+      lines.append(f"  --{name:<17}{flag.help}{default}")
   lines += ["", "Presets (a typed flag wins over the preset):"]
   for name, preset in presets.PRESETS.items():
     lines.append(f"  {name:<19}{preset.summary}")

@@ -1,14 +1,15 @@
 """Pool-based active learning from the command line: how few labels reach how much accuracy?
 
-  python -m experiments.mnist                                   MNIST, entropy, one seed
-  python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, three paired seeds
-  python -m experiments.mnist --dataset=digits                  scikit-learn's digits, no download
+python -m experiments.mnist                                   MNIST, entropy, one seed
+python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, three paired seeds
+python -m experiments.mnist --dataset=digits                  scikit-learn's digits, no download
 """
 
 import sys
 import time
 
 from absl import app
+from absl import logging
 import jax
 
 from al_jax import loop
@@ -79,6 +80,7 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> N
 
 
 def main(_) -> None:
+  logging.set_verbosity(logging.WARNING)
   try:
     config = flags.resolve()
     total = config.seeds * (1 if config.full_data else len(config.acq) * (config.rounds + 1))
@@ -106,6 +108,7 @@ def main(_) -> None:
   except (UsageError, data_sources.DataError) as error:
     sys.exit(f"error: {error}")
   except KeyboardInterrupt:
+    print("\ninterrupted: every row written is kept; go on with --resume and the same --workdir", file=sys.stderr)
     sys.exit(130)
 
 

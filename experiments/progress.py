@@ -1,14 +1,16 @@
 """What a person sees while a study runs: a bar on a terminal, plain lines anywhere else."""
 
-import rich.console
+import sys
+
 from rich import progress
+import rich.console
 
 
 class Display:
   """A bar over all rounds of all runs, with one printed line a round. A context manager."""
 
   def __init__(self, total_rounds: int):
-    self.console = rich.console.Console(highlight=False, soft_wrap=True)
+    self.console = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     self._bar = progress.Progress(
       progress.SpinnerColumn(),
       progress.TextColumn("{task.description}"),
@@ -35,7 +37,7 @@ class Display:
 
   def line(self, text: str) -> None:
     """Prints a line above the bar."""
-    self.console.print(text, markup=False)
+    self.console.print(text, markup=False, soft_wrap=True)
 
   def advance(self, rounds: int = 1) -> None:
     """Counts rounds as done."""

@@ -54,7 +54,7 @@ def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
   table.add_column("seeds", justify="right")
   for threshold in THRESHOLDS:
     table.add_column(f"to {threshold:.0%}", justify="right")
-  table.add_column("area under curve", justify="right")
+  table.add_column("area under the curve", justify="right")
   table.add_column("final accuracy", justify="right")
   for acq, by_seed in curves(rows).items():
     runs = list(by_seed.values())

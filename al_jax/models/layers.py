@@ -32,23 +32,6 @@ def conv_valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def conv_valid_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`conv_valid` as matrix products, whose gradients are matrix products too."""
-  _, height, width, _ = x.shape
-  kh, kw, in_features, features = kernel.shape
-  rows, columns = height - kh + 1, width - kw + 1
-
-  if kh * kw * in_features <= _IM2COL_MAX_DEPTH:
-    views = [x[:, i : i + rows, j : j + columns] for i in range(kh) for j in range(kw)]
-    return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
-
-  shifted = jnp.concatenate([x[:, :, j : j + columns] for j in range(kw)], axis=-1)
-  # One product gives every input row's share in the kh output rows that it touches; the shares are then added up.
-  by_row = kernel.reshape(kh, kw * in_features, features).transpose(1, 0, 2).reshape(kw * in_features, kh * features)
-  shares = shifted @ by_row
-  return sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
-
-
 def _shifted_columns(x: jax.Array, kw: int) -> jax.Array:
   """`[B, H, W, I]` -> `[B * H * (W-kw+1), kw * I]`: the column-shifted views side by side."""
   columns = x.shape[2] - kw + 1

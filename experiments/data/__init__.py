@@ -1,7 +1,7 @@
 """Data sets by name: scikit-learn's digits, IDX files, and tensorflow-datasets without TensorFlow.
 
-Order of search: a prepared tensorflow-datasets folder, the four IDX files, a download. A folder given by the user is the
-only place looked at. Each source is a file of its own and is imported when it is used.
+Order of search: a prepared tensorflow-datasets folder, the four IDX files, a download. A folder given by the user is
+the only place looked at. Each source is a file of its own and is imported when it is used.
 """
 
 import hashlib

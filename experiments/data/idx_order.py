@@ -51,9 +51,7 @@ def to_idx_order(dataset: Dataset, name: str) -> Dataset:
       raise DataError(f"The {split} examples given as {name} match its published IDX files in no known order.")
   if train[0] is dataset.images and test[0] is dataset.test_images:
     return dataset
-  return dataclasses.replace(
-    dataset, images=train[0], labels=train[1], test_images=test[0], test_labels=test[1]
-  )
+  return dataclasses.replace(dataset, images=train[0], labels=train[1], test_images=test[0], test_labels=test[1])
 
 
 def _restore(images, labels, split: str, images_md5: str, labels_md5: str):

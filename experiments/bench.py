@@ -1,0 +1,416 @@
+"""How fast is it? Training steps, scoring a pool and whole runs; beside PyTorch, where that is installed.
+
+  python -m experiments.bench                                  everything, some ten minutes on two cores
+  python -m experiments.bench --suite=step --batch_size=64     the training step alone, at one batch size
+  python -m experiments.bench --out=bench.json                 the raw numbers too
+
+Each repeat measures every side once, in turn, so that a machine that slows down slows all of them; only one works at a
+time. Each PyTorch variant is a process of its own (`experiments.bench_torch`) that is blocked while it waits.
+"""
+
+import contextlib
+import datetime
+import functools
+import importlib.metadata
+import importlib.util
+import json
+import math
+import os
+from pathlib import Path
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+from absl import flags
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.table import Table
+
+from al_jax import inference
+from al_jax import training
+from al_jax import types
+from al_jax import uncertainty
+from al_jax.models.cnn import CNN
+from experiments import data as data_sources
+from experiments.bench_torch import LABELED
+from experiments.bench_torch import TorchSide
+from experiments.bench_torch import environment
+from experiments.bench_torch import num_cores
+from experiments.errors import UsageError
+from experiments.progress import Display
+
+JAX = "JAX"
+PLAIN = "PyTorch plain, as installed"
+_IMAGE = (28, 28, 1)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch")
+
+Seconds = dict[str, dict[str, list[float]]]  # of one unit, by task and side, one number a repeat
+
+
+class Task(NamedTuple):
+  """Something to measure on every side that can do it."""
+
+  name: str
+  kind: str  # "matmul", "step" or "scoring"
+  size: int  # rows of the square matrices, images a batch, or images to score
+  count: int  # units in one measurement: products, steps, or 1 pool
+  flops: int  # floating-point operations of a unit
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+  """The flags of the command line, kept apart from those of the main program.
+
+  Raises:
+    UsageError: a wrong flag or a stray word.
+  """
+  values = flags.FlagValues()
+  own = {"flag_values": values}
+  flags.DEFINE_enum("suite", "all", ["step", "scoring", "run", "all"], "what to measure", **own)
+  flags.DEFINE_integer("repeats", 5, "measurements of each number; a whole run is made once", lower_bound=1, **own)
+  flags.DEFINE_list("batch_size", ["32", "64", "128"], "images a training step, a comma list", **own)
+  flags.DEFINE_integer("steps", 30, "training steps in one measurement", lower_bound=1, **own)
+  flags.DEFINE_integer("images", 60_000, "images to score", lower_bound=1, **own)
+  flags.DEFINE_integer(
+    "chunk_size", types.Protocol.chunk_size, "images in one forward pass of scoring", lower_bound=1, **own
+  )
+  flags.DEFINE_string("data_dir", None, "folder with MNIST for the run, as in the main program", **own)
+  flags.DEFINE_string("run_args", "", "more flags of the run, as one string: '--rounds=2 --train_steps=50'", **own)
+  flags.DEFINE_string("out", None, "JSON file to write the raw numbers to", **own)
+  if any(word.lstrip("-") in ("help", "h", "helpfull", "helpshort") for word in argv[1:] if word.startswith("-")):
+    print(f"{__doc__}\nFlags:")
+    for name, flag in values.flag_values_dict().items():
+      print(f"  --{name:<11}{values[name].help} [{','.join(flag) if isinstance(flag, list) else flag or ''}]")
+    sys.exit(0)
+  try:
+    rest = values(argv)
+  except flags.Error as error:
+    raise UsageError(error) from error
+  if len(rest) > 1:
+    raise UsageError(f"stray word {rest[1]!r} on the command line: every setting is a flag, --name=value")
+  for name in values:
+    if values[name].present > 1:
+      raise UsageError(f"--{name} is given {values[name].present} times: give it once")
+  for word in values.batch_size or [""]:
+    if not word.isdecimal() or int(word) < 1:
+      raise UsageError(f"--batch_size={','.join(values.batch_size)} must be whole numbers from 1 on, such as 32,64")
+  if len(set(map(int, values.batch_size))) < len(values.batch_size):
+    raise UsageError(f"--batch_size={','.join(values.batch_size)} names a size twice")
+  try:
+    shlex.split(values.run_args)
+  except ValueError as error:
+    raise UsageError(f"--run_args={values.run_args} cannot be read: {error}") from error
+  if values.out is not None and (not values.out or Path(values.out).is_dir() or not Path(values.out).parent.is_dir()):
+    raise UsageError(f"--out={values.out} cannot be written: name a file in a folder that exists")
+  return values
+
+
+def layer_flops(model: nn.Module, image_shape: types.Shape) -> list[int]:
+  """Operations of each layer that has a kernel, for one image in a forward pass: two for each multiply-add.
+
+  In the order in which the layers are called. Biases, activations and pooling are left out.
+  """
+  flops = []
+
+  def count(call, args, kwargs, context):
+    out = call(*args, **kwargs)
+    kernel = context.module.variables.get("params", {}).get("kernel")
+    if context.method_name == "__call__" and kernel is not None:
+      flops.append(2 * kernel.size * math.prod(out.shape[1:-1]))
+    return out
+
+  with nn.intercept_methods(count):
+    jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+  return flops
+
+
+def make_tasks(config: flags.FlagValues) -> list[Task]:
+  """What the flags ask for, the cores' matmul rate first."""
+  layers = layer_flops(CNN(), _IMAGE)
+  step_flops = 3 * sum(layers) - layers[0]  # back-propagation costs twice the forward pass; images need no gradient
+  tasks = []
+  if config.suite in ("step", "all"):
+    sizes = [int(size) for size in config.batch_size]
+    tasks += [Task(f"step, batch {size}", "step", size, config.steps, step_flops * size) for size in sizes]
+  if config.suite in ("scoring", "all"):
+    tasks.append(Task(f"scoring {config.images:,}", "scoring", config.images, 1, sum(layers) * config.images))
+  return [Task("matmul 2048", "matmul", 2048, 4, 2 * 2048**3), *tasks] if tasks else []
+
+
+class JaxSide:
+  """This process: every task one compiled program."""
+
+  name = JAX
+
+  def __init__(self, chunk_size: int):
+    self.chunk_size = chunk_size
+    self.compile_seconds: dict[str, float] = {}
+    self.idle_cpu = self.idle_wall = 0.0
+    self._programs = {}
+    self._calls = 0
+    self._left = time.process_time(), time.perf_counter()
+
+  def prepare(self, task: Task) -> None:
+    """Compiles the task's program and runs it once."""
+    self._wake()
+    self._programs[task.name] = self._program(task)
+    self._left = time.process_time(), time.perf_counter()
+    self.measure(task)
+
+  def measure(self, task: Task) -> float:
+    """Seconds of one measurement."""
+    self._wake()
+    self._calls += 1
+    keys = jax.block_until_ready(jax.random.split(jax.random.key(self._calls)))
+    start = time.perf_counter()
+    self._programs[task.name](keys)
+    seconds = time.perf_counter() - start
+    self._left = time.process_time(), time.perf_counter()
+    return seconds
+
+  def _wake(self) -> None:
+    self.idle_cpu += time.process_time() - self._left[0]
+    self.idle_wall += time.perf_counter() - self._left[1]
+
+  def _compile(self, task: Task, function, *args):
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    self.compile_seconds[task.name] = time.perf_counter() - start
+    return compiled
+
+  def _program(self, task: Task):
+    """A function of two keys that returns when the work is done."""
+    if task.kind == "matmul":
+      matrix = jax.random.normal(jax.random.key(0), (task.size, task.size))
+      product = self._compile(task, jnp.matmul, matrix, matrix)
+      return lambda _: [product(matrix, matrix).block_until_ready() for _ in range(task.count)]
+
+    model = CNN()
+    num = LABELED if task.kind == "step" else task.size
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num, *_IMAGE), dtype=np.uint8)
+    labels = rng.integers(0, 10, num, dtype=np.int32)
+    data = jax.device_put(types.Dataset(images, labels, images[:1], labels[:1], num_classes=10))
+    params = jax.jit(lambda key, data: training.init_params(key, model, data))(jax.random.key(0), data)
+
+    if task.kind == "step":
+      fit = functools.partial(
+        training.fit, model=model, optimizer=optax.adam(1e-3), batch_size=task.size, train_steps=task.count
+      )
+      rest = params, data, jnp.arange(num), jnp.int32(num)
+      compiled = self._compile(task, fit, *jax.random.split(jax.random.key(0)), *rest)
+      return lambda keys: jax.block_until_ready(compiled(*keys, *rest))
+
+    def score(params, data):
+      log_probs = inference.predict(model, params, data.images, data, chunk_size=self.chunk_size)
+      return jax.vmap(uncertainty.entropy)(log_probs)
+
+    compiled = self._compile(task, score, params, data)
+    return lambda _: compiled(params, data).block_until_ready()
+
+
+def torch_sides() -> list[TorchSide]:
+  """The four PyTorch variants, plain as installed first; none where PyTorch is not installed."""
+  if importlib.util.find_spec("torch") is None:
+    return []
+  return [TorchSide(variant, tuned) for tuned in (False, True) for variant in ("plain", "channels_last")]
+
+
+def measure(tasks: list[Task], sides: list, repeats: int, display: Display) -> Seconds:
+  """Every task on every side, in turn; the side that goes first changes from repeat to repeat."""
+  seconds: Seconds = {task.name: {side.name: [] for side in sides} for task in tasks}
+  seconds |= {task.name: {JAX: []} for task in tasks if task.kind == "matmul"}
+  pairs = [(task, side) for task in tasks for side in sides if side.name in seconds[task.name]]
+  for task, side in pairs:
+    display.phase(f"{side.name}: {task.name}, warm-up")
+    side.prepare(task)
+  for repeat in range(repeats):
+    first = repeat % len(sides)
+    for task in tasks:
+      for side in sides[first:] + sides[:first]:
+        if (task, side) in pairs:
+          display.phase(f"{side.name}: {task.name}, repeat {repeat + 1} of {repeats}")
+          seconds[task.name][side.name].append(side.measure(task) / task.count)
+      display.advance()
+  return seconds
+
+
+def run_once(dataset: str, config: flags.FlagValues) -> float:
+  """Seconds of one run of the main program, its start and compilation included.
+
+  Raises:
+    UsageError: the run failed.
+  """
+  arguments = [f"--dataset={dataset}", *shlex.split(config.run_args)]
+  if dataset == "mnist" and config.data_dir is not None:
+    arguments.append(f"--data_dir={config.data_dir}")
+  with tempfile.TemporaryDirectory() as folder:
+    command = [sys.executable, "-m", "experiments.mnist", f"--workdir={folder}/run", *arguments]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+  if done.returncode:
+    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    raise UsageError(f"the run of {dataset} ended with exit code {done.returncode}: {last.removeprefix('error: ')}")
+  return seconds
+
+
+def measure_runs(config: flags.FlagValues, display: Display) -> Seconds:
+  """One run of the main program on each data set that is here."""
+  seconds: Seconds = {}
+  for dataset in ("digits", "mnist"):
+    display.phase(f"a run of {dataset}")
+    try:
+      data_sources.load(dataset, config.data_dir, download=False)
+    except data_sources.DataError as error:
+      if config.data_dir is not None:
+        raise
+      display.line(f"run of {dataset}: left out. {error}")
+    else:
+      seconds[f"run, {dataset}"] = {JAX: [run_once(dataset, config)]}
+    display.advance()
+  return seconds
+
+
+class Ratio(NamedTuple):
+  """Time of a PyTorch variant over time of JAX: above 1, JAX is faster."""
+
+  task: str
+  rival: str
+  median: float  # of medians
+  low: float  # of the measurements paired repeat by repeat
+  high: float
+
+
+def ratios(seconds: Seconds) -> list[Ratio]:
+  """For every task, JAX beside PyTorch plain as installed, and beside the fastest of the tuned variants."""
+  out = []
+  for task, by_side in seconds.items():
+    medians = {side: statistics.median(values) for side, values in by_side.items()}
+    tuned = [side for side in by_side if side not in (JAX, PLAIN)]
+    rivals = [side for side in (PLAIN,) if side in by_side] + sorted(tuned, key=medians.get)[:1]
+    for rival in rivals:
+      paired = [theirs / ours for theirs, ours in zip(by_side[rival], by_side[JAX], strict=True)]
+      out.append(Ratio(task, rival, medians[rival] / medians[JAX], min(paired), max(paired)))
+  return out
+
+
+def time_table(seconds: Seconds, tasks: list[Task]) -> Table:
+  """Median and range of every task and side, and the share that it reaches of the rate of a large matrix product."""
+  table = Table(title="Time: median and range of the repeats; operations a second, as a share of the large matmul's")
+  table.add_column("task")
+  table.add_column("side")
+  for column in ("median", "min .. max", "GFLOP/s", "of matmul"):
+    table.add_column(column, justify="right")
+  flops = {task.name: task.flops for task in tasks}
+  peak = 0.0
+  for task, by_side in seconds.items():
+    for side, values in by_side.items():
+      median = statistics.median(values)
+      unit, scale = ("ms", 1e3) if task.startswith(("step", "matmul")) else ("s", 1.0)
+      low, high = scale * min(values), scale * max(values)
+      cells = [f"{scale * median:.2f} {unit}", f"{low:.2f} .. {high:.2f}"]
+      if task in flops:
+        rate = flops[task] / median
+        peak = peak or rate
+        cells += [f"{rate / 1e9:.0f}", f"{rate / peak:.0%}"]
+      table.add_row(task, side, *cells)
+    table.add_section()
+  return table
+
+
+def ratio_table(seconds: Seconds) -> Table:
+  """`ratios`, as they come."""
+  table = Table(title="PyTorch's time over JAX's: above 1, JAX is faster")
+  table.add_column("task")
+  table.add_column("beside")
+  table.add_column("ratio", justify="right")
+  table.add_column("min .. max", justify="right")
+  for ratio in ratios(seconds):
+    table.add_row(ratio.task, ratio.rival, f"{ratio.median:.2f}", f"{ratio.low:.2f} .. {ratio.high:.2f}")
+  return table
+
+
+def machine() -> dict:
+  """Where and with what this was measured."""
+  cpuinfo = Path("/proc/cpuinfo")
+  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+  models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+  versions = {"python": platform.python_version()}
+  for package in _PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      versions[package] = importlib.metadata.version(package)
+  return {
+    "cpu": models[0] if models else platform.processor() or platform.machine(),
+    "cores": num_cores(),
+    "load": os.getloadavg()[0],
+    "backend": jax.default_backend(),
+    "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
+    "versions": versions,
+    "environment": {k: v for k, v in os.environ.items() if k.startswith(("MALLOC_", "OMP_", "KMP_", "XLA_", "JAX_"))},
+  }
+
+
+def main(argv: list[str]) -> None:
+  try:
+    config = parse(argv)
+    tasks = make_tasks(config)
+    with_run = config.suite in ("run", "all")
+    with contextlib.ExitStack() as stack:
+      display = stack.enter_context(Display(len(tasks) * config.repeats + 2 * with_run))
+      where = machine()
+      versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+      display.line(f"{where['cpu']}, {where['cores']} cores, JAX on {where['backend']}; {where['date']}")
+      display.line(versions)
+      if where["load"] > where["cores"] / 4:
+        # A thread that loses its core holds up all of OpenMP's at their next barrier: PyTorch would look too slow.
+        display.line(
+          f"Load average {where['load']:.1f}: other programs may be running, and then no ratio below is fair."
+        )
+      for name, value in where["environment"].items():
+        display.line(f"set in the environment: {name}={value}")
+      runs = measure_runs(config, display) if with_run else {}
+      jax_side = JaxSide(config.chunk_size)
+      others = [stack.enter_context(side) for side in torch_sides()] if tasks else []
+      if tasks and not others:
+        display.line("PyTorch is not installed: JAX alone.")
+      sides = [jax_side, *others]
+      seconds = measure(tasks, sides, config.repeats, display) | runs
+      notes = {
+        "compile_seconds": jax_side.compile_seconds,
+        "chunk_size": {side.name: side.chunk_size for side in sides},
+        "idle_cores": {side.name: side.idle_cpu / side.idle_wall for side in (sides if others else [])},
+        "flops": {task.name: task.flops for task in tasks},
+      }
+      for name, value in jax_side.compile_seconds.items():
+        display.line(f"JAX compiled {name} in {value:.1f} s, which is not in its time.")
+      if any(task.kind == "scoring" for task in tasks):
+        chunks = ", ".join(f"{name} {size}" for name, size in notes["chunk_size"].items())
+        display.line(f"images in a forward pass of scoring: {chunks}")
+      if others:
+        idle = max(notes["idle_cores"].values())
+        display.line(f"PyTorch uses {num_cores()} threads; a side that waits uses at most {idle:.1%} of a core.")
+      if seconds:
+        width = None if display.console.is_terminal else 120
+        display.console.print(time_table(seconds, tasks), width=width)
+        if others:
+          display.console.print(ratio_table(seconds), width=width)
+      if config.out is not None:
+        raw = {"machine": where, "seconds": seconds, "ratios": [r._asdict() for r in ratios(seconds)], **notes}
+        Path(config.out).write_text(json.dumps(raw, indent=1) + "\n")
+        display.line(f"raw numbers in {config.out}")
+  except (UsageError, data_sources.DataError, OSError) as error:
+    sys.exit(f"error: {error}")
+  except KeyboardInterrupt:
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+  main(sys.argv)

@@ -1,0 +1,187 @@
+"""The PyTorch side of `experiments.bench`, both ends of it.
+
+`TorchSide` is the benchmark's end. Run as a program, this file is the other: a process for each variant, because the C
+library's malloc reads its settings at its start. It reads one JSON request a line from stdin, `{"kind", "size",
+"count", "chunk"}`, and answers each with one line, `{"seconds", "idle_cpu", "idle_wall"}`: how long it took; and how
+much CPU time all its threads used, and how much time passed, since the answer before. It ends with its stdin.
+
+PyTorch is imported by the functions that compute with it, so that it need not be installed to import this file.
+"""
+
+import argparse
+from collections.abc import Callable
+import contextlib
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+
+from experiments.errors import UsageError
+
+LABELED = 200
+_CHUNKS = (250, 1000)
+# glibc keeps its memory, where it would return every large array to the system and fault it in anew.
+_MALLOC = {
+  "MALLOC_MMAP_MAX_": "0",
+  "MALLOC_TRIM_THRESHOLD_": "8589934592",
+  "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def num_cores() -> int:
+  """Cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def environment() -> dict[str, str]:
+  """The environment of a child process: this one's, in which the project's packages can be imported."""
+  paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+  return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+class TorchSide:
+  """A process with PyTorch in one memory format and one malloc setting. A context manager."""
+
+  def __init__(self, variant: str, tuned: bool):
+    self.name = f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}"
+    self.idle_cpu = self.idle_wall = 0.0
+    self.chunk_size = _CHUNKS[0]
+    bare = {name: value for name, value in environment().items() if not name.startswith("MALLOC_")}
+    self._process = subprocess.Popen(
+      [sys.executable, "-m", "experiments.bench_torch", f"--variant={variant}", f"--threads={num_cores()}"],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      env=bare | (_MALLOC if tuned else {}),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.close()
+    self._process.wait()
+    self._process.stdout.close()
+
+  def prepare(self, task) -> None:
+    """Warms up; for scoring, chooses the faster of two chunk sizes."""
+    if task.kind == "scoring":
+      some, times = task._replace(size=min(task.size, 4000)), {}
+      for self.chunk_size in _CHUNKS:
+        times[self.chunk_size] = min(self.measure(some) for _ in range(3))
+      self.chunk_size = min(times, key=times.get)
+    self.measure(task)
+
+  def measure(self, task) -> float:
+    """Seconds of one measurement of an `experiments.bench.Task`.
+
+    Raises:
+      UsageError: the process ended; its own words are on stderr.
+    """
+    request = {"kind": task.kind, "size": task.size, "count": task.count, "chunk": self.chunk_size}
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.write(json.dumps(request) + "\n")
+      self._process.stdin.flush()
+    line = self._process.stdout.readline()
+    if not line:
+      raise UsageError(f"the process of {self.name} ended with exit code {self._process.wait()}")
+    reply = json.loads(line)
+    self.idle_cpu += reply["idle_cpu"]
+    self.idle_wall += reply["idle_wall"]
+    return reply["seconds"]
+
+
+def network():
+  """The network of `al_jax.models.cnn.CNN`, with PyTorch's own initialisation: `[B, 1, 28, 28]` -> `[B, 10]` logits."""
+  from torch import nn
+
+  return nn.Sequential(
+    nn.Conv2d(1, 32, 3),
+    nn.ReLU(),
+    nn.Conv2d(32, 64, 3),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Dropout(0.25),
+    nn.Flatten(),
+    nn.Linear(9216, 128),
+    nn.ReLU(),
+    nn.Linear(128, 10),
+  )
+
+
+def measurements(channels_last: bool) -> dict[str, Callable[[dict], float]]:
+  """What this process can measure, by kind: functions from a request to seconds."""
+  import torch
+  from torch.nn import functional
+
+  memory_format = torch.channels_last if channels_last else torch.contiguous_format
+  pools: dict[int, torch.Tensor] = {}
+
+  def pool(num: int) -> torch.Tensor:
+    if num not in pools:
+      shape = (num, 28, 28, 1) if channels_last else (num, 1, 28, 28)
+      pools[num] = torch.randint(0, 256, shape, dtype=torch.uint8)
+    return pools[num]
+
+  def normalize(images: torch.Tensor) -> torch.Tensor:
+    images = images.float() / 255
+    # With one channel, only strides tell the two formats apart, and only a permuted view has those of channels_last.
+    return images.permute(0, 3, 1, 2) if channels_last else images
+
+  def step(request: dict) -> float:
+    images, labels = pool(LABELED), torch.randint(0, 10, (LABELED,))
+    # New parameters each time, as on the other side: on a memorised set Adam's moments underflow, and that is slow.
+    net = network().to(memory_format=memory_format).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    start = time.perf_counter()
+    for _ in range(request["count"]):
+      batch = torch.randint(0, LABELED, (request["size"],))
+      optimizer.zero_grad()
+      functional.cross_entropy(net(normalize(images[batch])), labels[batch]).backward()
+      optimizer.step()
+    return time.perf_counter() - start
+
+  def scoring(request: dict) -> float:
+    images, net = pool(request["size"]), network().to(memory_format=memory_format).eval()
+    start = time.perf_counter()
+    with torch.inference_mode():
+      scores = []
+      for part in images.split(request["chunk"]):
+        log_probs = functional.log_softmax(net(normalize(part)), dim=1)
+        scores.append(-(log_probs.exp() * log_probs).sum(dim=1))
+      torch.cat(scores)
+    return time.perf_counter() - start
+
+  return {"step": step, "scoring": scoring}
+
+
+def serve(measure: dict[str, Callable[[dict], float]]) -> None:
+  """Answers requests until stdin ends."""
+  cpu, wall = time.process_time(), time.perf_counter()
+  for line in sys.stdin:
+    idle = {"idle_cpu": time.process_time() - cpu, "idle_wall": time.perf_counter() - wall}
+    request = json.loads(line)
+    seconds = measure[request["kind"]](request)
+    cpu, wall = time.process_time(), time.perf_counter()
+    print(json.dumps({"seconds": seconds, **idle}), flush=True)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
+  parser.add_argument("--threads", type=int, default=num_cores())
+  options = parser.parse_args()
+  try:
+    import torch
+
+    torch.set_num_threads(options.threads)
+    serve(measurements(options.variant == "channels_last"))
+  except KeyboardInterrupt:
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+  main()

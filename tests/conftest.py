@@ -1,0 +1,100 @@
+"""Switches for every test, and the small pool and networks that the tests of the core share."""
+
+import contextlib
+
+import flax.linen as nn
+import hypothesis
+import jax
+import numpy as np
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+from al_jax import acquisition
+from al_jax import types
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_legacy_prng_key", "error")
+
+# Compiling is not what a deadline should measure; a failure must come back on the next run.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("house")
+
+POOL, TEST = 97, 43  # odd and prime: divisible by no chunk or batch
+
+
+class TinyMLP(nn.Module):
+  """One hidden layer with dropout: compiles in a moment, and has all that a round asks of a network."""
+
+  num_classes: int = 10
+  hidden: int = 16
+  dropout_rate: float = 0.25
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    x = nn.relu(nn.Dense(self.hidden)(x.reshape((x.shape[0], -1))))
+    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    return nn.Dense(self.num_classes)(x)
+
+
+# One object each, because a learner is hashed by the identity of its parts.
+MODEL = TinyMLP()
+OPTIMIZER = optax.adam(1e-2)
+ACQUISITIONS = {name: factory() for name, factory in acquisition.REGISTRY.items()}
+
+
+@pytest.fixture(scope="session")
+def data() -> types.Dataset:
+  """Real 8 x 8 digits as uint8 0..16: 97 in the pool, 43 to test on."""
+  images, labels = load_digits(return_X_y=True)
+  images = images.astype(np.uint8).reshape(-1, 8, 8, 1)[: POOL + TEST]
+  labels = labels.astype(np.int32)[: POOL + TEST]
+  return types.Dataset(images[:POOL], labels[:POOL], images[POOL:], labels[POOL:], num_classes=10, std=16.0)
+
+
+@pytest.fixture(scope="session")
+def model() -> TinyMLP:
+  """The tiny network with dropout."""
+  return MODEL
+
+
+@pytest.fixture(scope="session")
+def make_learner():
+  """`(acquisition name, **protocol) -> Learner` of the tiny network: two rounds of 7 after 10 random labels."""
+
+  def make(name: str = "entropy", **changes) -> types.Learner:
+    plan = {"init_labels": 10, "acq_size": 7, "rounds": 2, "batch_size": 8, "chunk_size": 30, "init_balanced": False}
+    if "epochs" not in changes:
+      plan["train_steps"] = 12
+    return types.Learner(MODEL, OPTIMIZER, ACQUISITIONS[name], types.Protocol(**{**plan, **changes}))
+
+  return make
+
+
+@pytest.fixture
+def compilations():
+  """A context manager that yields the list of compilations that happen inside it."""
+
+  @contextlib.contextmanager
+  def record():
+    events = []
+
+    def listen(event: str, seconds: float, **_) -> None:
+      if event.endswith("backend_compile_duration"):
+        events.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+      yield events
+    finally:
+      jax.monitoring.unregister_event_duration_listener(listen)
+
+  return record
+
+
+@pytest.fixture
+def debug_nans():
+  """Any NaN that a computation makes raises FloatingPointError."""
+  with jax.debug_nans(True):
+    yield

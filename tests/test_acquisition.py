@@ -1,0 +1,214 @@
+"""One contract for every strategy of the registry, and what is particular to a few.
+
+A new entry is covered as soon as it is registered. Where it needs a field of the view that no strategy needed before,
+`FIELDS` gets a line.
+"""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from al_jax import acquisition
+from al_jax import pool
+from al_jax import types
+from tests import reference
+
+NAMES = list(acquisition.REGISTRY)
+SCORED = [name for name in NAMES if acquisition.make(name).score is not None]
+CLASSES, SAMPLES = 4, 3
+
+# What an acquisition may need -> the field of the view that holds it.
+FIELDS = {"samples": "log_probs"}
+
+
+def log_probs_of(kind: str, size: int, seed: int = 0) -> jax.Array:
+  """`[size, SAMPLES, CLASSES]` log-probabilities of one kind."""
+  rng = np.random.default_rng(seed)
+  logits = rng.normal(size=(size, SAMPLES, CLASSES)) * 2
+  if kind == "tied":
+    logits = np.broadcast_to(logits[:1], logits.shape)
+  elif kind == "duplicated":  # every image three times
+    logits = logits[np.arange(size) // 3]
+  elif kind == "extreme":
+    logits = np.sign(logits) * 1e4
+  elif kind == "certain":  # probabilities of exactly 0 and 1
+    logits = np.where(np.eye(CLASSES, dtype=bool)[rng.integers(0, CLASSES, logits.shape[:2])], 0.0, -np.inf)
+  return jax.nn.log_softmax(jnp.array(logits, jnp.float32))
+
+
+KINDS = ["ordinary", "tied", "duplicated", "extreme", "certain"]
+
+
+def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23, seed: int = 0) -> types.PoolView:
+  """A view with what the acquisition needs and no more; some images are labeled, others not for sale."""
+  fields = {"samples": log_probs_of(kind, size, seed)}
+  place = (jnp.arange(size) + seed) % 5
+  needed = {FIELDS[need]: fields[need] for need in acquired.needs}
+  return types.PoolView(labeled=place == 0, candidates=(place > 0) & (jnp.arange(size) != 6), **needed)
+
+
+def assert_valid(ids: jax.Array, view: types.PoolView, num: int) -> None:
+  """Exactly `num` distinct int32 ids of candidates."""
+  assert ids.dtype == jnp.int32 and ids.shape == (num,)
+  assert len(set(ids.tolist())) == num
+  assert np.asarray(view.candidates)[np.asarray(ids)].all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_factory_and_signature(name):
+  for parameter in inspect.signature(acquisition.REGISTRY[name]).parameters.values():
+    assert parameter.default is not parameter.empty, f"{name}: {parameter.name} has no default"
+  made = acquisition.make(name)
+  assert isinstance(made, types.Acquisition)
+  key, view, num = inspect.signature(made.select).parameters.values()
+  assert (key.name, view.name, num.name) == ("key", "view", "num")
+  assert num.kind is num.KEYWORD_ONLY and num.default is num.empty
+  if made.score is not None:
+    assert list(inspect.signature(made.score).parameters) == ["view"]
+  assert hash(made) == hash(made)  # a learner is a static argument
+  assert acquisition.REGISTRY[name].__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_needs_are_known_fields_of_the_view(name):
+  needs = acquisition.make(name).needs
+  assert isinstance(needs, frozenset) and needs <= set(FIELDS)
+  assert {FIELDS[need] for need in needs} <= set(types.PoolView._fields)
+
+
+def test_view_carries_no_labels():
+  assert [field for field in types.PoolView._fields if "label" in field] == ["labeled"]
+  assert not {"test_images", "data", "images"} & set(types.PoolView._fields)
+
+
+def test_unknown_name_lists_the_choices():
+  with pytest.raises(ValueError, match=r"'entrpy'.*random.*entropy"):
+    acquisition.make("entrpy")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NAMES)
+def test_distinct_candidates_whatever_the_pool(name, kind):
+  made = acquisition.make(name)
+  view = view_of(made, kind)
+  have = int(view.candidates.sum())
+  for num in (1, 5, have):  # the last buys all there is
+    assert_valid(made.select(jax.random.key(1), view, num=num), view, num)
+
+
+@pytest.mark.parametrize("size", [2, 7, 64])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pool_size(name, size):
+  made = acquisition.make(name)
+  view = view_of(made, size=size)
+  num = min(3, int(view.candidates.sum()))
+  assert_valid(made.select(jax.random.key(1), view, num=num), view, num)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", SCORED)
+def test_selects_the_highest_scores_best_first(name, kind, debug_nans):
+  made = acquisition.make(name)
+  view = view_of(made, kind)
+  scores = made.score(view)
+  assert scores.shape == view.labeled.shape and scores.dtype == jnp.float32
+  assert np.isfinite(scores).all()
+  ids = made.select(jax.random.key(1), view, num=9).tolist()
+  assert ids == reference.masked_top_k(np.asarray(scores), np.asarray(view.candidates), 9)
+  assert (np.diff(np.asarray(scores)[ids]) <= 0).all()
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_ties_go_to_the_lowest_id(name):
+  made = acquisition.make(name)
+  view = view_of(made, "tied")
+  ids = made.select(jax.random.key(1), view, num=9).tolist()
+  assert ids == np.flatnonzero(view.candidates)[:9].tolist()
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_scored_strategies_do_not_depend_on_the_key(name):
+  made = acquisition.make(name)
+  view = view_of(made)
+  first, second = (made.select(jax.random.key(seed), view, num=9).tolist() for seed in (1, 2))
+  assert first == second
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_ids_under_jit_and_vmap(name):
+  made = acquisition.make(name)
+  views = [view_of(made, seed=seed) for seed in (0, 1)]
+  keys = jax.random.split(jax.random.key(3), 2)
+  select = lambda key, view: made.select(key, view, num=6)
+  plain = [select(key, view).tolist() for key, view in zip(keys, views, strict=True)]
+  assert plain[0] != plain[1]
+  assert [jax.jit(select)(key, view).tolist() for key, view in zip(keys, views, strict=True)] == plain
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *views)
+  assert jax.vmap(select)(keys, stacked).tolist() == plain
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_later_rounds_do_not_retrace(name):
+  made = acquisition.make(name)
+  traces = []
+
+  @jax.jit
+  def one_round(key, view):
+    traces.append(name)
+    ids = made.select(key, view, num=4)
+    labeled = pool.reveal(view.labeled, ids)
+    return view._replace(labeled=labeled, candidates=view.candidates & ~labeled), ids
+
+  view, bought = view_of(made), []
+  for seed in range(4):  # 16 of 18 candidates
+    view, ids = one_round(jax.random.key(seed), view)
+    bought += ids.tolist()
+  assert len(traces) == 1
+  assert len(set(bought)) == 16
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if acquisition.make(name).needs])
+def test_labeled_images_may_hold_anything(name):
+  made = acquisition.make(name)
+  view = view_of(made)
+  fields = {}
+  for need in made.needs:
+    values = getattr(view, FIELDS[need])
+    for_sale = view.candidates.reshape((-1, *[1] * (values.ndim - 1)))
+    fields[FIELDS[need]] = jnp.where(for_sale, values, jnp.nan)
+  spoiled = view._replace(**fields)
+  ids = made.select(jax.random.key(1), spoiled, num=9)
+  assert_valid(ids, view, 9)
+  assert ids.tolist() == made.select(jax.random.key(1), view, num=9).tolist()
+
+
+@pytest.mark.parametrize("name", ["least_confidence", "margin", "entropy"])
+def test_pointwise_scores_equal_the_reference(name):
+  made = acquisition.make(name)
+  view = view_of(made)
+  expected = [getattr(reference, name)(example) for example in view.log_probs]
+  np.testing.assert_allclose(made.score(view), expected, rtol=1e-5)
+
+
+def test_random_looks_at_no_image_and_differs_by_key():
+  made = acquisition.make("random")
+  assert made.needs == frozenset() and made.score is None
+  view = view_of(made)
+  draws = {tuple(made.select(jax.random.key(seed), view, num=6).tolist()) for seed in range(8)}
+  assert len(draws) == 8  # two of them are equal with probability 2e-6
+  assert made.select(jax.random.key(0), view, num=6).tolist() == made.select(jax.random.key(0), view, num=6).tolist()
+
+
+def test_random_is_uniform():
+  made = acquisition.make("random")
+  view = view_of(made, size=11)
+  draw = jax.jit(jax.vmap(lambda key: made.select(key, view, num=3)))
+  count, have = 5000, int(view.candidates.sum())
+  counts = np.bincount(np.asarray(draw(jax.random.split(jax.random.key(0), count))).ravel(), minlength=11)
+  assert (counts[~np.asarray(view.candidates)] == 0).all()
+  # Without replacement a candidate is in a draw with probability 3 / have; 4 standard errors, for about ten counts.
+  standard_error = np.sqrt(count * 3 / have * (1 - 3 / have))
+  assert (np.abs(counts[np.asarray(view.candidates)] - count * 3 / have) < 4 * standard_error).all()

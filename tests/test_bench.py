@@ -1,0 +1,202 @@
+"""The benchmark: its arithmetic on made numbers, its flags, and both sides at work on tiny sizes."""
+
+import importlib.util
+import io
+import json
+import math
+import statistics
+
+import jax
+import jax.numpy as jnp
+import pytest
+import rich.console
+
+from al_jax.models.cnn import CNN
+from experiments import bench
+from experiments import bench_torch
+from experiments.errors import UsageError
+from experiments.progress import Display
+
+PARAMETERS = 1_199_882
+TUNED = "PyTorch channels_last, malloc tuned"
+MADE = {
+  "step, batch 32": {
+    "JAX": [0.010, 0.030, 0.020],
+    "PyTorch plain, as installed": [0.040, 0.045, 0.050],
+    "PyTorch channels_last, as installed": [0.030, 0.030, 0.030],
+    "PyTorch plain, malloc tuned": [0.025, 0.025, 0.025],
+    TUNED: [0.015, 0.018, 0.016],
+  },
+  "run, digits": {"JAX": [20.0]},
+}
+
+
+@pytest.fixture
+def no_torch(monkeypatch):
+  find_spec = importlib.util.find_spec
+  without = lambda name, *rest: None if name == "torch" else find_spec(name, *rest)
+  monkeypatch.setattr(importlib.util, "find_spec", without)
+
+
+def rendered(table):
+  console = rich.console.Console(width=140, file=io.StringIO())
+  console.print(table)
+  lines = console.file.getvalue().splitlines()
+  return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+
+
+def test_flops_of_the_default_network():
+  # Output positions times products of each: 26 x 26 windows of 3 x 3 x 1, 24 x 24 of 3 x 3 x 32, then two products.
+  conv1, conv2 = 26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32
+  dense1, dense2 = 12 * 12 * 64 * 128, 128 * 10
+  assert bench.layer_flops(CNN(), (28, 28, 1)) == [2 * conv1, 2 * conv2, 2 * dense1, 2 * dense2]
+
+
+def test_flops_agree_with_the_compilers_count():
+  params = jax.eval_shape(CNN().init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+  forward = jax.jit(CNN().apply).lower(params, jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32))
+  # The compiler also counts biases, activations and pooling.
+  assert 1 < forward.cost_analysis()["flops"] / sum(bench.layer_flops(CNN(), (28, 28, 1))) < 1.02
+
+
+def test_tasks_cost_what_their_images_cost():
+  tasks = {task.name: task for task in bench.make_tasks(bench.parse(["bench", "--batch_size=32,64", "--images=1000"]))}
+  assert list(tasks) == ["matmul 2048", "step, batch 32", "step, batch 64", "scoring 1,000"]
+  assert tasks["matmul 2048"].flops == 2 * 2048**3
+  assert tasks["step, batch 64"].flops == 2 * tasks["step, batch 32"].flops
+  forward = tasks["scoring 1,000"].flops / 1000
+  # Backward costs two forward passes, less the gradient of the images, which nothing needs.
+  assert tasks["step, batch 32"].flops / 32 == 3 * forward - 2 * 26 * 26 * 32 * 9
+  assert bench.make_tasks(bench.parse(["bench", "--suite=run"])) == []
+
+
+def test_ratios_of_made_numbers():
+  plain, tuned = bench.ratios(MADE)
+  assert plain[:2] == ("step, batch 32", "PyTorch plain, as installed")
+  assert tuned[:2] == ("step, batch 32", TUNED)
+  assert plain[2:] == pytest.approx((0.045 / 0.020, 0.045 / 0.030, 0.040 / 0.010))
+  assert tuned[2:] == pytest.approx((0.016 / 0.020, 0.018 / 0.030, 0.015 / 0.010))
+
+
+def test_tables_of_made_numbers():
+  matmul = bench.Task("matmul 2048", "matmul", 2048, 4, 2_000_000_000)
+  step = bench.Task("step, batch 32", "step", 32, 30, 1_000_000_000)
+  rows = rendered(bench.time_table({"matmul 2048": {"JAX": [0.010]}} | MADE, [matmul, step]))
+  assert ["matmul 2048", "JAX", "10.00 ms", "10.00 .. 10.00", "200", "100%"] in rows
+  assert ["step, batch 32", "JAX", "20.00 ms", "10.00 .. 30.00", "50", "25%"] in rows
+  assert ["run, digits", "JAX", "20.00 s", "20.00 .. 20.00", "", ""] in rows
+  assert ["step, batch 32", TUNED, "0.80", "0.60 .. 1.50"] in rendered(bench.ratio_table(MADE))
+
+
+def test_every_side_works_in_turn():
+  order = []
+
+  class Side:
+    def __init__(self, name):
+      self.name = name
+
+    def prepare(self, task):
+      order.append(("prepare", task.name, self.name))
+
+    def measure(self, task):
+      order.append((task.name, self.name))
+      return 6.0
+
+  tasks = [bench.Task("m", "matmul", 8, 2, 1), bench.Task("s", "step", 8, 3, 1)]
+  seconds = bench.measure(tasks, [Side("JAX"), Side("other")], 2, Display(4))
+  assert seconds == {"m": {"JAX": [3.0, 3.0]}, "s": {"JAX": [2.0, 2.0], "other": [2.0, 2.0]}}
+  assert order[:3] == [("prepare", "m", "JAX"), ("prepare", "s", "JAX"), ("prepare", "s", "other")]
+  first, second = [("m", "JAX"), ("s", "JAX"), ("s", "other")], [("m", "JAX"), ("s", "other"), ("s", "JAX")]
+  assert order[3:] == first + second
+
+
+@pytest.mark.parametrize(
+  ("word", "sentence"),
+  [
+    ("--suite=everything", "everything"),
+    ("--batch_size=32,x", "--batch_size=32,x"),
+    ("--batch_size=", "--batch_size="),
+    ("--batch_size=0", "--batch_size=0"),
+    ("--batch_size=32,32", "twice"),
+    ("--repeats=0", "repeats"),
+    ("--images=many", "images"),
+    ("--out=/no/such/folder/x.json", "/no/such/folder/x.json"),
+    ("--run_args='", "--run_args"),
+    ("--nonsense=1", "nonsense"),
+    ("step", "stray word 'step'"),
+  ],
+)
+def test_a_wrong_flag_is_one_sentence(word, sentence):
+  with pytest.raises(SystemExit) as exit_info:
+    bench.main(["bench", word])
+  assert exit_info.value.code.startswith("error: ")
+  assert sentence in exit_info.value.code
+
+
+def test_a_flag_given_twice_is_refused():
+  with pytest.raises(UsageError, match="--steps is given 2 times"):
+    bench.parse(["bench", "--steps=1", "--steps=2"])
+
+
+def test_help_names_every_flag(capsys):
+  with pytest.raises(SystemExit) as exit_info:
+    bench.parse(["bench", "--help"])
+  assert exit_info.value.code == 0
+  text = capsys.readouterr().out
+  for name in ("suite", "repeats", "batch_size", "steps", "images", "chunk_size", "data_dir", "run_args", "out"):
+    assert f"--{name} " in text
+
+
+def test_jax_alone(no_torch, monkeypatch, tmp_path, capsys):
+  monkeypatch.setattr(bench, "measure_runs", lambda config, display: {"run, digits": {"JAX": [20.0]}})
+  out = tmp_path / "out.json"
+  bench.main(["bench", "--repeats=1", "--steps=2", "--batch_size=4", "--images=300", f"--out={out}"])
+  raw = json.loads(out.read_text())
+  assert set(raw["compile_seconds"]) == {"matmul 2048", "step, batch 4", "scoring 300"}
+  assert set(raw["seconds"]) == {*raw["compile_seconds"], "run, digits"}
+  assert all(list(by_side) == ["JAX"] for by_side in raw["seconds"].values())
+  for value in [*raw["compile_seconds"].values(), *(by_side["JAX"][0] for by_side in raw["seconds"].values())]:
+    assert math.isfinite(value)
+    assert value > 0
+  assert raw["ratios"] == []
+  assert "PyTorch is not installed" in capsys.readouterr().out
+
+
+def test_runs_are_left_out_where_there_is_no_data(monkeypatch, capsys):
+  def load(name, data_dir, download):
+    assert not download
+    if name == "mnist":
+      raise bench.data_sources.DataError("no such data")
+
+  monkeypatch.setattr(bench.data_sources, "load", load)
+  monkeypatch.setattr(bench, "run_once", lambda dataset, config: 3.0)
+  assert bench.measure_runs(bench.parse(["bench"]), Display(2)) == {"run, digits": {"JAX": [3.0]}}
+  assert "run of mnist: left out. no such data" in capsys.readouterr().out
+  with pytest.raises(bench.data_sources.DataError):
+    bench.measure_runs(bench.parse(["bench", "--data_dir=x"]), Display(2))
+
+
+def test_a_run_that_fails_says_why():
+  with pytest.raises(UsageError, match=r"run of digits .* --rounds is given 2 times"):
+    bench.run_once("digits", bench.parse(["bench", "--run_args=--rounds=1 --rounds=2"]))
+
+
+def test_parameters_of_the_network():
+  params = jax.eval_shape(CNN().init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+  assert sum(leaf.size for leaf in jax.tree.leaves(params)) == PARAMETERS
+
+
+if importlib.util.find_spec("torch") is not None:
+
+  def test_torch_network_has_the_same_parameters():
+    assert sum(parameter.numel() for parameter in bench_torch.network().parameters()) == PARAMETERS
+
+  def test_torch_works_in_a_process_and_waits_quietly():
+    step = bench.Task("step", "step", 4, 2, 1)
+    scoring = bench.Task("scoring", "scoring", 30, 1, 1)
+    with bench_torch.TorchSide("channels_last", tuned=True) as side:
+      for task in (step, scoring):
+        side.prepare(task)
+        assert statistics.fmean([side.measure(task) for _ in range(2)]) > 0
+      assert side.chunk_size in (250, 1000)
+      assert 0 <= side.idle_cpu <= side.idle_wall

@@ -1,0 +1,116 @@
+"""Flags to one Config: presets, precedence, and mistakes told in one sentence. One process a command line."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PRINT_CONFIG = (
+  "import sys, json, dataclasses; from experiments import flags; from experiments.errors import UsageError\n"
+  "out = []\n"
+  "for line in json.loads(sys.argv[1]):\n"
+  "  flags.FLAGS.unparse_flags()\n"
+  "  for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
+  "  try:\n"
+  "    flags.parse(['main', *line]); config = flags.resolve(); hash(config)\n"
+  "    out.append(dataclasses.asdict(config))\n"
+  "  except (UsageError, SystemExit) as error: out.append(str(error))\n"
+  "print(json.dumps(out))\n"
+)
+
+
+def run(*words, **environment):
+  return subprocess.run(
+    [sys.executable, *words],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def resolve(*lines):
+  """Each command line's Config as a dict, or the sentence that refused it."""
+  done = run("-c", PRINT_CONFIG, json.dumps(lines))
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def test_precedence_of_defaults_preset_and_typed_flags():
+  plain, blog, typed, steps, epochs, posted, fixed = resolve(
+    [],
+    ["--preset=blog"],
+    ["--preset=blog", "--batch_size=64", "--init_labels=100"],
+    ["--preset=blog", "--train_steps=7"],
+    ["--epochs=3"],
+    ["--preset=blog_posted"],
+    ["--preset=blog_fixed"],
+  )
+  assert plain["acq"] == ["entropy"] and plain["seeds"] == 1 and plain["seed"] == 0
+  assert (plain["init_labels"], plain["acq_size"], plain["init"]) == (20, 10, "balanced")
+  assert (plain["epochs"], plain["dataset"], plain["driver"]) == (None, "mnist", "python")
+
+  assert (blog["init_labels"], blog["acq_size"], blog["rounds"]) == (18_760, 100, 200)
+  assert (blog["epochs"], blog["train_steps"], blog["batch_size"]) == (10, None, 32)
+  assert (blog["optimizer"], blog["learning_rate"], blog["val_last"]) == ("adadelta", 1e-3, 0.15)
+  assert (typed["batch_size"], typed["init_labels"], typed["acq_size"]) == (64, 100, 100)
+  assert (steps["train_steps"], steps["epochs"]) == (7, None)
+  assert (epochs["train_steps"], epochs["epochs"]) == (None, 3)
+  assert (posted["init_labels"], posted["acq_size"], posted["rounds"]) == (23_450, 50, 200)
+
+  assert set(fixed["acq"]) == {"random", "entropy"} and fixed["optimizer"] == "adam"
+  assert fixed["init_labels"] + fixed["rounds"] * fixed["acq_size"] == 1000
+  assert fixed["train_steps"] == fixed["full_train_steps"] and fixed["val_size"] > 0 and fixed["val_last"] == 0
+
+
+@pytest.mark.parametrize(
+  ("words", "expected"),
+  [
+    (["--acq=bold"], ["'bold'", "least_confidence", "entropy"]),
+    (["--acq="], ["''", "entropy"]),
+    (["--acq=margin,margin"], ["twice"]),
+    (["--acq=random", "--acq=margin"], ["--acq is given 2 times"]),
+    (["--preset=blag"], ["'blag'", "blog_fixed", "study"]),
+    (["--optimizer=lion"], ["lion", "adam|sgd|adadelta"]),
+    (["--rounds=-1"], ["rounds", "-1"]),
+    (["--seeds=0"], ["seeds"]),
+    (["--learning_rate=0"], ["learning_rate"]),
+    (["--train_steps=5", "--epochs=2"], ["--train_steps", "--epochs"]),
+    (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
+    (["--nonsense=1"], ["nonsense"]),
+    (["entropy"], ["stray", "'entropy'"]),
+    (["--workdir="], ["--workdir"]),
+  ],
+)
+def test_mistakes_are_one_sentence(words, expected):
+  (message,) = resolve(words)
+  assert isinstance(message, str), f"{words} was accepted"
+  assert "\n" not in message.strip() and "Traceback" not in message
+  for part in expected:
+    assert part in message
+
+
+def test_every_flag_is_in_the_config_and_in_help():
+  from experiments import flags
+
+  names = [name for group in flags.GROUPS.values() for name in group]
+  assert sorted(names) == sorted(field.name for field in dataclasses.fields(flags.Config))
+  done = run("-m", "experiments.mnist", "--help")
+  assert done.returncode == 0
+  assert "how few labels" in done.stdout and "absl" not in done.stdout
+  for heading, group in flags.GROUPS.items():
+    assert f"{heading}:" in done.stdout
+    for name in group:
+      assert f"--{name}" in done.stdout
+
+
+def test_a_wrong_flag_ends_the_program_without_a_stack_trace():
+  done = run("-m", "experiments.mnist", "--acq=bold")
+  assert done.returncode == 1 and done.stdout == ""
+  assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,390 @@
+"""The round and the two ways to drive it: equal, leak-free, paired across strategies, and compiled once."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from al_jax import acquisition
+from al_jax import loop
+from al_jax import metrics
+from al_jax import pool
+from al_jax import types
+
+NAMES = list(acquisition.REGISTRY)
+KEY = jax.random.key(0)
+FROZEN = optax.sgd(0.0)
+
+
+def by_hand(key, data, learner, phases=None):
+  """The run as a round-by-round driver makes it: the final state and the list of the rounds' diagnostics."""
+  phases = loop.jitted_phases() if phases is None else phases
+  state, infos = loop.init_state(key, data, learner), []
+  for _ in range(learner.protocol.rounds + 1):
+    state, info = loop.round_fn(state, data, learner, phases)
+    infos.append(info)
+  return state, infos
+
+
+def initial_ids(key, data, learner) -> list[int]:
+  return np.flatnonzero(loop.init_state(key, data, learner).labeled).tolist()
+
+
+def leaves(tree) -> list[np.ndarray]:
+  """The tree's arrays as NumPy has them; keys as their data."""
+  to_numpy = lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+  return [np.asarray(to_numpy(leaf)) for leaf in jax.tree.leaves(tree)]
+
+
+def equal(a, b) -> bool:
+  """Bit for bit, NaN included."""
+  return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(leaves(a), leaves(b), strict=True))
+
+
+def with_labels(data, labels=None, test_labels=None) -> types.Dataset:
+  changes = {"labels": labels, "test_labels": test_labels}
+  return dataclasses.replace(data, **{name: value for name, value in changes.items() if value is not None})
+
+
+@pytest.mark.parametrize("warm_start", [False, True], ids=["from scratch", "warm"])
+@pytest.mark.parametrize("name", NAMES)
+def test_both_drivers_give_the_same_run(name, warm_start, data, make_learner):
+  learner = make_learner(name, warm_start=warm_start)
+  state, info = loop.run(KEY, data, learner)
+  other_state, other_infos = by_hand(KEY, data, learner)
+  assert equal(state, other_state)
+  assert equal(info, jax.tree.map(lambda *rounds: jnp.stack(rounds), *other_infos))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_labeled_and_when(name, data, make_learner):
+  learner = make_learner(name)
+  state, info = loop.run(KEY, data, learner)
+  assert info.num_labeled.tolist() == [10, 17, 24]
+  assert info.fit.steps.tolist() == [12, 12, 12] and (info.fit.first_bad_step == -1).all()
+  assert (info.selected[-1] == -1).all() and state.round == 3
+  bought = info.selected[:-1].ravel().tolist()
+  known = initial_ids(KEY, data, learner) + bought
+  assert len(set(known)) == 24 and 0 <= min(known) and max(known) < len(data.labels)
+  assert np.flatnonzero(state.labeled).tolist() == sorted(known)
+  assert np.isnan(info.metrics.val_accuracy).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_unrevealed_labels_change_nothing(name, data, make_learner):
+  learner = make_learner(name)  # its initial set is random, and so free of labels
+  state, info = loop.run(KEY, data, learner)
+  hidden = ~np.asarray(state.labeled)
+  labels = np.array(data.labels)
+  labels[hidden] = np.random.default_rng(0).permutation(labels[hidden])
+  assert (labels != data.labels).sum() > 20
+  assert equal((state, info), loop.run(KEY, with_labels(data, labels), learner))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_test_labels_change_no_id_and_no_parameter(name, data, make_learner):
+  learner = make_learner(name)
+  state, info = loop.run(KEY, data, learner)
+  other_state, other = loop.run(KEY, with_labels(data, test_labels=(data.test_labels + 1) % 10), learner)
+  assert equal((state, info.selected, info.fit), (other_state, other.selected, other.fit))
+  assert not equal(info.metrics.test_nll, other.metrics.test_nll)
+
+
+def test_a_revealed_label_changes_the_parameters(data, make_learner):
+  learner = make_learner("entropy")
+  state, info = loop.run(KEY, data, learner)
+  for changed in (initial_ids(KEY, data, learner)[0], int(info.selected[0, 0])):
+    labels = np.array(data.labels)
+    labels[changed] = (labels[changed] + 1) % 10
+    other_state, _ = loop.run(KEY, with_labels(data, labels), learner)
+    assert not equal(state.params, other_state.params)
+
+
+@pytest.mark.parametrize("plan", [{}, {"init_balanced": True}, {"val_size": 9}], ids=str)
+def test_strategies_of_one_seed_start_alike(plan, data, make_learner):
+  starts = {
+    name: [loop.init_state(jax.random.key(seed), data, make_learner(name, **plan)) for seed in (0, 1)]
+    for name in ("random", "entropy")
+  }
+  for seed in (0, 1):
+    assert equal(starts["random"][seed], starts["entropy"][seed])
+  assert not equal(starts["random"][0].labeled, starts["random"][1].labeled)
+  assert not equal(starts["random"][0].params, starts["random"][1].params)
+  runs = {name: loop.run(KEY, data, make_learner(name, **plan))[1] for name in ("random", "entropy")}
+  first = {name: jax.tree.map(lambda leaf: leaf[0], (info.metrics, info.fit)) for name, info in runs.items()}
+  assert equal(first["random"], first["entropy"])
+  assert not equal(runs["random"].selected, runs["entropy"].selected)
+
+
+def test_initial_set_balanced(data, make_learner):
+  ids = initial_ids(KEY, data, make_learner(init_balanced=True, init_labels=20))
+  assert np.bincount(data.labels[ids], minlength=10).tolist() == [2] * 10
+
+
+@pytest.mark.parametrize(
+  "plan", [{}, {"epochs": 3}, {"warm_start": True}, {"epochs": 2, "val_last": 0.2}, {"val_size": 9}], ids=str
+)
+def test_more_rounds_keep_the_earlier_ones(plan, data, make_learner):
+  _, short = loop.run(KEY, data, make_learner(rounds=1, **plan))
+  _, long = loop.run(KEY, data, make_learner(rounds=2, **plan))
+  assert equal(short.selected[0], long.selected[0])
+  head = jax.tree.map(lambda leaf: leaf[:2], (long.num_labeled, long.metrics, long.fit))
+  assert equal((short.num_labeled, short.metrics, short.fit), head)
+
+
+def test_seeds_differ_and_repeat(data, make_learner):
+  learner = make_learner("random")
+  first, again, other = (loop.run(jax.random.key(seed), data, learner)[1] for seed in (0, 0, 1))
+  assert equal(first, again)
+  assert not equal(first.selected, other.selected)
+
+
+def test_nothing_compiles_after_the_first_rounds(data, make_learner, compilations):
+  learner = make_learner("entropy", rounds=4, val_last=0.1)
+  state, counts = loop.init_state(KEY, data, learner), []
+  for _ in range(5):
+    with compilations() as events:
+      state, _ = loop.round_fn(state, data, learner, loop.jitted_phases())
+    counts.append(len(events))
+  assert counts[0] > 0  # the listener does listen
+  assert counts[2:] == [0, 0, 0]
+  with compilations() as events:
+    by_hand(jax.random.key(1), data, learner)
+  assert not events
+
+
+def test_another_seed_compiles_nothing(data, make_learner, compilations):
+  learner = make_learner("margin", acq_size=6)
+  with compilations() as events:
+    loop.run(jax.random.key(0), data, learner)
+  assert events
+  key = jax.random.key(1)
+  with compilations() as events:
+    jax.block_until_ready(loop.run(key, data, learner))
+  assert not events
+
+
+def test_strategies_share_the_compiled_training(data, make_learner, compilations):
+  plan = {"acq_size": 5, "rounds": 1}
+  by_hand(KEY, data, make_learner("entropy", **plan))
+  state = loop.init_state(KEY, data, make_learner("margin", **plan))
+  phases = loop.jitted_phases()
+  with compilations() as events:
+    params, _ = phases.fit(state, data, learner=make_learner("margin", **plan))
+    phases.evaluate(params, state, data, learner=make_learner("margin", **plan))
+  assert not events
+
+
+def test_view_holds_neither_labels_nor_test_data(data, make_learner):
+  seen = []
+
+  def select(key, view, *, num):
+    seen.append(view)
+    return pool.random_subset(key, view.candidates, num=num)
+
+  spy = types.Acquisition(select, needs=frozenset({"samples"}))
+  learner = make_learner(val_size=9)._replace(acquisition=spy)
+  loop.run(KEY, data, learner)
+  (view,) = seen
+  given = {name: (value.shape, value.dtype) for name, value in view._asdict().items() if value is not None}
+  assert given == {
+    "labeled": ((97,), jnp.bool_),
+    "candidates": ((97,), jnp.bool_),
+    "log_probs": ((97, 1, 10), jnp.float32),
+  }
+
+
+def test_what_is_not_needed_is_not_computed(data, make_learner):
+  seen = []
+
+  def select(key, view, *, num):
+    seen.append(view.log_probs)
+    return pool.random_subset(key, view.candidates, num=num)
+
+  loop.run(KEY, data, make_learner()._replace(acquisition=types.Acquisition(select)))
+  assert seen == [None]
+
+
+def test_last_round_asks_nothing(data, make_learner):
+  state, info = loop.run(KEY, data, make_learner(rounds=0))
+  assert info.selected.tolist() == [[-1] * 7] and state.labeled.sum() == 10
+
+
+def test_the_whole_pool_can_be_bought(data, make_learner):
+  state, info = loop.run(KEY, data, make_learner("margin", init_labels=13, acq_size=28, rounds=3))
+  assert state.labeled.all() and info.num_labeled.tolist() == [13, 41, 69, 97]
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_where_a_round_starts_from(warm_start, data, make_learner):
+  learner = make_learner(warm_start=warm_start, epochs=1)
+  frozen = learner._replace(optimizer=FROZEN)
+  start = loop.init_state(KEY, data, frozen)
+  state, params = start, [start.params]
+  for _ in range(3):
+    state, _ = loop.round_fn(state, data, frozen, loop.jitted_phases())
+    params.append(state.params)
+  assert equal(params[0], params[1])  # round 0 starts from the initial weights either way
+  same = [equal(a, b) for a, b in zip(params[1:-1], params[2:], strict=True)]
+  assert same == [warm_start] * 2
+
+
+def test_validation_set_is_apart_and_measured(data, make_learner):
+  learner = make_learner("margin", val_size=11)
+  held_out = loop.validation_ids(KEY, data, learner.protocol)
+  assert len(set(held_out.tolist())) == 11
+  state, infos = by_hand(KEY, data, learner)
+  assert not set(held_out.tolist()) & set(np.flatnonzero(state.labeled).tolist())
+  logits = learner.model.apply({"params": state.params}, data.images[held_out] / np.float32(16))
+  expected = metrics.accuracy(jax.nn.log_softmax(logits), data.labels[held_out])
+  np.testing.assert_allclose(infos[-1].metrics.val_accuracy, expected, rtol=1e-6)
+
+  labels = np.array(data.labels)
+  labels[held_out] = (labels[held_out] + 1) % 10
+  other_state, other_infos = by_hand(KEY, with_labels(data, labels), learner)
+  assert equal(state, other_state)
+  of = lambda rounds: [info.metrics.val_accuracy for info in rounds]
+  assert not equal(of(infos), of(other_infos))
+  seeds = [set(loop.validation_ids(jax.random.key(seed), data, learner.protocol).tolist()) for seed in (0, 1)]
+  assert seeds[0] != seeds[1]
+
+
+def test_val_last_trains_on_the_first_rows_in_order_of_acquisition(data, make_learner):
+  learner = make_learner("margin", init_labels=11, acq_size=6, epochs=2, batch_size=1, val_last=0.2)
+  state = loop.init_state(KEY, data, learner)
+  known = state.order[:11].tolist()
+  assert sorted(known) == np.flatnonzero(state.labeled).tolist()
+  for n in (11, 17, 23):
+    kept = math.floor(n * 0.8)
+    fit, _ = jax.jit(loop.fit_round, static_argnames="learner")(state, data, learner=learner)
+    before = state
+    state, info = loop.round_fn(state, data, learner, loop.jitted_phases())
+    assert state.order[:n].tolist() == known
+    assert info.fit.steps == 2 * kept  # one example a batch, two epochs
+
+    held_out = np.array(known[kept:])
+    logits = learner.model.apply({"params": state.params}, data.images[held_out] / np.float32(16))
+    expected = metrics.accuracy(jax.nn.log_softmax(logits), data.labels[held_out])
+    np.testing.assert_allclose(info.metrics.val_accuracy, expected, rtol=1e-6)
+
+    images, labels = np.array(data.images), np.array(data.labels)
+    images[held_out], labels[held_out] = 0, (labels[held_out] + 1) % 10
+    fit_jitted = loop.jitted_phases().fit
+    changed = dataclasses.replace(data, images=images, labels=labels)
+    assert equal(fit, fit_jitted(before, changed, learner=learner)[0])
+    labels[known[kept - 1]] = (labels[known[kept - 1]] + 1) % 10
+    changed = dataclasses.replace(data, images=images, labels=labels)
+    assert not equal(fit, fit_jitted(before, changed, learner=learner)[0])
+    known += info.selected.tolist()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.3, 0.5, 0.8, 0.9])
+def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, data, make_learner):
+  learner = make_learner(init_labels=10, acq_size=5, rounds=4, val_last=share)
+  start = loop.init_state(KEY, data, make_learner(init_labels=10, acq_size=5, rounds=4))
+  try:
+    loop.check(learner.protocol, data)
+  except ValueError:
+    assert math.floor(10 * (1 - share)) == 0
+    return
+  for r in range(5):
+    n = 10 + 5 * r
+    order = jnp.arange(30)
+    state = start._replace(round=jnp.int32(r), order=order)
+    kept = math.floor(n * (1 - share))
+    assert loop.num_trained(state, learner.protocol) == kept
+    # Right on the held-out rows and nowhere else: the accuracy counts every one of them, and no other row.
+    sure = np.asarray(data.labels).copy()
+    predicted = predicted_classes(learner, start.params, data)
+    outside = np.setdiff1d(np.arange(97), np.arange(kept, n))
+    sure[kept:n], sure[outside] = predicted[kept:n], (predicted[outside] + 1) % 10
+    for wrong, expected in [(None, 1.0), (kept, 1 - 1 / (n - kept)), (n - 1, 1 - 1 / (n - kept))]:
+      labels = sure.copy()
+      if wrong is not None:
+        labels[wrong] = (labels[wrong] + 1) % 10
+      measured = loop.jitted_phases().evaluate(start.params, state, with_labels(data, labels), learner=learner)
+      np.testing.assert_allclose(measured.val_accuracy, expected, rtol=1e-6)
+
+
+def predicted_classes(learner, params, data) -> np.ndarray:
+  logits = learner.model.apply({"params": params}, data.images / np.float32(16))
+  return np.asarray(logits.argmax(-1), np.int32)
+
+
+def test_fit_full_trains_on_everything_for_sale(data, make_learner):
+  learner = make_learner("random", epochs=30, batch_size=10)
+  params, info, measured = loop.fit_full(KEY, data, learner)
+  assert info.steps == 30 * 10  # ceil(97 / 10) batches an epoch
+  assert measured.test_accuracy == np.mean(
+    predicted_classes(learner, params, dataclasses.replace(data, images=data.test_images)) == data.test_labels
+  )
+  assert np.mean(predicted_classes(learner, params, data) == data.labels) > 0.9
+  assert np.isnan(measured.val_accuracy)
+
+
+def test_fit_full_leaves_the_validation_set_alone(data, make_learner):
+  for plan, held_out in [
+    ({"val_size": 12}, loop.validation_ids(KEY, data, make_learner(val_size=12).protocol)),
+    ({"val_last": 0.2}, np.arange(math.floor(97 * 0.8), 97)),
+  ]:
+    learner = make_learner("random", epochs=1, **plan)
+    params, info, measured = loop.fit_full(KEY, data, learner)
+    assert info.steps == math.ceil((97 - len(held_out)) / 8)
+    labels = np.array(data.labels)
+    labels[held_out] = predicted_classes(learner, params, data)[held_out]
+    other_params, _, other = loop.fit_full(KEY, with_labels(data, labels), learner)
+    assert equal(params, other_params)
+    assert measured.val_accuracy < 1 and other.val_accuracy == 1
+    labels = (np.array(data.labels) + 1) % 10
+    assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner)[0])
+
+
+REFUSALS = [
+  ({"init_labels": 0}, "init_labels must be at least 1, not 0"),
+  ({"acq_size": 0}, "acq_size must be at least 1, not 0"),
+  ({"batch_size": -1}, "batch_size must be at least 1, not -1"),
+  ({"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
+  ({"rounds": -1}, "rounds must not be negative, but is -1"),
+  ({"val_size": -2}, "val_size must not be negative, but is -2"),
+  ({"train_steps": None}, "exactly one of train_steps and epochs"),
+  ({"train_steps": 5, "epochs": 5}, "exactly one of train_steps and epochs"),
+  ({"train_steps": 0}, "train_steps or epochs must be at least 1"),
+  ({"epochs": 0}, "train_steps or epochs must be at least 1"),
+  ({"epochs": -3}, "train_steps or epochs must be at least 1"),
+  ({"val_size": 5, "val_last": 0.1}, "val_size and val_last"),
+  ({"val_last": 1.0}, "val_last is a share"),
+  ({"val_last": -0.1}, "val_last is a share"),
+  ({"val_last": 0.95}, "val_last=0.95 leaves none of the 10 initial labels"),
+  ({"rounds": 13}, "10 initial labels .* 13 rounds of 7 .* = 101, but the pool holds 97"),
+  ({"val_size": 74}, "74 for validation = 98, but the pool holds 97"),
+  ({"init_labels": 9, "init_balanced": True}, "balanced initial set of 9 labels cannot hold all 10 classes"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), REFUSALS, ids=str)
+def test_check_refuses(changes, sentence, data, make_learner, compilations):
+  learner = make_learner(**changes)
+  with pytest.raises(ValueError, match=sentence) as caught:
+    loop.check(learner.protocol, data)
+  assert "\n" not in str(caught.value)
+  with compilations() as events, pytest.raises(ValueError, match=sentence):
+    loop.run(KEY, data, learner)
+  assert not events
+
+
+@pytest.mark.parametrize("changes", [{"rounds": 12, "val_size": 3}, {"rounds": 0}, {"val_last": 0.9}, {"epochs": 1}])
+def test_check_accepts_what_just_fits(changes, data, make_learner):
+  if "val_last" in changes:
+    changes = {**changes, "init_labels": 11}  # floor(11 * 0.1) = 1
+  loop.check(make_learner(**changes).protocol, data)
+
+
+def test_learners_made_alike_are_one(make_learner):
+  assert make_learner("entropy") == make_learner("entropy")
+  assert hash(make_learner("entropy")) == hash(make_learner("entropy"))
+  assert make_learner("entropy") != make_learner("margin")
+  assert make_learner(rounds=1) != make_learner(rounds=2)

@@ -1,0 +1,201 @@
+"""The main program, end to end on real digits, and its two drivers against each other."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+import pytest
+
+from al_jax import acquisition
+from al_jax import loop
+from al_jax.types import Learner
+from al_jax.types import Protocol
+from experiments import data as data_sources
+from experiments import drivers
+from experiments import splits
+from experiments.data import idx_order
+from experiments.errors import UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+FIELDS = {
+  "acq": str, "seed": int, "round": int, "num_labeled": int, "test_accuracy": float, "test_nll": float,
+  "test_ece": float, "val_accuracy": float | None, "selected": list, "selected_labels": list, "train_steps": int,
+  "seconds_train": float | None, "seconds_acquire": float | int | None, "seconds_eval": float | None,
+  "seconds_total": float, "peak_bytes": int | None,
+}  # fmt: skip
+
+
+class MLP(nn.Module):
+  """Small and quick, with dropout."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = nn.relu(nn.Dense(32)(x.reshape((x.shape[0], -1))))
+    return nn.Dense(10)(nn.Dropout(0.2, deterministic=not train)(x))
+
+
+def main(*flags, expect=0):
+  done = subprocess.run(
+    [sys.executable, "-m", "experiments.mnist", "--dataset=digits", *flags],
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == expect, done.stdout + done.stderr
+  return done.stdout + done.stderr
+
+
+def read(folder):
+  return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_learning_on_digits_from_the_command_line_and_resuming_it(tmp_path):
+  flags = ("--acq=random,entropy", "--rounds=3", "--acq_size=20", "--train_steps=150", f"--workdir={tmp_path}")
+  printed = main(*flags)
+  rows = read(tmp_path)
+  assert [(row["acq"], row["round"]) for row in rows] == [(a, r) for a in ("random", "entropy") for r in range(4)]
+  data = data_sources.load("digits")
+  for row in rows:
+    for name, kind in FIELDS.items():
+      assert isinstance(row[name], kind), (name, row[name])
+    assert row["num_labeled"] == 20 + 20 * row["round"] and row["train_steps"] == 150
+    assert len(row["selected"]) == (20 if row["round"] < 3 else 0)
+    assert row["selected_labels"] == data.labels[row["selected"]].tolist()
+    assert ("initial" in row) == (row["round"] == 0)
+  assert rows[0]["initial"] == rows[4]["initial"] and rows[0]["test_accuracy"] == rows[4]["test_accuracy"]
+  assert np.bincount(data.labels[rows[0]["initial"]]).tolist() == [2] * 10
+  for run in (rows[:4], rows[4:]):
+    bought = sum((row["selected"] for row in run), run[0]["initial"])
+    assert len(set(bought)) == 80
+    assert run[-1]["test_accuracy"] > 0.8 and run[-1]["test_accuracy"] > run[0]["test_accuracy"] + 0.05
+    assert run[-1]["seconds_acquire"] == 0
+  assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+  content = json.loads((tmp_path / "config.json").read_text())
+  assert content["data_sha256"] == data_sources.fingerprint(data) and content["flags"]["rounds"] == 3
+  assert "to 95%" in printed and str(tmp_path) in printed
+
+  # A kill in the middle of the second run's last row, then --resume: the same numbers, each row once.
+  lines = (tmp_path / "results.jsonl").read_bytes().splitlines(keepends=True)
+  (tmp_path / "results.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:25])
+  main(*flags, "--resume")
+  untimed = lambda row: {k: v for k, v in row.items() if not k.startswith("seconds") and k != "peak_bytes"}
+  assert [untimed(row) for row in read(tmp_path)] == [untimed(row) for row in rows]
+
+  assert "--resume" in main(*flags, expect=1)
+
+
+def test_full_data_is_the_reference_line(tmp_path):
+  printed = main("--full_data", "--full_train_steps=300", "--seeds=1", f"--workdir={tmp_path}")
+  (row,) = json.loads((tmp_path / "full_data.json").read_text())
+  assert set(row) >= {"seed", "test_accuracy", "test_nll", "test_ece", "train_steps", "seconds_total"}
+  assert row["test_accuracy"] > 0.9 and row["train_steps"] == 300 and "full data" in printed
+
+
+def test_impossible_plans_are_refused_before_anything_is_written(tmp_path):
+  for flags, words in (
+    (("--rounds=200",), ("1297", "2020")),
+    (("--init_labels=5",), ("balanced", "10")),
+    (("--val_size=1290",), ("validation", "1297")),
+  ):
+    message = main(*flags, f"--workdir={tmp_path / 'none'}", expect=1)
+    assert message.startswith("error: ") and message.count("\n") == 1 and all(word in message for word in words)
+  assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def data():
+  digits = data_sources.load("digits")
+  return jax.device_put(
+    dataclasses.replace(digits, images=digits.images[:301], labels=digits.labels[:301])  # odd on purpose
+  )
+
+
+def learner(name, optimizer=None, **plan):
+  plan = {"init_labels": 10, "acq_size": 7, "rounds": 3, "train_steps": 40, "batch_size": 16, "chunk_size": 64} | plan
+  return Learner(MLP(), optimizer or optax.adam(3e-3), acquisition.make(name), Protocol(**plan))
+
+
+def rows_of(driver, learner, data, done=(), seed=0):
+  return list(drivers.DRIVERS[driver]("name", seed, data, learner, list(done), lambda *_: None))
+
+
+@pytest.mark.parametrize(
+  "plan", [{}, {"warm_start": True}, {"val_last": 0.2, "init_balanced": False}, {"val_size": 30}]
+)
+@pytest.mark.parametrize("name", acquisition.REGISTRY)
+def test_both_drivers_acquire_the_same_ids_bit_for_bit(name, plan, data):
+  it = learner(name, **plan)
+  by_round, as_one = rows_of("python", it, data), rows_of("scan", it, data)
+  for field in ("selected", "initial", "num_labeled", "test_accuracy", "val_accuracy", "train_loss"):
+    assert [row.get(field) for row in by_round] == [row.get(field) for row in as_one], field
+  assert all((row["val_accuracy"] is not None) == bool({"val_last", "val_size"} & plan.keys()) for row in by_round)
+
+
+@pytest.mark.parametrize("plan", [{}, {"warm_start": True}, {"val_last": 0.2, "init_balanced": False}])
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_a_resumed_run_continues_bit_for_bit(plan, kept, data):
+  it = learner("entropy", **plan)
+  whole = rows_of("python", it, data)
+  rest = rows_of("python", it, data, done=whole[:kept])
+  fields = ("round", "selected", "test_accuracy", "test_nll", "num_labeled", "val_accuracy")
+  assert [[row[f] for f in fields] for row in rest] == [[row[f] for f in fields] for row in whole[kept:]]
+
+
+def test_rows_of_another_seed_are_not_resumed(data):
+  it = learner("entropy")
+  with pytest.raises(UsageError, match="another initial set"):
+    rows_of("python", it, data, done=rows_of("python", it, data)[:1], seed=1)
+
+
+@pytest.mark.parametrize("driver", drivers.DRIVERS)
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_round_and_step(driver, data):
+  (row,) = rows_of(driver, learner("entropy", optimizer=optax.sgd(1e30)), data)
+  assert row["round"] == 0 and "step" in row["error"]
+  json.dumps(row, allow_nan=False)
+
+
+def test_nothing_compiles_after_the_second_round(data):
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **__: compiled.append(event) if event == "/jax/core/compile/backend_compile_duration" else None
+  )
+  it = learner("margin", acq_size=5, rounds=4)
+  counts = []
+  for _ in drivers.run_python("margin", 0, data, it, [], lambda *_: None):
+    counts.append(len(compiled))
+  assert counts[0] > 0, "the listener hears nothing"
+  assert counts[1] == counts[-1] == counts[0], counts
+  before = len(compiled)
+  rows_of("python", it, data, seed=1)
+  assert len(compiled) == before
+
+
+def test_the_blog_split_is_scikit_learns_of_the_concatenation(data, monkeypatch):
+  from sklearn.model_selection import train_test_split
+
+  digits = data_sources.load("digits")
+  monkeypatch.setattr(idx_order, "to_idx_order", lambda it, name: it)
+  out = splits.apply("blog", digits, "mnist")
+  everything = np.concatenate([digits.images, digits.test_images])
+  train, test = train_test_split(everything, test_size=0.33, random_state=42)
+  np.testing.assert_array_equal(out.images, train)
+  np.testing.assert_array_equal(out.test_images, test)
+  assert len(out.labels) == len(train) and len(out.test_labels) == len(test)
+
+
+def test_the_blogs_rows_trained_on_and_steps():
+  held, kept = 18_760, 15_946  # floor(18,760 * 0.85); 499 batches of 32 and one of 2... ten epochs: 4,990 steps
+  plan = Protocol(held, 100, 200, batch_size=32, epochs=10, val_last=0.15)
+  state = loop.types.ALState(None, None, None, np.int32(0))
+  assert loop.num_trained(state, plan) == kept and -(-kept // 32) * 10 == 4990
+  later = state._replace(round=np.int32(116))
+  assert loop.num_labeled(later, plan) == 30_360 and -(-int(loop.num_trained(later, plan)) // 32) * 10 == 8070

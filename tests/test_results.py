@@ -1,0 +1,147 @@
+"""The workdir: rows whole or not at all, refusals, the lock, what may differ on resuming."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from experiments.errors import UsageError
+from experiments.flags import Config
+from experiments.results import Workdir
+
+VALUES = {field.name: None for field in dataclasses.fields(Config)}
+ROW = {"acq": "random", "seed": 0, "round": 0, "num_labeled": 20, "test_accuracy": 0.5}
+
+
+def config(folder, **changes):
+  values = VALUES | {"acq": ("random",), "seeds": 1, "dataset": "digits", "workdir": str(folder)}
+  return Config(**(values | {"resume": False, "overwrite": False, "rounds": 2} | changes))
+
+
+def opened(folder, **changes):
+  """A workdir with its config written, as a run leaves it."""
+  workdir = Workdir(config(folder, **changes))
+  workdir.write_config(config(folder, **changes), "hash")
+  return workdir
+
+
+def close(workdir):
+  workdir._lock.close()
+
+
+def test_rows_come_back(tmp_path):
+  workdir = opened(tmp_path)
+  workdir.append(ROW)
+  workdir.append(ROW | {"round": 1})
+  close(workdir)
+  again = Workdir(config(tmp_path, resume=True))
+  assert again.done("random", 0) == [ROW, ROW | {"round": 1}]
+  assert again.done("random", 1) == [] and again.done("entropy", 0) == []
+
+
+def test_results_are_neither_overwritten_nor_mixed_unasked(tmp_path):
+  workdir = opened(tmp_path)
+  workdir.append(ROW)
+  close(workdir)
+  with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
+    Workdir(config(tmp_path))
+  assert json.loads((tmp_path / "results.jsonl").read_text()) == ROW
+  fresh = Workdir(config(tmp_path, overwrite=True))
+  assert fresh.rows == [] and not (tmp_path / "results.jsonl").exists()
+
+
+def test_resume_without_an_earlier_run_starts_one(tmp_path):
+  assert Workdir(config(tmp_path / "new", resume=True)).rows == []
+
+
+def test_a_torn_last_line_is_cut(tmp_path):
+  workdir = opened(tmp_path)
+  workdir.append(ROW)
+  close(workdir)
+  path = tmp_path / "results.jsonl"
+  whole = path.read_bytes()
+  for cut in range(1, len(whole)):
+    path.write_bytes(whole + whole[:cut])
+    again = Workdir(config(tmp_path, resume=True))
+    assert again.rows == [ROW] and path.read_bytes() == whole
+    close(again)
+
+
+def test_a_damaged_line_is_named(tmp_path):
+  workdir = opened(tmp_path)
+  workdir.append(ROW)
+  close(workdir)
+  with open(tmp_path / "results.jsonl", "a") as file:
+    file.write("{oops\n" + json.dumps(ROW) + "\n")
+  with pytest.raises(UsageError, match=r"results\.jsonl is damaged in line 2"):
+    Workdir(config(tmp_path, resume=True))
+
+
+def test_not_a_number_is_never_written(tmp_path):
+  workdir = opened(tmp_path)
+  with pytest.raises(ValueError):
+    workdir.append(ROW | {"test_accuracy": float("nan")})
+  assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_a_full_disk_leaves_no_part_of_a_row(tmp_path, monkeypatch):
+  import os
+
+  workdir = opened(tmp_path)
+  workdir.append(ROW)
+  before = (tmp_path / "results.jsonl").read_bytes()
+  write = os.write
+  monkeypatch.setattr(os, "write", lambda descriptor, line: write(descriptor, line[:10]))
+  with pytest.raises(UsageError, match="No space left"):
+    workdir.append(ROW | {"round": 1})
+  assert (tmp_path / "results.jsonl").read_bytes() == before and workdir.rows == [ROW]
+
+
+@pytest.mark.parametrize(("change", "accepted"), [
+  ({"acq": ("random", "entropy")}, True),
+  ({"seeds": 5}, True),
+  ({"data_dir": "elsewhere"}, True),
+  ({"rounds": 3}, False),
+  ({"learning_rate": 0.1}, False),
+  ({"dataset": "mnist"}, False),
+])  # fmt: skip
+def test_resuming_compares_what_changes_a_row(tmp_path, change, accepted):
+  close(opened(tmp_path))
+  changed = config(tmp_path, resume=True, **change)
+  if accepted:
+    Workdir(changed)
+  else:
+    (name,) = change
+    with pytest.raises(UsageError, match=f"--{name} was .* and is"):
+      Workdir(changed)
+
+
+def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path):
+  hold = (
+    "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True)"
+    "; time.sleep(60)"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", hold, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True
+  ) as holder:
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UsageError, match="in use by another process"):
+      Workdir(config(tmp_path))
+    holder.kill()
+    holder.wait()
+    Workdir(config(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UsageError, match="cannot be written"):
+    Workdir(config(tmp_path / "file" / "below"))
+
+
+def test_config_json_says_what_ran(tmp_path):
+  close(opened(tmp_path))
+  content = json.loads((tmp_path / "config.json").read_text())
+  assert content["flags"]["dataset"] == "digits" and content["data_sha256"] == "hash"
+  assert content["platform"] == "cpu" and content["versions"]["jax"]

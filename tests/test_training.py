@@ -1,0 +1,233 @@
+"""Fitting: what is read, how often, with what weight, and that the arithmetic is the textbook's.
+
+Most tests fit a linear model to one-hot features: row i of its kernel then moves only when example i is in a batch,
+and by how much says with which weight.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from al_jax import training
+from al_jax import types
+from tests import reference
+
+CLASSES = 4
+
+
+class Linear(nn.Module):
+  """`images @ W` from zero."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    return nn.Dense(CLASSES, use_bias=False, kernel_init=nn.initializers.zeros_init())(x)
+
+
+def one_hot_data(size: int) -> types.Dataset:
+  """Example i is the i-th unit vector."""
+  labels = jnp.arange(size, dtype=jnp.int32) % CLASSES
+  return types.Dataset(jnp.eye(size), labels, jnp.eye(size)[:1], labels[:1], num_classes=CLASSES)
+
+
+def fit_linear(data, ids, count, optimizer, *, seed: int = 0, **sizes):
+  """The fitted kernel `[features, CLASSES]` and how it went."""
+  fit = jax.jit(functools.partial(training.fit, model=Linear(), optimizer=optimizer, **sizes))
+  params = {"Dense_0": {"kernel": jnp.zeros((data.images.shape[1], CLASSES))}}
+  keys = jax.random.split(jax.random.key(seed))
+  params, info = fit(*keys, params, data, jnp.asarray(ids, jnp.int32), jnp.int32(count))
+  return np.asarray(params["Dense_0"]["kernel"], np.float64), info
+
+
+def shares(kernel, data, rate: float) -> np.ndarray:
+  """How much of every example's gradient the kernel holds: the sum over its visits of 1 / batch."""
+  one_step = rate * (np.eye(CLASSES)[np.asarray(data.labels)] - 1 / CLASSES)
+  return (kernel * one_step).sum(axis=1) / (one_step**2).sum(axis=1)
+
+
+@pytest.mark.parametrize(
+  ("count", "batch_size", "last"),
+  [(6, 3, 3), (7, 3, 1), (8, 3, 2), (5, 8, 5), (5, 5, 5), (1, 4, 1), (4, 1, 1)],
+)
+def test_an_epoch_visits_every_example_once(count, batch_size, last):
+  data, rate = one_hot_data(11), 0.5
+  ids = [9, 2, 4, 0, 7, 1, 8, 3, 0, 0]  # buffers are padded with an id that may be among the labeled
+  kernel, info = fit_linear(data, ids, count, optax.sgd(rate), batch_size=batch_size, epochs=1)
+  batches = -(-count // batch_size)
+  assert info.steps == batches
+  got = shares(kernel, data, rate)
+  # The last batch's examples count 1 / last each: its loss is a mean over what it holds.
+  expected = [1 / batch_size] * (batch_size * (batches - 1)) + [1 / last] * last
+  np.testing.assert_allclose(sorted(got[ids[:count]]), sorted(expected), rtol=1e-5)
+  rest = np.setdiff1d(np.arange(11), ids[:count])
+  assert (kernel[rest] == 0).all()
+
+
+def test_every_further_epoch_visits_every_example_once_more():
+  data, rate = one_hot_data(9), 1e-3
+  kernel, info = fit_linear(data, range(9), 6, optax.sgd(rate), batch_size=2, epochs=5)
+  assert info.steps == 15
+  # At this rate the gradient barely changes from visit to visit: 5 visits of 1/2 each, to a part in a thousand.
+  np.testing.assert_allclose(shares(kernel, data, rate)[:6], 2.5, rtol=2e-3)
+
+
+def test_batches_of_an_epoch_are_shuffled():
+  data, rate = one_hot_data(9), 0.5
+
+  def last_visited(seed: int) -> int:
+    kernel, _ = fit_linear(data, range(9), 9, optax.sgd(rate), batch_size=4, epochs=1, seed=seed)
+    return int(shares(kernel, data, rate).argmax())
+
+  assert len({last_visited(seed) for seed in range(6)}) > 1  # all equal with probability 9^-5
+
+
+def test_steps_draw_evenly_from_the_labeled():
+  data, rate, steps = one_hot_data(9), 1e-5, 400
+  kernel, info = fit_linear(data, [8, 6, 4, 2, 0, 1], 4, optax.sgd(rate), batch_size=8, train_steps=steps)
+  assert info.steps == steps
+  visits = shares(kernel, data, rate) * 8
+  drawn = [8, 6, 4, 2]
+  assert (kernel[[0, 1, 3, 5, 7]] == 0).all()
+  np.testing.assert_allclose(visits[drawn].sum(), steps * 8, rtol=1e-2)
+  standard_error = np.sqrt(steps * 8 * 1 / 4 * 3 / 4)
+  assert np.abs(visits[drawn] - steps * 8 / 4).max() < 4 * standard_error + 0.01 * steps * 8 / 4
+  assert np.ptp(visits[drawn]) > 1  # with replacement
+
+
+@pytest.mark.parametrize("sizes", [{"train_steps": 25}, {"epochs": 4}], ids=["steps", "epochs"])
+def test_reads_nothing_but_the_first_count_ids(sizes, data, model):
+  ids = np.array([5, 90, 13, 7, 44, 60, 2, 31, 8, 0, 0, 0], np.int32)
+  count = 8
+  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=optax.adam(1e-2), batch_size=3, **sizes))
+  start = training.init_params(jax.random.key(0), model, data)
+  keys = jax.random.split(jax.random.key(1))
+  rng = np.random.default_rng(0)
+
+  def fitted(changed, ids=ids):
+    images, labels = np.array(data.images), np.array(data.labels)
+    images[changed] = rng.integers(0, 17, images[changed].shape)
+    labels[changed] = (labels[changed] + 1) % 10
+    other = types.Dataset(images, labels, data.test_images, data.test_labels, num_classes=10, std=16.0)
+    return jax.tree.leaves(fit(*keys, start, other, ids, jnp.int32(count)))
+
+  plain = fitted([])
+  others = np.setdiff1d(np.arange(len(data.labels)), ids[:count])
+  padding = np.where(np.arange(12) < count, ids, 77).astype(np.int32)
+  for same in (fitted(others), fitted([], padding)):
+    for a, b in zip(plain, same, strict=True):
+      np.testing.assert_array_equal(a, b)
+  assert any((a != b).any() for a, b in zip(plain, fitted([ids[0]]), strict=True))
+
+
+def test_learns(data, model):
+  ids = np.arange(60, dtype=np.int32)
+  fit = jax.jit(
+    functools.partial(training.fit, model=model, optimizer=optax.adam(1e-2), batch_size=20, train_steps=200)
+  )
+  start = training.init_params(jax.random.key(0), model, data)
+  params, info = fit(*jax.random.split(jax.random.key(1)), start, data, ids, jnp.int32(60))
+  right = lambda params: np.mean(
+    model.apply({"params": params}, data.images[:60] / np.float32(16)).argmax(-1) == data.labels[:60]
+  )
+  assert right(start) < 0.4
+  assert right(params) > 0.95
+  assert info.loss < 1.0 and info.first_bad_step == -1
+
+
+@pytest.mark.parametrize(
+  ("ours", "textbook", "steps"),
+  [
+    (optax.sgd(0.5), reference.sgd(0.5), 50),
+    (optax.sgd(0.1, momentum=0.9), reference.sgd(0.1, momentum=0.9), 50),
+    (optax.adam(1e-2), reference.adam(1e-2), 100),
+    (optax.adadelta(1e-3, rho=0.95, eps=1e-7), reference.adadelta(1e-3), 300),
+    (optax.adadelta(1.0, rho=0.95, eps=1e-7), reference.adadelta(1.0), 300),
+  ],
+  ids=["sgd", "momentum", "adam", "adadelta as Keras has it", "adadelta with rate 1"],
+)
+def test_training_equals_the_textbook(ours, textbook, steps):
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(12, 5)).astype(np.float32)
+  labels = rng.integers(0, CLASSES, 12).astype(np.int32)
+  data = types.Dataset(images, labels, images[:1], labels[:1], num_classes=CLASSES)
+  kernel, info = fit_linear(data, range(12), 9, ours, batch_size=9, epochs=steps)
+  expected, loss = reference.fit_softmax_regression(images[:9], labels[:9], CLASSES, textbook, steps)
+  assert info.steps == steps
+  np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+  np.testing.assert_allclose(info.loss, loss, rtol=1e-4)
+
+
+def test_coupled_weight_decay_equals_the_textbook():
+  data = one_hot_data(8)
+  ours = optax.chain(optax.add_decayed_weights(0.1), optax.adam(1e-2))
+  kernel, _ = fit_linear(data, range(8), 8, ours, batch_size=8, epochs=60)
+  expected, _ = reference.fit_softmax_regression(
+    np.eye(8), np.asarray(data.labels), CLASSES, reference.adam(1e-2), 60, weight_decay=0.1
+  )
+  np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_image_is_reported_at_its_step(bad):
+  data = one_hot_data(4)
+  images = np.array(data.images)
+  images[2] = bad
+  spoiled = types.Dataset(images, data.labels, data.test_images, data.test_labels, num_classes=CLASSES)
+  _, info = fit_linear(spoiled, [2], 1, optax.sgd(0.1), batch_size=1, train_steps=5)
+  assert (info.first_bad_step, info.steps) == (0, 5)
+  _, info = fit_linear(spoiled, [0, 1, 3], 3, optax.sgd(0.1), batch_size=3, train_steps=5)
+  assert info.first_bad_step == -1 and np.isfinite(info.loss)
+
+
+@pytest.mark.parametrize("sizes", [{"train_steps": 4}, {"epochs": 2}], ids=["steps", "epochs"])
+def test_a_bad_image_in_the_padding_does_no_harm(sizes):
+  # Buffers are padded with id 0, which need not be labeled: 0 times not a number is not a number.
+  data = one_hot_data(6)
+  spoiled = types.Dataset(
+    data.images.at[0].set(jnp.nan), data.labels, data.test_images, data.test_labels, num_classes=CLASSES
+  )
+  kernel, info = fit_linear(spoiled, [4, 2, 5, 0, 0, 0], 3, optax.sgd(0.1), batch_size=2, **sizes)
+  assert info.first_bad_step == -1
+  assert np.isfinite(kernel).all()
+
+
+def test_divergence_is_reported_at_the_first_bad_step():
+  # The first loss is log 4; the step overflows, so the second is not a number.
+  _, info = fit_linear(one_hot_data(1), [0], 1, optax.sgd(np.inf), batch_size=1, train_steps=6)
+  assert (info.first_bad_step, info.steps) == (1, 6)
+
+
+def test_dropout_and_batches_have_keys_of_their_own(data, model):
+  fit = jax.jit(
+    functools.partial(training.fit, model=model, optimizer=optax.sgd(0.1), batch_size=4, train_steps=3)
+  )
+  start = training.init_params(jax.random.key(0), model, data)
+  fitted = lambda batches, dropout: fit(
+    jax.random.key(batches), jax.random.key(dropout), start, data, jnp.arange(20), jnp.int32(20)
+  )[0]["Dense_0"]["kernel"]
+  np.testing.assert_array_equal(fitted(1, 2), fitted(1, 2))
+  assert (fitted(1, 2) != fitted(1, 3)).any()
+  assert (fitted(1, 2) != fitted(4, 2)).any()
+
+
+@pytest.mark.parametrize("size", [1, 6, 13])
+def test_shuffled_positions(size):
+  shuffled = jax.jit(functools.partial(training.shuffled_positions, size=size))
+  orders = set()
+  for count in range(1, size + 1):
+    positions = shuffled(jax.random.key(count), jnp.int32(count)).tolist()
+    assert sorted(positions[:count]) == list(range(count))
+    assert positions[count:] == list(range(count, size))
+    orders.add(positions[:count] == list(range(count)))
+  assert (False in orders) == (size > 1)
+
+
+def test_init_params_reads_one_image_shape_and_the_key(data, model):
+  first, again, other = (training.init_params(jax.random.key(seed), model, data) for seed in (0, 0, 1))
+  assert first["Dense_0"]["kernel"].shape == (64, 16)
+  np.testing.assert_array_equal(first["Dense_0"]["kernel"], again["Dense_0"]["kernel"])
+  assert (first["Dense_0"]["kernel"] != other["Dense_0"]["kernel"]).any()
