@@ -34,7 +34,7 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
       raise ValueError(f"{name} must not be negative, but is {getattr(protocol, name)}")
   if (protocol.train_steps is None) == (protocol.epochs is None):
     raise ValueError("exactly one of train_steps and epochs must be given")
-  if (protocol.train_steps or protocol.epochs) < 1:
+  if (protocol.epochs if protocol.train_steps is None else protocol.train_steps) < 1:
     raise ValueError("train_steps or epochs must be at least 1")
   if protocol.val_size and protocol.val_last:
     raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
@@ -68,10 +68,18 @@ def for_sale(key: jax.Array, data: types.Dataset, protocol: types.Protocol) -> j
   return ~pool.mask_of(validation_ids(key, data, protocol), size=size)
 
 
-@functools.partial(jax.jit, static_argnames="learner")
 def init_state(key: jax.Array, data: types.Dataset, learner: types.Learner) -> types.ALState:
-  """The state before round 0: the initial set is labeled, the parameters are those that round 0 starts from."""
-  protocol = learner.protocol
+  """The state before round 0: the initial set is labeled, the parameters are those that round 0 starts from.
+
+  Raises:
+    ValueError: the protocol cannot be carried out on this pool (see `check`).
+  """
+  check(learner.protocol, data)
+  return _init_state(key, data, learner.model, learner.protocol)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "protocol"))
+def _init_state(key: jax.Array, data: types.Dataset, model, protocol: types.Protocol) -> types.ALState:
   available = for_sale(key, data, protocol)
   key_initial = role_key(key, Role.INITIAL_SET)
   if protocol.init_balanced:
@@ -84,7 +92,7 @@ def init_state(key: jax.Array, data: types.Dataset, learner: types.Learner) -> t
   if protocol.val_last:
     order = jnp.zeros(protocol.max_labels, jnp.int32).at[: protocol.init_labels].set(ids)
   return types.ALState(
-    params=training.init_params(role_key(key, Role.MODEL_INIT), learner.model, data),
+    params=training.init_params(role_key(key, Role.MODEL_INIT), model, data),
     labeled=pool.mask_of(ids, size=data.images.shape[0]),
     key=key,
     round=jnp.int32(0),
@@ -97,10 +105,15 @@ def num_labeled(state: types.ALState, protocol: types.Protocol) -> jax.Array:
   return protocol.init_labels + state.round * protocol.acq_size
 
 
-def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
-  """`[]` int32: labels trained on in this round, rounded down as Keras rounds its `validation_split`."""
+def _held_and_trained(protocol: types.Protocol) -> list[tuple[int, int]]:
+  """Labels held and labels trained on, by round; rounded down as Keras rounds its `validation_split`."""
   held = [protocol.init_labels + r * protocol.acq_size for r in range(protocol.rounds + 1)]
-  return jnp.array([math.floor(n * (1 - protocol.val_last)) for n in held], jnp.int32)[state.round]
+  return [(n, math.floor(n * (1 - protocol.val_last))) for n in held]
+
+
+def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
+  """`[]` int32: labels trained on in this round."""
+  return jnp.array([trained for _, trained in _held_and_trained(protocol)], jnp.int32)[state.round]
 
 
 def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
@@ -139,7 +152,8 @@ def evaluate_round(
     if protocol.val_size:
       ids, weights = validation_ids(state.key, data, protocol), None
     else:
-      places = num_trained(state, protocol) + jnp.arange(math.ceil(protocol.max_labels * protocol.val_last))
+      most = max(held - trained for held, trained in _held_and_trained(protocol))
+      places = num_trained(state, protocol) + jnp.arange(most)
       ids = state.order.at[places].get(mode="fill", fill_value=0)
       weights = (places < num_labeled(state, protocol)).astype(jnp.float32)
     val_accuracy = metrics.accuracy(predict(data.images[ids])[:, 0], data.labels[ids], weights)
@@ -235,7 +249,6 @@ def run(key: jax.Array, data: types.Dataset, learner: types.Learner) -> tuple[ty
   Raises:
     ValueError: the protocol cannot be carried out on this pool (see `check`).
   """
-  check(learner.protocol, data)
   state = init_state(key, data, learner)
   step = lambda state, _: round_fn(state, data, learner)
   return lax.scan(step, state, length=learner.protocol.rounds + 1)
@@ -248,10 +261,11 @@ def fit_full(
   """Trains once on every label for sale: full supervision, the line that active learning is held against.
 
   Takes what `run` takes. `init_labels`, `acq_size` and `rounds` play no part; with `val_last`, the pool's last rows are
-  held out. Returns the parameters, how the training went, and the metrics.
+  held out. Returns the parameters, how the training went, and the metrics; raises what `run` raises.
   """
   size = data.images.shape[0] - learner.protocol.val_size
   protocol = dataclasses.replace(learner.protocol, init_labels=size, rounds=0)
+  check(protocol, data)
   learner = learner._replace(protocol=protocol)
   state = types.ALState(
     params=training.init_params(role_key(key, Role.MODEL_INIT), learner.model, data),

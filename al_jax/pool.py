@@ -25,6 +25,7 @@ def masked_top_k(scores: jax.Array, candidates: jax.Array, *, num: int) -> jax.A
 
   limits = jnp.finfo(scores.dtype)
   finite = jnp.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
+  finite = jnp.where(finite == 0, 0.0, finite)  # -0.0 and 0.0 are a tie, which top_k does not see
   _, ids = jax.lax.top_k(jnp.where(candidates, finite, -jnp.inf), num)
   return ids.astype(jnp.int32)
 

@@ -15,13 +15,13 @@ def init_params(key: jax.Array, model: Any, data: types.Dataset) -> types.PyTree
   return model.init(key, inference.normalize(data.images[:1], data), train=False)["params"]
 
 
-def train_step(params, opt_state, key, images, labels, weights, *, model: Any, optimizer: optax.GradientTransformation):
+def train_step(key, params, opt_state, images, labels, weights, *, model: Any, optimizer: optax.GradientTransformation):
   """One optimiser step on the weighted mean cross-entropy of a batch.
 
   Args:
+    key: the key of dropout; it is consumed.
     params: the model's parameters.
     opt_state: the optimiser's state.
-    key: the key of dropout; it is consumed.
     images: `[B, ...]` floats as the network takes them.
     labels: `[B]` int32.
     weights: `[B]` floats; 0 leaves an example out.
@@ -98,6 +98,8 @@ def fit(
       valid = draws
     else:
       positions = jnp.pad(shuffled_positions(key, count, size=ids.shape[0]), (0, draws - ids.shape[0]))
+      # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
+      positions = jnp.where(jnp.arange(draws) < count, positions, 0)
       valid = count
 
     def one_step(j, carry):
@@ -105,9 +107,9 @@ def fit(
       batch = jax.lax.dynamic_slice_in_dim(positions, j * batch_size, batch_size)
       weights = (j * batch_size + jnp.arange(batch_size) < valid).astype(jnp.float32)
       params, opt_state, loss = train_step(
+        jax.random.fold_in(key_dropout, info.steps),
         params,
         opt_state,
-        jax.random.fold_in(key_dropout, info.steps),
         inference.normalize(images[batch], data),
         labels[batch],
         weights,

@@ -10,59 +10,40 @@ time. Each PyTorch variant is a process of its own (`experiments.bench_torch`) t
 
 import contextlib
 import datetime
-import functools
 import importlib.metadata
 import importlib.util
 import json
-import math
 import os
 from pathlib import Path
 import platform
 import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from typing import NamedTuple
 
 from absl import flags
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from rich.table import Table
 
-from al_jax import inference
-from al_jax import training
 from al_jax import types
-from al_jax import uncertainty
 from al_jax.models.cnn import CNN
 from experiments import data as data_sources
-from experiments.bench_torch import LABELED
+from experiments.bench_jax import IMAGE
+from experiments.bench_jax import JAX
+from experiments.bench_jax import JaxSide
+from experiments.bench_jax import Task
+from experiments.bench_jax import layer_flops
+from experiments.bench_report import Seconds
+from experiments.bench_report import ratio_table
+from experiments.bench_report import ratios
+from experiments.bench_report import time_table
 from experiments.bench_torch import TorchSide
 from experiments.bench_torch import environment
 from experiments.bench_torch import num_cores
 from experiments.errors import UsageError
 from experiments.progress import Display
 
-JAX = "JAX"
-PLAIN = "PyTorch plain, as installed"
-_IMAGE = (28, 28, 1)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch")
-
-Seconds = dict[str, dict[str, list[float]]]  # of one unit, by task and side, one number a repeat
-
-
-class Task(NamedTuple):
-  """Something to measure on every side that can do it."""
-
-  name: str
-  kind: str  # "matmul", "step" or "scoring"
-  size: int  # rows of the square matrices, images a batch, or images to score
-  count: int  # units in one measurement: products, steps, or 1 pool
-  flops: int  # floating-point operations of a unit
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -112,28 +93,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
   return values
 
 
-def layer_flops(model: nn.Module, image_shape: types.Shape) -> list[int]:
-  """Operations of each layer that has a kernel, for one image in a forward pass: two for each multiply-add.
-
-  In the order in which the layers are called. Biases, activations and pooling are left out.
-  """
-  flops = []
-
-  def count(call, args, kwargs, context):
-    out = call(*args, **kwargs)
-    kernel = context.module.variables.get("params", {}).get("kernel")
-    if context.method_name == "__call__" and kernel is not None:
-      flops.append(2 * kernel.size * math.prod(out.shape[1:-1]))
-    return out
-
-  with nn.intercept_methods(count):
-    jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
-  return flops
-
-
 def make_tasks(config: flags.FlagValues) -> list[Task]:
   """What the flags ask for, the cores' matmul rate first."""
-  layers = layer_flops(CNN(), _IMAGE)
+  layers = layer_flops(CNN(), IMAGE)
   step_flops = 3 * sum(layers) - layers[0]  # back-propagation costs twice the forward pass; images need no gradient
   tasks = []
   if config.suite in ("step", "all"):
@@ -142,78 +104,6 @@ def make_tasks(config: flags.FlagValues) -> list[Task]:
   if config.suite in ("scoring", "all"):
     tasks.append(Task(f"scoring {config.images:,}", "scoring", config.images, 1, sum(layers) * config.images))
   return [Task("matmul 2048", "matmul", 2048, 4, 2 * 2048**3), *tasks] if tasks else []
-
-
-class JaxSide:
-  """This process: every task one compiled program."""
-
-  name = JAX
-
-  def __init__(self, chunk_size: int):
-    self.chunk_size = chunk_size
-    self.compile_seconds: dict[str, float] = {}
-    self.idle_cpu = self.idle_wall = 0.0
-    self._programs = {}
-    self._calls = 0
-    self._left = time.process_time(), time.perf_counter()
-
-  def prepare(self, task: Task) -> None:
-    """Compiles the task's program and runs it once."""
-    self._wake()
-    self._programs[task.name] = self._program(task)
-    self._left = time.process_time(), time.perf_counter()
-    self.measure(task)
-
-  def measure(self, task: Task) -> float:
-    """Seconds of one measurement."""
-    self._wake()
-    self._calls += 1
-    keys = jax.block_until_ready(jax.random.split(jax.random.key(self._calls)))
-    start = time.perf_counter()
-    self._programs[task.name](keys)
-    seconds = time.perf_counter() - start
-    self._left = time.process_time(), time.perf_counter()
-    return seconds
-
-  def _wake(self) -> None:
-    self.idle_cpu += time.process_time() - self._left[0]
-    self.idle_wall += time.perf_counter() - self._left[1]
-
-  def _compile(self, task: Task, function, *args):
-    start = time.perf_counter()
-    compiled = jax.jit(function).lower(*args).compile()
-    self.compile_seconds[task.name] = time.perf_counter() - start
-    return compiled
-
-  def _program(self, task: Task):
-    """A function of two keys that returns when the work is done."""
-    if task.kind == "matmul":
-      matrix = jax.random.normal(jax.random.key(0), (task.size, task.size))
-      product = self._compile(task, jnp.matmul, matrix, matrix)
-      return lambda _: [product(matrix, matrix).block_until_ready() for _ in range(task.count)]
-
-    model = CNN()
-    num = LABELED if task.kind == "step" else task.size
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (num, *_IMAGE), dtype=np.uint8)
-    labels = rng.integers(0, 10, num, dtype=np.int32)
-    data = jax.device_put(types.Dataset(images, labels, images[:1], labels[:1], num_classes=10))
-    params = jax.jit(lambda key, data: training.init_params(key, model, data))(jax.random.key(0), data)
-
-    if task.kind == "step":
-      fit = functools.partial(
-        training.fit, model=model, optimizer=optax.adam(1e-3), batch_size=task.size, train_steps=task.count
-      )
-      rest = params, data, jnp.arange(num), jnp.int32(num)
-      compiled = self._compile(task, fit, *jax.random.split(jax.random.key(0)), *rest)
-      return lambda keys: jax.block_until_ready(compiled(*keys, *rest))
-
-    def score(params, data):
-      log_probs = inference.predict(model, params, data.images, data, chunk_size=self.chunk_size)
-      return jax.vmap(uncertainty.entropy)(log_probs)
-
-    compiled = self._compile(task, score, params, data)
-    return lambda _: compiled(params, data).block_until_ready()
 
 
 def torch_sides() -> list[TorchSide]:
@@ -277,65 +167,6 @@ def measure_runs(config: flags.FlagValues, display: Display) -> Seconds:
       seconds[f"run, {dataset}"] = {JAX: [run_once(dataset, config)]}
     display.advance()
   return seconds
-
-
-class Ratio(NamedTuple):
-  """Time of a PyTorch variant over time of JAX: above 1, JAX is faster."""
-
-  task: str
-  rival: str
-  median: float  # of medians
-  low: float  # of the measurements paired repeat by repeat
-  high: float
-
-
-def ratios(seconds: Seconds) -> list[Ratio]:
-  """For every task, JAX beside PyTorch plain as installed, and beside the fastest of the tuned variants."""
-  out = []
-  for task, by_side in seconds.items():
-    medians = {side: statistics.median(values) for side, values in by_side.items()}
-    tuned = [side for side in by_side if side not in (JAX, PLAIN)]
-    rivals = [side for side in (PLAIN,) if side in by_side] + sorted(tuned, key=medians.get)[:1]
-    for rival in rivals:
-      paired = [theirs / ours for theirs, ours in zip(by_side[rival], by_side[JAX], strict=True)]
-      out.append(Ratio(task, rival, medians[rival] / medians[JAX], min(paired), max(paired)))
-  return out
-
-
-def time_table(seconds: Seconds, tasks: list[Task]) -> Table:
-  """Median and range of every task and side, and the share that it reaches of the rate of a large matrix product."""
-  table = Table(title="Time: median and range of the repeats; operations a second, as a share of the large matmul's")
-  table.add_column("task")
-  table.add_column("side")
-  for column in ("median", "min .. max", "GFLOP/s", "of matmul"):
-    table.add_column(column, justify="right")
-  flops = {task.name: task.flops for task in tasks}
-  peak = 0.0
-  for task, by_side in seconds.items():
-    for side, values in by_side.items():
-      median = statistics.median(values)
-      unit, scale = ("ms", 1e3) if task.startswith(("step", "matmul")) else ("s", 1.0)
-      low, high = scale * min(values), scale * max(values)
-      cells = [f"{scale * median:.2f} {unit}", f"{low:.2f} .. {high:.2f}"]
-      if task in flops:
-        rate = flops[task] / median
-        peak = peak or rate
-        cells += [f"{rate / 1e9:.0f}", f"{rate / peak:.0%}"]
-      table.add_row(task, side, *cells)
-    table.add_section()
-  return table
-
-
-def ratio_table(seconds: Seconds) -> Table:
-  """`ratios`, as they come."""
-  table = Table(title="PyTorch's time over JAX's: above 1, JAX is faster")
-  table.add_column("task")
-  table.add_column("beside")
-  table.add_column("ratio", justify="right")
-  table.add_column("min .. max", justify="right")
-  for ratio in ratios(seconds):
-    table.add_row(ratio.task, ratio.rival, f"{ratio.median:.2f}", f"{ratio.low:.2f} .. {ratio.high:.2f}")
-  return table
 
 
 def machine() -> dict:

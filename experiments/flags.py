@@ -7,6 +7,7 @@ import sys
 from absl import flags
 
 from al_jax import acquisition
+from al_jax.types import Protocol
 from experiments import presets
 from experiments.errors import UsageError
 
@@ -74,7 +75,7 @@ _training.integer(
   **_at_least(1),
 )
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
-_training.integer("chunk_size", 250, "images in one forward pass outside training", **_at_least(1))
+_training.integer("chunk_size", Protocol.chunk_size, "images in one forward pass outside training", **_at_least(1))
 
 _running = _Group("Running")
 _running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])

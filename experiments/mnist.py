@@ -95,7 +95,8 @@ def main(_) -> None:
       workdir = Workdir(config)
       display.line(f"{config.dataset}: a pool of {len(data.images)}, {len(data.test_images)} to test on")
       display.line(f"results in {workdir.path}")
-      workdir.write_config(config, data_sources.fingerprint(data))
+      if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
+        workdir.write_config(config, data_sources.fingerprint(data))
       data = jax.device_put(data)
       (run_full_data if config.full_data else run_study)(config, data, workdir, display)
     figure = workdir.path / "learning_curve.png"

@@ -21,6 +21,16 @@ jax.config.update("jax_legacy_prng_key", "error")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
 
+CORE = {"acquisition", "inference", "loop", "metrics", "models", "pool", "purity", "training", "uncertainty"}
+
+
+def pytest_collection_modifyitems(items):
+  """A warning in a test of the core is an error; the shell's libraries warn about what is not ours to mend."""
+  for item in items:
+    if item.path.stem.removeprefix("test_") in CORE:
+      item.add_marker(pytest.mark.filterwarnings("error"))
+
+
 POOL, TEST = 97, 43  # odd and prime: divisible by no chunk or batch
 
 
@@ -98,3 +108,11 @@ def debug_nans():
   """Any NaN that a computation makes raises FloatingPointError."""
   with jax.debug_nans(True):
     yield
+
+
+@pytest.fixture(scope="module")
+def fast_compilation():
+  """Unoptimised programs, for tests that compile much and compute little: compiling takes half the time."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)

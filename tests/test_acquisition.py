@@ -16,6 +16,8 @@ from al_jax import pool
 from al_jax import types
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 NAMES = list(acquisition.REGISTRY)
 SCORED = [name for name in NAMES if acquisition.make(name).score is not None]
 CLASSES, SAMPLES = 4, 3

@@ -12,6 +12,8 @@ import pytest
 
 from al_jax import inference
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 
 @given(st.integers(1, 12), st.integers(1, 15))
 @settings(max_examples=20)

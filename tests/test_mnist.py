@@ -59,7 +59,8 @@ def read(folder):
 
 
 def test_learning_on_digits_from_the_command_line_and_resuming_it(tmp_path):
-  flags = ("--acq=random,entropy", "--rounds=3", "--acq_size=20", "--train_steps=150", f"--workdir={tmp_path}")
+  flags = ("--acq=random,entropy", "--rounds=3", "--acq_size=20", "--train_steps=150", "--learning_rate=1e-3")
+  flags += (f"--workdir={tmp_path}",)
   printed = main(*flags)
   rows = read(tmp_path)
   assert [(row["acq"], row["round"]) for row in rows] == [(a, r) for a in ("random", "entropy") for r in range(4)]
@@ -94,7 +95,7 @@ def test_learning_on_digits_from_the_command_line_and_resuming_it(tmp_path):
 
 
 def test_full_data_is_the_reference_line(tmp_path):
-  printed = main("--full_data", "--full_train_steps=300", "--seeds=1", f"--workdir={tmp_path}")
+  printed = main("--full_data", "--full_train_steps=300", "--learning_rate=1e-3", f"--workdir={tmp_path}")
   (row,) = json.loads((tmp_path / "full_data.json").read_text())
   assert set(row) >= {"seed", "test_accuracy", "test_nll", "test_ece", "train_steps", "seconds_total"}
   assert row["test_accuracy"] > 0.9 and row["train_steps"] == 300 and "full data" in printed

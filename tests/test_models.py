@@ -127,6 +127,7 @@ def test_cnn_takes_other_images_and_classes(image_shape):
   assert params["Conv_0"]["kernel"] == (3, 3, image_shape[-1], 32)
 
 
+@pytest.mark.usefixtures("fast_compilation")
 def test_cnn_trains_and_predicts_with_the_same_function():
   # Training multiplies matrices and prediction convolves; without dropout the logits must agree.
   model = CNN(dropout_rate=0.0)
@@ -138,6 +139,7 @@ def test_cnn_trains_and_predicts_with_the_same_function():
   np.testing.assert_allclose(train(variables, x), logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("fast_compilation")
 def test_cnn_initialises_as_keras_does():
   params = jax.jit(CNN().init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
   for name, fan_in, fan_out in [("Conv_0", 9, 9 * 32), ("Conv_1", 9 * 32, 9 * 64), ("Dense_0", 256, 128)]:
@@ -148,6 +150,7 @@ def test_cnn_initialises_as_keras_does():
     np.testing.assert_allclose(kernel.var(), limit**2 / 3, rtol=5 * np.sqrt(0.8 / kernel.size))
 
 
+@pytest.mark.usefixtures("fast_compilation")
 def test_dropout_is_on_in_training_only():
   model = CNN()
   x = jnp.ones((2, 8, 8, 1))

@@ -13,6 +13,8 @@ import pytest
 from al_jax import pool
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 top_k = jax.jit(pool.masked_top_k, static_argnames="num")
 random_subset = jax.jit(pool.random_subset, static_argnames="num")
 balanced_subset = jax.jit(pool.balanced_subset, static_argnames=("num", "num_classes"))

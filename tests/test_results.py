@@ -120,8 +120,8 @@ def test_resuming_compares_what_changes_a_row(tmp_path, change, accepted):
 
 def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path):
   hold = (
-    "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True)"
-    "; time.sleep(60)"
+    "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX);"
+    "print('held', flush=True); time.sleep(60)"
   )
   with subprocess.Popen(
     [sys.executable, "-c", hold, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True

@@ -17,6 +17,8 @@ from al_jax import training
 from al_jax import types
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 CLASSES = 4
 
 
@@ -202,9 +204,7 @@ def test_divergence_is_reported_at_the_first_bad_step():
 
 
 def test_dropout_and_batches_have_keys_of_their_own(data, model):
-  fit = jax.jit(
-    functools.partial(training.fit, model=model, optimizer=optax.sgd(0.1), batch_size=4, train_steps=3)
-  )
+  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=optax.sgd(0.1), batch_size=4, train_steps=3))
   start = training.init_params(jax.random.key(0), model, data)
   fitted = lambda batches, dropout: fit(
     jax.random.key(batches), jax.random.key(dropout), start, data, jnp.arange(20), jnp.int32(20)

@@ -1,0 +1,123 @@
+"""The JAX side of `experiments.bench`: what is measured, what it costs, and this process at work on it."""
+
+import functools
+import math
+import time
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from al_jax import inference
+from al_jax import training
+from al_jax import types
+from al_jax import uncertainty
+from al_jax.models.cnn import CNN
+from experiments.bench_torch import LABELED
+
+JAX = "JAX"
+IMAGE = (28, 28, 1)
+
+
+class Task(NamedTuple):
+  """Something to measure on every side that can do it."""
+
+  name: str
+  kind: str  # "matmul", "step" or "scoring"
+  size: int  # rows of the square matrices, images a batch, or images to score
+  count: int  # units in one measurement: products, steps, or 1 pool
+  flops: int  # floating-point operations of a unit
+
+
+def layer_flops(model: nn.Module, image_shape: types.Shape) -> list[int]:
+  """Operations of each layer that has a kernel, for one image in a forward pass: two for each multiply-add.
+
+  In the order in which the layers are called. Biases, activations and pooling are left out.
+  """
+  flops = []
+
+  def count(call, args, kwargs, context):
+    out = call(*args, **kwargs)
+    kernel = context.module.variables.get("params", {}).get("kernel")
+    if context.method_name == "__call__" and kernel is not None:
+      flops.append(2 * kernel.size * math.prod(out.shape[1:-1]))
+    return out
+
+  with nn.intercept_methods(count):
+    jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *image_shape), jnp.float32))
+  return flops
+
+
+class JaxSide:
+  """This process: every task one compiled program."""
+
+  name = JAX
+
+  def __init__(self, chunk_size: int):
+    self.chunk_size = chunk_size
+    self.compile_seconds: dict[str, float] = {}
+    self.idle_cpu = self.idle_wall = 0.0
+    self._programs = {}
+    self._calls = 0
+    self._left = time.process_time(), time.perf_counter()
+
+  def prepare(self, task: Task) -> None:
+    """Compiles the task's program and runs it once."""
+    self._wake()
+    self._programs[task.name] = self._program(task)
+    self._left = time.process_time(), time.perf_counter()
+    self.measure(task)
+
+  def measure(self, task: Task) -> float:
+    """Seconds of one measurement."""
+    self._wake()
+    self._calls += 1
+    keys = jax.block_until_ready(jax.random.split(jax.random.key(self._calls)))
+    start = time.perf_counter()
+    self._programs[task.name](keys)
+    seconds = time.perf_counter() - start
+    self._left = time.process_time(), time.perf_counter()
+    return seconds
+
+  def _wake(self) -> None:
+    self.idle_cpu += time.process_time() - self._left[0]
+    self.idle_wall += time.perf_counter() - self._left[1]
+
+  def _compile(self, task: Task, function, *args):
+    start = time.perf_counter()
+    compiled = jax.jit(function).lower(*args).compile()
+    self.compile_seconds[task.name] = time.perf_counter() - start
+    return compiled
+
+  def _program(self, task: Task):
+    """A function of two keys that returns when the work is done."""
+    if task.kind == "matmul":
+      matrix = jax.random.normal(jax.random.key(0), (task.size, task.size))
+      product = self._compile(task, jnp.matmul, matrix, matrix)
+      return lambda _: [product(matrix, matrix).block_until_ready() for _ in range(task.count)]
+
+    model = CNN()
+    num = LABELED if task.kind == "step" else task.size
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (num, *IMAGE), dtype=np.uint8)
+    labels = rng.integers(0, 10, num, dtype=np.int32)
+    data = jax.device_put(types.Dataset(images, labels, images[:1], labels[:1], num_classes=10))
+    params = jax.jit(lambda key, data: training.init_params(key, model, data))(jax.random.key(0), data)
+
+    if task.kind == "step":
+      fit = functools.partial(
+        training.fit, model=model, optimizer=optax.adam(1e-3), batch_size=task.size, train_steps=task.count
+      )
+      rest = params, data, jnp.arange(num), jnp.int32(num)
+      compiled = self._compile(task, fit, *jax.random.split(jax.random.key(0)), *rest)
+      return lambda keys: jax.block_until_ready(compiled(*keys, *rest))
+
+    def score(params, data):
+      log_probs = inference.predict(model, params, data.images, data, chunk_size=self.chunk_size)
+      return jax.vmap(uncertainty.entropy)(log_probs)
+
+    compiled = self._compile(task, score, params, data)
+    return lambda _: compiled(params, data).block_until_ready()

@@ -1,0 +1,72 @@
+"""What `experiments.bench` measured, as tables: times, rates and ratios as they come."""
+
+import statistics
+from typing import NamedTuple
+
+from rich.table import Table
+
+from experiments.bench_jax import JAX
+from experiments.bench_jax import Task
+
+PLAIN = "PyTorch plain, as installed"
+
+Seconds = dict[str, dict[str, list[float]]]  # of one unit, by task and side, one number a repeat
+
+
+class Ratio(NamedTuple):
+  """Time of a PyTorch variant over time of JAX: above 1, JAX is faster."""
+
+  task: str
+  rival: str
+  median: float  # of medians
+  low: float  # of the measurements paired repeat by repeat
+  high: float
+
+
+def ratios(seconds: Seconds) -> list[Ratio]:
+  """For every task, JAX beside PyTorch plain as installed, and beside the fastest of the tuned variants."""
+  out = []
+  for task, by_side in seconds.items():
+    medians = {side: statistics.median(values) for side, values in by_side.items()}
+    tuned = [side for side in by_side if side not in (JAX, PLAIN)]
+    rivals = [side for side in (PLAIN,) if side in by_side] + sorted(tuned, key=medians.get)[:1]
+    for rival in rivals:
+      paired = [theirs / ours for theirs, ours in zip(by_side[rival], by_side[JAX], strict=True)]
+      out.append(Ratio(task, rival, medians[rival] / medians[JAX], min(paired), max(paired)))
+  return out
+
+
+def time_table(seconds: Seconds, tasks: list[Task]) -> Table:
+  """Median and range of every task and side, and the share that it reaches of the rate of a large matrix product."""
+  table = Table(title="Time: median and range of the repeats; operations a second, as a share of the large matmul's")
+  table.add_column("task")
+  table.add_column("side")
+  for column in ("median", "min .. max", "GFLOP/s", "of matmul"):
+    table.add_column(column, justify="right")
+  flops = {task.name: task.flops for task in tasks}
+  peak = 0.0
+  for task, by_side in seconds.items():
+    for side, values in by_side.items():
+      median = statistics.median(values)
+      unit, scale = ("ms", 1e3) if task.startswith(("step", "matmul")) else ("s", 1.0)
+      low, high = scale * min(values), scale * max(values)
+      cells = [f"{scale * median:.2f} {unit}", f"{low:.2f} .. {high:.2f}"]
+      if task in flops:
+        rate = flops[task] / median
+        peak = peak or rate
+        cells += [f"{rate / 1e9:.0f}", f"{rate / peak:.0%}"]
+      table.add_row(task, side, *cells)
+    table.add_section()
+  return table
+
+
+def ratio_table(seconds: Seconds) -> Table:
+  """`ratios`, as they come."""
+  table = Table(title="PyTorch's time over JAX's: above 1, JAX is faster")
+  table.add_column("task")
+  table.add_column("beside")
+  table.add_column("ratio", justify="right")
+  table.add_column("min .. max", justify="right")
+  for ratio in ratios(seconds):
+    table.add_row(ratio.task, ratio.rival, f"{ratio.median:.2f}", f"{ratio.low:.2f} .. {ratio.high:.2f}")
+  return table
