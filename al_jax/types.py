@@ -55,7 +55,7 @@ class Protocol:
   warm_start: bool = False  # go on from the last round's parameters instead of from new ones
   val_size: int = 0  # pool images set aside for validation: never labeled, never trained on
   val_last: float = 0.0  # the share of the labeled rows, the last acquired, that is held out of training
-  chunk_size: int = 250  # images in one forward pass of the network outside training
+  chunk_size: int = 50  # images in one forward pass outside training: what fits a processor's cache
 
   @property
   def max_labels(self) -> int:

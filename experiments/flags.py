@@ -75,7 +75,9 @@ _training.integer(
   **_at_least(1),
 )
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
-_training.integer("chunk_size", Protocol.chunk_size, "images in one forward pass outside training", **_at_least(1))
+_training.integer(
+  "chunk_size", Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
+)
 
 _running = _Group("Running")
 _running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])

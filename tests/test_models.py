@@ -86,12 +86,14 @@ def test_conv_layer(lowering):
 
 
 def test_lowering_by_use(monkeypatch):
-  assert layers.resolve_lowering("auto", train=True) == "matrix"
-  assert layers.resolve_lowering("auto", train=False) == "conv"
-  assert layers.resolve_lowering("conv", train=True) == "conv"
-  assert layers.resolve_lowering("matrix", train=False) == "matrix"
+  first, second = 9, 288  # the default network's convolutions
+  assert layers.resolve_lowering("auto", depth=second, train=True) == "matrix"
+  assert layers.resolve_lowering("auto", depth=second, train=False) == "conv"
+  assert layers.resolve_lowering("auto", depth=first, train=False) == "matrix"
+  assert layers.resolve_lowering("conv", depth=first, train=True) == "conv"
+  assert layers.resolve_lowering("matrix", depth=second, train=False) == "matrix"
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert layers.resolve_lowering("auto", train=True) == "conv"
+  assert layers.resolve_lowering("auto", depth=first, train=True) == "conv"
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 7), (7, 5)])

@@ -1,9 +1,9 @@
 """Layers whose arithmetic is chosen by use: how a convolution is lowered is decided here and nowhere else.
 
 XLA's kernel-gradient convolution runs some twenty times slower inside a loop (`lax.scan`, `lax.fori_loop`) than outside
-it on CPU (github.com/jax-ml/jax/issues/12868), while `lax.conv_general_dilated` scores a pool faster than any matrix
-form does. So a training pass on CPU multiplies matrices, and everything else convolves. The parameters are the same
-either way: a `[kh, kw, in, out]` kernel and an `[out]` bias.
+it on CPU (github.com/jax-ml/jax/issues/12868), so a training pass on CPU multiplies matrices. Scoring a pool convolves,
+but for a first layer with few input channels, whose column matrix is small. The parameters are the same either way: a
+`[kh, kw, in, out]` kernel and an `[out]` bias.
 """
 
 from typing import Literal
@@ -20,11 +20,11 @@ Lowering = Literal["auto", "conv", "matrix"]
 _IM2COL_MAX_DEPTH = 64
 
 
-def resolve_lowering(lowering: Lowering, *, train: bool) -> Lowering:
-  """The lowering that `"auto"` stands for on the default backend."""
+def resolve_lowering(lowering: Lowering, *, depth: int, train: bool) -> Lowering:
+  """The lowering that `"auto"` stands for on the default backend; `depth` is the number of products a value sums."""
   if lowering != "auto":
     return lowering
-  return "matrix" if train and jax.default_backend() == "cpu" else "conv"
+  return "matrix" if jax.default_backend() == "cpu" and (train or depth <= _IM2COL_MAX_DEPTH) else "conv"
 
 
 def conv_valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -119,8 +119,9 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
     bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-    convolve = conv_valid_matrix if resolve_lowering(self.lowering, train=train) == "matrix" else conv_valid
-    return convolve(x, kernel) + bias.reshape((1, 1, 1, -1))
+    depth = kernel.size // self.features
+    lowering = resolve_lowering(self.lowering, depth=depth, train=train)
+    return (conv_valid_matrix if lowering == "matrix" else conv_valid)(x, kernel) + bias.reshape((1, 1, 1, -1))
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
