@@ -207,6 +207,14 @@ JITTED_PHASES = Phases(
 )
 
 
+def label(state: types.ALState, ids: jax.Array, protocol: types.Protocol) -> types.ALState:
+  """The next round's state after the oracle has answered for `ids` `[acq_size]`, -1 throughout asking for nothing."""
+  order = state.order
+  if protocol.val_last:
+    order = order.at[num_labeled(state, protocol) + jnp.arange(protocol.acq_size)].set(ids, mode="drop")
+  return state._replace(labeled=pool.reveal(state.labeled, ids), order=order, round=state.round + 1)
+
+
 def round_fn(
   state: types.ALState, data: types.Dataset, learner: types.Learner, phases: Phases = PURE_PHASES
 ) -> tuple[types.ALState, types.RoundInfo]:
@@ -226,12 +234,8 @@ def round_fn(
   measured = phases.evaluate(params, state, data, learner=learner)
   selected = phases.acquire(params, state, data, learner=learner)
 
-  held = num_labeled(state, protocol)
-  order = state.order
-  if protocol.val_last:
-    order = order.at[held + jnp.arange(protocol.acq_size)].set(selected, mode="drop")
-  next_state = types.ALState(params, pool.reveal(state.labeled, selected), state.key, state.round + 1, order)
-  return next_state, types.RoundInfo(held, measured, fit_info, selected)
+  info = types.RoundInfo(num_labeled(state, protocol), measured, fit_info, selected)
+  return label(state._replace(params=params), selected, protocol), info
 
 
 @functools.partial(jax.jit, static_argnames="learner")

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax import loop
-from al_jax import pool
 from al_jax import types
 from experiments.errors import UsageError
 
@@ -92,13 +91,9 @@ def _replay(state: types.ALState, done: list[dict], learner: types.Learner) -> t
   """
   if done[0].get("initial") != _initial_ids(state, learner.protocol):
     raise UsageError(f"the rows of {done[0]['acq']}, seed {done[0]['seed']}, have another initial set: --overwrite")
-  labeled, order = state.labeled, state.order
   for row in done:
-    ids = jnp.array(row["selected"], jnp.int32)
-    labeled = pool.reveal(labeled, ids)
-    if order is not None and row["selected"]:
-      order = order.at[row["num_labeled"] + jnp.arange(len(row["selected"]))].set(ids, mode="drop")
-  return state._replace(labeled=labeled, order=order, round=jnp.int32(len(done)))
+    state = loop.label(state, jnp.array(row["selected"], jnp.int32), learner.protocol)
+  return state
 
 
 def _row(

@@ -87,9 +87,10 @@ def main(_) -> None:
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
       data = data_sources.load(config.dataset, config.data_dir)
-      data = splits.apply(config.split, data, config.dataset.split("/")[0].split(":")[0])
+      data = splits.apply(config.split, data, config.dataset)
       try:
-        loop.check(build.protocol(config), data)
+        learner = build.full_data_learner(config, data.num_classes) if config.full_data else None
+        loop.check(learner.protocol if learner else build.protocol(config), data)
       except ValueError as error:
         raise UsageError(error) from error
       workdir = Workdir(config)

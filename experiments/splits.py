@@ -20,8 +20,9 @@ def apply(split: str, data: Dataset, name: str) -> Dataset:
   from sklearn.model_selection import train_test_split
 
   from experiments.data import idx_order
+  from experiments.data import names
 
-  data = idx_order.to_idx_order(data, name)
+  data = idx_order.to_idx_order(data, names.parse(name).dataset)
   images = np.concatenate([data.images, data.test_images])
   labels = np.concatenate([data.labels, data.test_labels])
   train, test = train_test_split(np.arange(len(labels)), test_size=0.33, random_state=42)
