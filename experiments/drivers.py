@@ -115,7 +115,7 @@ def _row(
     "num_labeled": int(info.num_labeled),
     **metrics_row(info.metrics),
     "selected": selected.tolist(),
-    "selected_labels": np.asarray(data.labels[selected]).tolist(),
+    "selected_labels": np.asarray(data.labels)[selected].tolist(),  # on the host: no program for each length
     "train_steps": int(info.fit.steps),
     "train_loss": float(info.fit.loss),
     "seconds_train": seconds.get("fit"),
