@@ -1,11 +1,19 @@
-"""Predictions on many images, a chunk at a time."""
+"""Predictions on many images, a chunk at a time: deterministic, by MC dropout, by an ensemble."""
 
+from collections.abc import Callable
 from typing import Any
+from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from al_jax import types
+from al_jax.chunks import map_chunks
+
+# Dropout multiplies activations by the number of samples: a chunk holds fewer images then, within this many times
+# `chunk_size` rows.
+_ROWS_PER_CHUNK = 10
 
 
 def normalize(images: jax.Array, data: types.Dataset) -> jax.Array:
@@ -15,26 +23,145 @@ def normalize(images: jax.Array, data: types.Dataset) -> jax.Array:
   return (images.astype(jnp.float32) - data.mean) / data.std
 
 
-def map_chunks(fn, images: jax.Array, *, chunk_size: int) -> jax.Array:
-  """`fn` over `[N, ...]` images, `chunk_size` at a time; equals `fn(images)` for any N.
+def pool_inputs(data: types.Dataset, ids: jax.Array) -> jax.Array:
+  """Pool images as the network takes them, each with its own noise where the pool has any: `[K]` ids -> `[K, ...]`."""
+  images = normalize(jnp.asarray(data.images)[ids % data.images.shape[0]], data)
+  if not data.noise:
+    return images
+  draw = lambda i: jax.random.normal(jax.random.fold_in(data.noise_key, i), images.shape[1:], images.dtype)
+  return images + data.noise * jax.vmap(draw)(ids)
 
-  The last chunk overlaps its neighbour instead of being padded or cut, so every chunk has one shape and no image is
-  left out. Memory: one chunk's activations beside the `[N, ...]` result.
+
+class _Pass(NamedTuple):
+  """What one forward pass showed beside its logits."""
+
+  features: jax.Array | None  # `[B, F]` the last dense layer's input
+  num_dropouts: int  # layers that drop anything
+
+
+def _forward(
+  model: Any, params: types.PyTree, x: jax.Array, ids: jax.Array | None = None, key: jax.Array | None = None
+) -> tuple[jax.Array, _Pass]:
+  """One forward pass in inference mode, for any Flax module: `[B, C]` logits, and what it showed.
+
+  With a key, every `nn.Dropout` is on: one mask for the whole batch or, given the images' `ids` `[B]`, a mask an image.
+  Nothing else differs from inference mode.
   """
-  total = images.shape[0]
-  chunk_size = min(chunk_size, total)
-  chunks = -(-total // chunk_size)
-  starts = jnp.minimum(jnp.arange(chunks) * chunk_size, total - chunk_size)
-  out = jax.lax.map(lambda start: fn(jax.lax.dynamic_slice_in_dim(images, start, chunk_size)), starts)
-  head = out[:-1].reshape((-1, *out.shape[2:]))
-  return jnp.concatenate([head, out[-1, chunk_size - (total - head.shape[0]) :]])
+  features, num_dropouts = None, 0
+
+  def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
+    nonlocal features, num_dropouts
+    layer = context.module
+    if context.method_name == "__call__" and isinstance(layer, nn.Dense):
+      features = args[0]
+    if context.method_name != "__call__" or not isinstance(layer, nn.Dropout) or not layer.rate:
+      return call(*args, **kwargs)
+    num_dropouts += 1
+    if key is None:
+      return call(*args, **kwargs)
+    (x,) = args
+    shape = tuple(1 if axis in layer.broadcast_dims else size for axis, size in enumerate(x.shape[1:], start=1))
+    layer_key = jax.random.fold_in(key, num_dropouts)
+    draw = lambda key: jax.random.bernoulli(key, 1 - layer.rate, shape)
+    own = jax.vmap(lambda i: draw(jax.random.fold_in(layer_key, i)))
+    keep = draw(layer_key)[None] if ids is None else own(ids)
+    return jnp.where(keep, x / (1 - layer.rate), 0)
+
+  with nn.intercept_methods(intercept):
+    logits = model.apply({"params": params}, x, train=False)
+  return logits, _Pass(features, num_dropouts)
 
 
-def predict(model: Any, params: types.PyTree, images: jax.Array, data: types.Dataset, *, chunk_size: int):
-  """Deterministic log-probabilities of a Flax classifier: `[N, ...]` -> `[N, 1, C]`, dropout off."""
+def num_dropouts(model: Any, data: types.Dataset) -> int:
+  """How many layers of the network drop anything in training. Nothing is computed."""
+  seen = []
 
-  def log_probs(chunk: jax.Array) -> jax.Array:
-    logits = model.apply({"params": params}, normalize(chunk, data), train=False)
-    return jax.nn.log_softmax(logits)[:, None]
+  def look(x: jax.Array) -> jax.Array:
+    params = model.init(jax.random.key(0), x, train=False)["params"]
+    logits, shown = _forward(model, params, x)
+    seen.append(shown.num_dropouts)
+    return logits
 
-  return map_chunks(log_probs, images, chunk_size=chunk_size)
+  jax.eval_shape(look, normalize(data.images[:1], data))
+  return seen[0]
+
+
+class Outputs(NamedTuple):
+  """What inference gives for K images; what was not asked for is None."""
+
+  log_probs: jax.Array | None  # `[K, S, C]` float32
+  features: jax.Array | None  # `[K, F]` float32
+
+
+def outputs(
+  model: Any,
+  params: types.PyTree,
+  inputs: Callable[[jax.Array], jax.Array],
+  ids: jax.Array,
+  *,
+  chunk_size: int,
+  posterior: types.Posterior = types.Posterior(),  # noqa: B008 (immutable)
+  key: jax.Array | None = None,
+  samples: bool = True,
+  features: bool = False,
+) -> Outputs:
+  """Posterior samples and features of the images `inputs(ids)`.
+
+  The layers below the first dropout are worked out once an image: only what follows depends on the sample.
+
+  Args:
+    model: a Flax module called as `model(images, train=False)`, returning `[B, C]` logits.
+    params: its parameters; with an ensemble's posterior, with a leading axis of members.
+    inputs: `[B]` ids -> `[B, ...]` images as the network takes them.
+    ids: `[K]` int32.
+    chunk_size: images in one forward pass; with dropout, fewer.
+    posterior: where the samples come from.
+    key: decides the dropout masks; read for MC dropout alone.
+    samples: whether log-probabilities are wanted.
+    features: whether features are wanted: of the network as fitted, dropout off; of an ensemble's first member.
+
+  Returns:
+    `Outputs`. Memory: one chunk's activations (times S behind the first dropout) beside the result.
+
+  Raises:
+    ValueError: features of a network without a dense layer are wanted.
+  """
+  first = jax.tree.map(lambda leaf: leaf[0], params) if posterior.kind == "ensemble" else params
+
+  def deterministic(params: types.PyTree, samples: bool, features: bool):
+    def chunk(ids: jax.Array) -> Outputs:
+      logits, shown = _forward(model, params, inputs(ids))
+      if features and shown.features is None:
+        raise ValueError(f"{type(model).__name__} has no nn.Dense layer, whose input would be the features")
+      return Outputs(
+        jax.nn.log_softmax(logits)[:, None] if samples else None,
+        shown.features.reshape((len(ids), -1)) if features else None,
+      )
+
+    return map_chunks(chunk, ids, chunk_size=chunk_size)
+
+  if posterior.kind == "deterministic" or not samples:
+    return deterministic(first, samples, features)
+
+  if posterior.kind == "ensemble":
+    # One member after another: vmapped convolutions with as many kernels are several times slower on CPU.
+    members = jax.lax.map(lambda member: deterministic(member, True, False).log_probs[:, 0], params)
+    log_probs = jnp.moveaxis(members, 0, 1)
+  else:
+    keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(posterior.samples))
+
+    def chunk(ids: jax.Array) -> jax.Array:
+      own = ids if posterior.per_example else None
+      logits = jax.vmap(lambda key: _forward(model, params, inputs(ids), own, key)[0], out_axes=1)(keys)
+      return jax.nn.log_softmax(logits)
+
+    rows = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
+    log_probs = map_chunks(chunk, ids, chunk_size=rows)
+  return Outputs(log_probs, deterministic(first, False, True).features if features else None)
+
+
+def predict(model: Any, params: types.PyTree, images: jax.Array, data: types.Dataset, *, chunk_size: int) -> jax.Array:
+  """Deterministic log-probabilities of a Flax classifier: `[N, ...]` images -> `[N, 1, C]`, dropout off."""
+  images = jnp.asarray(images)
+  inputs = lambda ids: normalize(images[ids], data)
+  return outputs(model, params, inputs, jnp.arange(images.shape[0]), chunk_size=chunk_size).log_probs

@@ -19,6 +19,11 @@ class Role(enum.IntEnum):
   ACQUISITION = 4
   LABEL_NOISE = 5
   VALIDATION = 6
+  POOL = 7
+  POOL_NOISE = 8
+  POOL_SUBSET = 9
+  TARGETS = 10
+  POSTERIOR = 11
 
 
 def role_key(key: jax.Array, role: Role, round: jax.Array | int = 0) -> jax.Array:

@@ -15,6 +15,11 @@ def init_params(key: jax.Array, model: Any, data: types.Dataset) -> types.PyTree
   return model.init(key, inference.normalize(data.images[:1], data), train=False)["params"]
 
 
+def member_keys(key: jax.Array, members: int) -> jax.Array:
+  """`[members]` keys of an ensemble; the first is `key` itself, so that the first member is the lone network."""
+  return jnp.concatenate([key[None], jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(1, members))])
+
+
 def train_step(key, params, opt_state, images, labels, weights, *, model: Any, optimizer: optax.GradientTransformation):
   """One optimiser step on the weighted mean cross-entropy of a batch.
 
@@ -62,7 +67,7 @@ def fit(
   train_steps: int | None = None,
   epochs: int | None = None,
 ) -> tuple[types.PyTree, types.FitInfo]:
-  """Trains on `data.images[ids[:count]]`: nothing else of the pool is read.
+  """Trains on the pool images `ids[:count]`: nothing else of the pool is read.
 
   With `train_steps`, every step draws `batch_size` of them with replacement. With `epochs`, every epoch is one shuffled
   pass in `ceil(count / batch_size)` batches, the last of which may be smaller.
@@ -83,7 +88,7 @@ def fit(
   Returns:
     The fitted parameters and how it went.
   """
-  images, labels = data.images[ids], data.labels[ids]
+  labels = jnp.asarray(data.labels)[ids]
   if epochs is None:
     passes, steps_a_pass = 1, jnp.int32(train_steps)
     draws = train_steps * batch_size
@@ -110,7 +115,7 @@ def fit(
         jax.random.fold_in(key_dropout, info.steps),
         params,
         opt_state,
-        inference.normalize(images[batch], data),
+        inference.pool_inputs(data, ids[batch]),
         labels[batch],
         weights,
         model=model,

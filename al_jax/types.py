@@ -1,7 +1,7 @@
 """The types every part agrees on. Read this page and you know the API.
 
-Shapes: `N` pool images, `S` posterior samples, `C` classes, `B` a batch, `R` acquisitions of a run, `num` labels
-bought in one of them. Information is measured in nats. A score is higher for what should be labeled first.
+Shapes: `N` pool images, `S` posterior samples, `C` classes, `F` features, `B` a batch, `R` acquisitions of a run, `num`
+labels bought in one of them. Information is measured in nats. A score is higher for what should be labeled first.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,49 @@ class Dataset:
   """A pool to label and a test set to report on. The arrays are traced data, the rest is static.
 
   Integer images enter the network as `(x - mean) / std`, computed on the device; floating ones are taken as they are.
+  A pool may hold every image several times: id `i` is copy `i // O` of original `i % O`. With `noise`, each id has
+  Gaussian noise of its own, drawn from its id and `noise_key` whenever it is looked at and never stored.
   """
 
-  images: jax.Array  # `[N, ...]` uint8 or float: the pool
+  images: jax.Array  # `[O, ...]` uint8 or float: the pool's originals; O = N without copies
   labels: jax.Array  # `[N]` int32: the oracle's answers, read only through a labeled mask
   test_images: jax.Array  # `[M, ...]`
   test_labels: jax.Array  # `[M]` int32
   num_classes: int = _static()
   mean: float = _static(0.0)
   std: float = _static(255.0)
+  noise: float = _static(0.0)  # standard deviation, on the scale on which images enter the network
+  embedding: jax.Array | None = None  # `[O, E]` floats: features of the caller's, for what compares images
+  noise_key: jax.Array | None = None  # `[]` key; read where `noise` is not 0
+
+  @property
+  def pool_size(self) -> int:
+    """N: images in the pool, copies included."""
+    return self.labels.shape[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior:
+  """What a prediction is made of.
+
+  - `deterministic`: one pass of the network as fitted, dropout off; one sample.
+  - `dropout`: MC dropout (Gal & Ghahramani 2016), consistent: one set of masks a sample, shared by the whole pool in a
+    round; with `per_example`, every image has masks of its own.
+  - `ensemble`: as many networks, each from its own weights, minibatches and dropout (Lakshminarayanan et al. 2017).
+  """
+
+  kind: str = "deterministic"
+  samples: int = 1
+  per_example: bool = False
+
+  def __post_init__(self):
+    if self.kind not in POSTERIORS:
+      raise ValueError(f"unknown posterior {self.kind!r}; choose from {', '.join(POSTERIORS)}")
+    if self.samples < 1 or (self.kind == "deterministic" and self.samples > 1):
+      raise ValueError(f"a {self.kind} posterior cannot have {self.samples} samples")
+
+
+POSTERIORS = ("deterministic", "dropout", "ensemble")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +89,7 @@ class Protocol:
   warm_start: bool = False  # go on from the last round's parameters instead of from new ones
   val_size: int = 0  # pool images set aside for validation: never labeled, never trained on
   val_last: float = 0.0  # the share of the labeled rows, the last acquired, that is held out of training
+  pool_subset: int | None = None  # candidates looked at in a round, drawn anew each time; None looks at all
   chunk_size: int = 50  # images in one forward pass outside training: what fits a processor's cache
 
   @property
@@ -66,7 +101,7 @@ class Protocol:
 class ALState(NamedTuple):
   """What the next round needs, and nothing more."""
 
-  params: PyTree  # parameters of the last fitted model
+  params: PyTree  # parameters of the last fitted model; an ensemble's have a leading axis of members
   labeled: jax.Array  # `[N]` bool
   key: jax.Array  # `[]` the run's base key; constant for the whole run
   round: jax.Array  # `[]` int32
@@ -97,6 +132,7 @@ class RoundInfo(NamedTuple):
   metrics: Metrics
   fit: FitInfo
   selected: jax.Array  # `[acq_size]` int32 acquired at the end of the round, best first; -1 in the last round
+  scores: jax.Array  # `[acq_size]` their scores; NaN in the last round and for strategies that score no single image
 
 
 class PoolView(NamedTuple):
@@ -104,7 +140,14 @@ class PoolView(NamedTuple):
 
   labeled: jax.Array  # `[N]` bool
   candidates: jax.Array  # `[N]` bool: unlabeled and for sale; at least `num` of them
-  log_probs: jax.Array | None = None  # `[N, S, C]` log-probabilities, one row a posterior sample ("samples")
+  log_probs: jax.Array | None = None  # `[N, S, C]` log-probabilities, one row a posterior sample
+  features: jax.Array | None = None  # `[N, F]` floats: the input of the network's last dense layer, dropout off
+  embedding: jax.Array | None = None  # `[N, E]` floats: the data set's own, or `features` where it has none
+  target_log_probs: jax.Array | None = None  # `[T, S, C]`, by the same samples, of a random part of the pool
+
+
+# What an acquisition may need -> the field of the view that holds it. "posterior" asks for samples that can disagree.
+NEEDS = {"samples": "log_probs", "posterior": "log_probs", "features": "features", "embedding": "embedding"}
 
 
 ScoreFn = Callable[[PoolView], jax.Array]  # (view) -> `[N]`
@@ -116,7 +159,8 @@ class Acquisition(NamedTuple):
 
   select: SelectFn  # (key, view, *, num) -> `[num]` int32 distinct candidates, best first; the key is consumed
   score: ScoreFn | None = None  # (view) -> `[N]`, higher = label first; None for random and set-valued methods
-  needs: frozenset[str] = frozenset()  # fields of the view beyond the masks: `{"samples"}`
+  needs: frozenset[str] = frozenset()  # of the view beyond the masks: keys of NEEDS
+  targets: int = 0  # T: images of `target_log_probs`
 
 
 class Learner(NamedTuple):
@@ -126,3 +170,5 @@ class Learner(NamedTuple):
   optimizer: Any  # an optax GradientTransformation
   acquisition: Acquisition
   protocol: Protocol
+  posterior: Posterior = Posterior()  # what the acquisition's samples are; an ensemble is trained as one
+  eval_posterior: Posterior = Posterior()  # what the metrics are measured on; of an ensemble, by default, its first

@@ -17,6 +17,12 @@ def log_mean(log_probs: jax.Array) -> jax.Array:
   return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(log_probs.shape[0])
 
 
+def _entropy(log_probs: jax.Array) -> jax.Array:
+  """Entropy over the last axis, `[..., C]` -> `[...]` nats; a probability of 0 contributes 0."""
+  probs = jnp.exp(log_probs)
+  return -jnp.sum(probs * jnp.where(probs > 0, log_probs, 0.0), axis=-1)
+
+
 def least_confidence(log_probs: jax.Array) -> jax.Array:
   """`1 - max_c p_c` of the mean prediction, in 0..1.
 
@@ -39,6 +45,60 @@ def entropy(log_probs: jax.Array) -> jax.Array:
 
   Source: Shannon (1948); Settles (2009), section 3.1.
   """
-  logs = log_mean(log_probs)
-  probs = jnp.exp(logs)
-  return -jnp.sum(probs * jnp.where(probs > 0, logs, 0.0))
+  return _entropy(log_mean(log_probs))
+
+
+def expected_entropy(log_probs: jax.Array) -> jax.Array:
+  """Mean over samples of each one's entropy, `E_s H[p_s]`, in nats: what more labels cannot take away."""
+  chex.assert_rank(log_probs, 2)
+
+  return _entropy(log_probs).mean()
+
+
+def mutual_information(log_probs: jax.Array) -> jax.Array:
+  """`I[y; w] = H[E_s p_s] - E_s H[p_s]`, BALD, in nats: 0..log min(S, C).
+
+  Worked out as the mean Kullback-Leibler divergence of the samples from their mean. Where samples agree each term is
+  exactly 0: the difference of two entropies would leave rounding noise, of either sign, to be ranked.
+
+  Source: Houlsby, Huszar, Ghahramani & Lengyel (2011), equation 2; for MC dropout Gal, Islam & Ghahramani (2017).
+  """
+  chex.assert_rank(log_probs, 2)
+
+  probs = jnp.exp(log_probs)
+  mean = probs[:1] + (probs - probs[:1]).mean(axis=0, keepdims=True)  # equal samples have themselves as their mean
+  ratios = jnp.where(probs > 0, probs, 1.0) / jnp.where(probs > 0, mean, 1.0)
+  return jnp.maximum(jnp.sum(probs * jnp.log(ratios), axis=-1).mean(), 0.0)
+
+
+def votes(log_probs: jax.Array) -> jax.Array:
+  """Share of samples that vote for each class, ties to the lowest: `[S, C]` -> `[C]`."""
+  chex.assert_rank(log_probs, 2)
+
+  return jax.nn.one_hot(log_probs.argmax(axis=-1), log_probs.shape[-1]).mean(axis=0)
+
+
+def variation_ratio(log_probs: jax.Array) -> jax.Array:
+  """1 - the share of samples that vote for the modal class, in 0..1 - 1/S.
+
+  Source: Freeman (1965); for MC dropout Gal, Islam & Ghahramani (2017), section 4.
+  """
+  return 1 - votes(log_probs).max()
+
+
+def mean_std(log_probs: jax.Array) -> jax.Array:
+  """Standard deviation over samples of a class's probability, averaged over classes: 0..1/2.
+
+  Source: Kampffmeyer, Salberg & Jenssen (2016); Gal, Islam & Ghahramani (2017), section 4.
+  """
+  chex.assert_rank(log_probs, 2)
+
+  return jnp.exp(log_probs).std(axis=0).mean()
+
+
+def vote_entropy(log_probs: jax.Array) -> jax.Array:
+  """Entropy of the committee's votes, `-sum_c v_c log v_c` with v the share of votes, in nats: 0..log min(S, C).
+
+  Source: Dagan & Engelson (1995); Settles (2009), section 3.2.
+  """
+  return jax.scipy.special.entr(votes(log_probs)).sum()

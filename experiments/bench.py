@@ -2,6 +2,7 @@
 
   python -m experiments.bench                                  everything, some ten minutes on two cores
   python -m experiments.bench --suite=step --batch_size=64     the training step alone, at one batch size
+  python -m experiments.bench --suite=acquisition              every acquisition beside the passes it needs
   python -m experiments.bench --out=bench.json                 the raw numbers too
 
 Each repeat measures every side once, in turn, so that a machine that slows down slows all of them; only one works at a
@@ -25,8 +26,10 @@ import time
 from absl import flags
 import jax
 
+from al_jax import acquisition
 from al_jax import types
 from al_jax.models.cnn import CNN
+from experiments import bench_acquisition
 from experiments import data as data_sources
 from experiments.bench_jax import IMAGE
 from experiments.bench_jax import JAX
@@ -43,7 +46,7 @@ from experiments.bench_torch import num_cores
 from experiments.errors import UsageError
 from experiments.progress import Display
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "scikit-learn", "batchbald_redux")
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -54,7 +57,7 @@ def parse(argv: list[str]) -> flags.FlagValues:
   """
   values = flags.FlagValues()
   own = {"flag_values": values}
-  flags.DEFINE_enum("suite", "all", ["step", "scoring", "run", "all"], "what to measure", **own)
+  flags.DEFINE_enum("suite", "all", ["step", "scoring", "run", "all", "acquisition"], "what to measure", **own)
   flags.DEFINE_integer("repeats", 5, "measurements of each number; a whole run is made once", lower_bound=1, **own)
   flags.DEFINE_list("batch_size", ["32", "64", "128"], "images a training step, a comma list", **own)
   flags.DEFINE_integer("steps", 30, "training steps in one measurement", lower_bound=1, **own)
@@ -62,6 +65,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_integer(
     "chunk_size", types.Protocol.chunk_size, "images in one forward pass of scoring", lower_bound=1, **own
   )
+  flags.DEFINE_list("acq", bench_acquisition.NAMES, "acquisitions to measure, a comma list", **own)
+  flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition", **own)
+  flags.DEFINE_list("samples", ["10", "100"], "posterior samples of --suite=acquisition", **own)
+  flags.DEFINE_list("num", ["10", "100"], "images selected; all but the set-valued on features take the first", **own)
   flags.DEFINE_string("data_dir", None, "folder with MNIST for the run, as in the main program", **own)
   flags.DEFINE_string("run_args", "", "more flags of the run, as one string: '--rounds=2 --train_steps=50'", **own)
   flags.DEFINE_string("out", None, "JSON file to write the raw numbers to", **own)
@@ -79,11 +86,19 @@ def parse(argv: list[str]) -> flags.FlagValues:
   for name in values:
     if values[name].present > 1:
       raise UsageError(f"--{name} is given {values[name].present} times: give it once")
-  for word in values.batch_size or [""]:
-    if not word.isdecimal() or int(word) < 1:
-      raise UsageError(f"--batch_size={','.join(values.batch_size)} must be whole numbers from 1 on, such as 32,64")
-  if len(set(map(int, values.batch_size))) < len(values.batch_size):
-    raise UsageError(f"--batch_size={','.join(values.batch_size)} names a size twice")
+  for name in ("batch_size", "pool", "samples", "num"):
+    words = values[name].value
+    if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
+      raise UsageError(f"--{name}={','.join(words)} must be whole numbers from 1 on, such as 32,64")
+    if len(set(map(int, words))) < len(words):
+      raise UsageError(f"--{name}={','.join(words)} names a size twice")
+  for name in values.acq or [""]:
+    try:
+      acquisition.make(name)
+    except ValueError as error:
+      raise UsageError(error) from error
+  if values.suite == "acquisition" and max(map(int, values.num)) * 2 > min(map(int, values.pool)):
+    raise UsageError(f"--num={','.join(values.num)} is more than half of a pool of --pool={','.join(values.pool)}")
   try:
     shlex.split(values.run_args)
   except ValueError as error:
@@ -189,6 +204,24 @@ def machine() -> dict:
   }
 
 
+def measure_acquisitions(config: flags.FlagValues, display: Display, where: dict) -> None:
+  """Measures, prints and writes `--suite=acquisition`."""
+  numbers = {name: [int(word) for word in config[name].value] for name in ("pool", "samples", "num")}
+  measured = bench_acquisition.run(
+    display,
+    names=config.acq,
+    sizes=numbers["pool"],
+    samples=numbers["samples"],
+    nums=numbers["num"],
+    chunk_size=config.chunk_size,
+    repeats=config.repeats,
+  )
+  display.console.print(bench_acquisition.table(measured), width=None if display.console.is_terminal else 140)
+  if config.out is not None:
+    Path(config.out).write_text(json.dumps({"machine": where, "acquisitions": measured}, indent=1) + "\n")
+    display.line(f"raw numbers in {config.out}")
+
+
 def main(argv: list[str]) -> None:
   try:
     config = parse(argv)
@@ -207,6 +240,9 @@ def main(argv: list[str]) -> None:
         )
       for name, value in where["environment"].items():
         display.line(f"set in the environment: {name}={value}")
+      if config.suite == "acquisition":
+        measure_acquisitions(config, display, where)
+        return
       runs = measure_runs(config, display) if with_run else {}
       jax_side = JaxSide(config.chunk_size)
       others = [stack.enter_context(side) for side in torch_sides()] if tasks else []

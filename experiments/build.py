@@ -2,12 +2,25 @@
 
 import dataclasses
 
+import flax.linen as nn
 import optax
 
 from al_jax import acquisition
 from al_jax import types
+from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
+from al_jax.models.gal import GalNet
+from al_jax.models.mlp import MLP
+from experiments import strategies
 from experiments.flags import Config
+
+NETWORKS = {"cnn": CNN, "batchbald": BatchBALDNet, "gal": GalNet, "mlp": MLP}
+
+
+def model(config: Config, num_classes: int) -> nn.Module:
+  """The network by name, with its own dropout rates unless `--dropout_rate` is given."""
+  rate = {} if config.dropout_rate is None else {"dropout_rate": config.dropout_rate}
+  return NETWORKS[config.model](num_classes=num_classes, **rate)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
@@ -35,23 +48,56 @@ def protocol(config: Config) -> types.Protocol:
     warm_start=config.warm_start,
     val_size=config.val_size,
     val_last=config.val_last,
+    pool_subset=config.pool_subset,
     chunk_size=config.chunk_size,
   )
 
 
+def _posterior(kind: str, config: Config) -> types.Posterior:
+  if kind == "dropout":
+    return types.Posterior(kind, config.mc_samples, per_example=config.dropout_masks == "per_example")
+  return types.Posterior(kind, config.ensemble_size if kind == "ensemble" else 1)
+
+
+def posterior(strategy: strategies.Strategy, made: types.Acquisition, config: Config) -> types.Posterior:
+  """What a strategy's samples are: as its spelling says, else `--posterior`, else what it needs.
+
+  MC dropout for those that compare samples, the network as it is for the rest. A strategy that looks at no sample has
+  none, unless an ensemble has to be trained for `--eval_posterior`.
+  """
+  needs = made.needs & {"samples", "posterior"}
+  if not needs:
+    return _posterior("ensemble" if config.eval_posterior == "ensemble" else "deterministic", config)
+  own = "dropout" if "posterior" in needs else "deterministic"
+  return _posterior(strategy.posterior or config.posterior or own, config)
+
+
 def learners(config: Config, num_classes: int) -> dict[str, types.Learner]:
-  """One learner for each acquisition; all share the same model and optimiser objects, and so their programs."""
-  model = CNN(num_classes=num_classes, dropout_rate=config.dropout_rate)
-  shared_optimizer, plan = optimizer(config), protocol(config)
-  return {name: types.Learner(model, shared_optimizer, acquisition.make(name), plan) for name in config.acq}
+  """One learner for each strategy; all share the same model and optimiser objects, and so their programs."""
+  network, shared_optimizer, plan = model(config, num_classes), optimizer(config), protocol(config)
+  out = {}
+  for spelling in config.acq:
+    strategy = strategies.parse(spelling)
+    made = acquisition.make(strategy.name, **dict(strategy.hyper))
+    out[spelling] = types.Learner(
+      network,
+      shared_optimizer,
+      made,
+      plan,
+      posterior=posterior(strategy, made, config),
+      eval_posterior=_posterior(config.eval_posterior, config),
+    )
+  return out
 
 
 def full_data_learner(config: Config, num_classes: int) -> types.Learner:
   """The learner of full supervision: the same model and optimiser, trained for as long as `--full_data` says."""
-  learner = next(iter(learners(config, num_classes).values()))
+  evaluated = _posterior(config.eval_posterior, config)
   plan = dataclasses.replace(
-    learner.protocol,
+    protocol(config),
     val_last=config.full_val_last,
+    pool_subset=None,
     train_steps=None if config.epochs else config.full_train_steps,
   )
-  return learner._replace(protocol=plan)
+  own = evaluated if evaluated.kind == "ensemble" else types.Posterior()
+  return types.Learner(model(config, num_classes), optimizer(config), None, plan, own, evaluated)

@@ -15,10 +15,17 @@ from al_jax import types
 from experiments.errors import UsageError
 
 OnPhase = Callable[[int, str], None]  # (round, what is being done)
+OnRound = Callable[[dict, types.ALState], None]  # (row, the state after its round, with the round's fitted model)
 
 
 def run_python(
-  acq: str, seed: int, data: types.Dataset, learner: types.Learner, done: list[dict], on_phase: OnPhase
+  acq: str,
+  seed: int,
+  data: types.Dataset,
+  learner: types.Learner,
+  done: list[dict],
+  on_phase: OnPhase,
+  on_round: OnRound = lambda row, state: None,
 ) -> Iterator[dict]:
   """Yields a row as each round ends; see `results.jsonl` in the README for its fields.
 
@@ -30,6 +37,7 @@ def run_python(
     done: the rows already there. They stand for their rounds: labels are revealed as they say, and nothing is trained
       again, but with warm starts, where the parameters have to be made anew.
     on_phase: told what begins.
+    on_round: given each new row before it is yielded.
   """
   state = loop.init_state(jax.random.key(seed), data, learner)
   initial = _initial_ids(state, learner.protocol)
@@ -53,6 +61,8 @@ def run_python(
     state, info = loop.round_fn(state, data, learner, phases)
     row = _row(acq, seed, r, info, data, seconds | {"total": time.perf_counter() - start}, initial)
     if r >= len(done):
+      if "error" not in row:
+        on_round(row, state)
       yield row
     if "error" in row:
       return
@@ -61,7 +71,10 @@ def run_python(
 def run_scan(
   acq: str, seed: int, data: types.Dataset, learner: types.Learner, done: list[dict], on_phase: OnPhase
 ) -> Iterator[dict]:
-  """As `run_python`, from one compiled program: rows come when it has ended, and its parts cannot be timed."""
+  """As `run_python`, from one compiled program: rows come when it has ended, and its parts cannot be timed.
+
+  Rounds' models are not kept, so that there is no `on_round`.
+  """
   on_phase(0, "all rounds")
   start = time.perf_counter()
   state = loop.init_state(jax.random.key(seed), data, learner)
@@ -115,6 +128,7 @@ def _row(
     "num_labeled": int(info.num_labeled),
     **metrics_row(info.metrics),
     "selected": selected.tolist(),
+    "selected_scores": info.scores.tolist() if np.isfinite(info.scores).all() else None,
     "selected_labels": np.asarray(data.labels)[selected].tolist(),  # on the host: no program for each length
     "train_steps": int(info.fit.steps),
     "train_loss": float(info.fit.loss),

@@ -6,9 +6,9 @@ import sys
 
 from absl import flags
 
-from al_jax import acquisition
-from al_jax.types import Protocol
+from al_jax import types
 from experiments import presets
+from experiments import strategies
 from experiments.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -33,8 +33,16 @@ def _at_least(low: float) -> dict:
   return {"lower_bound": low}
 
 
+def _share() -> dict:
+  return {"lower_bound": 0.0, "upper_bound": 0.99}
+
+
+# What --model chooses from; experiments/build.py makes them.
+NETWORKS = ("cnn", "batchbald", "gal", "mlp")
+
+
 _study = _Group("What to compare")
-_study.string("acq", "entropy", f"acquisitions, a comma list of: {', '.join(acquisition.REGISTRY)}")
+_study.string("acq", "entropy", "acquisitions, a comma list; --list_acquisitions says which and what they do")
 _study.integer("seeds", 1, "number of seeds", **_at_least(1))
 _study.integer("seed", 0, "first seed", **_at_least(0))
 _study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
@@ -47,6 +55,13 @@ _data.enum(
   "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"]
 )
 _data.integer("val_size", 0, "pool images set aside for validation", **_at_least(0))
+_data.integer("pool_size", None, "training images in the pool, drawn at random; all by default", **_at_least(1))
+_data.integer("pool_copies", 1, "copies of every image of the pool", **_at_least(1))
+_data.float(
+  "pool_noise", 0.0, "standard deviation of Gaussian noise on each pool image, a copy its own", **_at_least(0)
+)
+_data.integer("pool_seed", 0, "decides --pool_size's draw and the noise, for every seed alike", **_at_least(0))
+_data.string("embedding", None, ".npy file of [training images, E] features for what compares images")
 _data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
 
@@ -58,9 +73,36 @@ _labels.enum(
 _labels.integer("acq_size", 10, "labels bought in a round", **_at_least(1))
 _labels.integer("rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
 
+_labels.integer("pool_subset", None, "candidates looked at in a round, drawn anew each time; all by default")
+
+_posterior = _Group("Posterior")
+_posterior.enum(
+  "posterior",
+  None,
+  "what acquisitions see: by default the network as it is, and MC dropout for those that compare samples",
+  enum_values=list(types.POSTERIORS),
+)
+_posterior.integer("mc_samples", 20, "samples of MC dropout", **_at_least(1))
+_posterior.integer("ensemble_size", 5, "networks of an ensemble", **_at_least(1))
+_posterior.enum(
+  "dropout_masks",
+  "consistent",
+  "MC dropout's masks: of a sample the same for all images, or each image its own",
+  enum_values=["consistent", "per_example"],
+)
+_posterior.enum(
+  "eval_posterior", "deterministic", "what test metrics are measured on", enum_values=list(types.POSTERIORS)
+)
+
+_hyper = _Group("Acquisitions' own (written with one: power_bald(coldness=8); as a flag, told to all that take it)")
+HYPER = strategies.hyper_flags()
+for _name, (_default, _takers) in HYPER.items():
+  _kind = "float" if isinstance(_default, float) else "integer"
+  getattr(_hyper, _kind)(_name, None, f"of {', '.join(_takers)} [{_default:g}]")
+
 _training = _Group("Model and training")
-_training.enum("model", "cnn", "network", enum_values=["cnn"])
-_training.float("dropout_rate", 0.25, "share of activations dropped in training", lower_bound=0.0, upper_bound=0.99)
+_training.enum("model", "cnn", "network", enum_values=list(NETWORKS))
+_training.float("dropout_rate", None, "share of activations dropped; by default the network's own", **_share())
 _training.enum("optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd", "adadelta"])
 _training.float("learning_rate", 3e-4, "step size of the optimiser", **_at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
@@ -76,19 +118,24 @@ _training.integer(
 )
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
 _training.integer(
-  "chunk_size", Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
+  "chunk_size", types.Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
 )
 
 _running = _Group("Running")
+_running.boolean("inspect", False, "draw the images acquired in each round, with label, prediction and score")
 _running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
 _running.string("workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
 _running.boolean("resume", False, "add what is missing to the results in --workdir")
 _running.boolean("overwrite", False, "delete the results in --workdir first")
+_running.boolean("list_acquisitions", False, "print every acquisition: formula, needs, source")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name."""
+  """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name.
+
+  Acquisitions' own hyper-parameters are part of their spelling in `acq`.
+  """
 
   acq: tuple[str, ...]
   seeds: int
@@ -99,14 +146,25 @@ class Config:
   data_dir: str | None
   split: str
   val_size: int
+  pool_size: int | None
+  pool_copies: int
+  pool_noise: float
+  pool_seed: int
+  embedding: str | None
   val_last: float
   full_val_last: float
   init_labels: int
   init: str
   acq_size: int
   rounds: int
+  pool_subset: int | None
+  posterior: str | None
+  mc_samples: int
+  ensemble_size: int
+  dropout_masks: str
+  eval_posterior: str
   model: str
-  dropout_rate: float
+  dropout_rate: float | None
   optimizer: str
   learning_rate: float
   momentum: float
@@ -117,6 +175,7 @@ class Config:
   full_train_steps: int
   warm_start: bool
   chunk_size: int
+  inspect: bool
   driver: str
   workdir: str | None
   resume: bool
@@ -126,7 +185,7 @@ class Config:
 def parse(argv: list[str]) -> list[str]:
   """The flags parser of `absl.app.run`: grouped --help; a stray word or a flag given twice is refused.
 
-  Exits 0 after --help and 1 after a mistake, with one sentence.
+  Exits 0 after --help and --list_acquisitions and 1 after a mistake, with one sentence.
   """
   if any(word in ("--help", "-help", "--helpfull", "--helpshort", "-h") for word in argv[1:]):
     print(help_text())
@@ -140,6 +199,9 @@ def parse(argv: list[str]) -> list[str]:
       raise UsageError(f"--{twice[0]} is given {FLAGS[twice[0]].present} times: give it once")
   except (flags.Error, UsageError) as error:
     sys.exit(f"error: {error}")
+  if FLAGS.list_acquisitions:
+    print(strategies.listing())
+    sys.exit(0)
   return rest
 
 
@@ -182,16 +244,20 @@ def resolve() -> Config:
   if values["learning_rate"] == 0:
     raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
 
-  names = [name.strip() for name in values["acq"].split(",")]
-  for name in names:
-    if name not in acquisition.REGISTRY:
-      raise UsageError(f"unknown acquisition {name!r}; choose from {', '.join(acquisition.REGISTRY)}")
-  if len(set(names)) < len(names):
+  typed_hyper = {name: FLAGS[name].value for name in HYPER if FLAGS[name].present}
+  chosen = [strategies.told(strategies.parse(spelling), typed_hyper) for spelling in strategies.split(values["acq"])]
+  for name in typed_hyper:
+    if not any(name in dict(strategy.hyper) for strategy in chosen):
+      raise UsageError(f"--{name} is of {', '.join(HYPER[name][1])}: --acq={values['acq']} names none of them")
+  spelled = [strategy.spelling for strategy in chosen]
+  if len(set(spelled)) < len(spelled):
     raise UsageError(f"--acq={values['acq']} names an acquisition twice")
-  values["acq"] = tuple(names)
-  for name in ("data_dir", "workdir"):
+  values["acq"] = tuple(spelled)
+  if values["inspect"] and values["driver"] == "scan":
+    raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
+  for name in ("data_dir", "workdir", "embedding"):
     if values[name] is not None:
       if not values[name]:
-        raise UsageError(f"--{name} is empty: name a folder or leave the flag out")
+        raise UsageError(f"--{name} is empty: name a path or leave the flag out")
       values[name] = os.path.expanduser(values[name])
   return Config(**values)

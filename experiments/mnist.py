@@ -16,6 +16,8 @@ from al_jax import loop
 from experiments import build
 from experiments import data as data_sources
 from experiments import flags
+from experiments import inspect
+from experiments import pools
 from experiments import splits
 from experiments import summary
 from experiments.drivers import DRIVERS
@@ -31,6 +33,7 @@ _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the 
 def run_study(config: Config, data, workdir: Workdir, display: Display) -> None:
   """Runs every acquisition on every seed, writing each row as it comes."""
   learners = build.learners(config, data.num_classes)
+  width = max(16, *map(len, learners))
   for seed in range(config.seed, config.seed + config.seeds):
     for acq, learner in learners.items():
       done = workdir.done(acq, seed)
@@ -42,10 +45,11 @@ def run_study(config: Config, data, workdir: Workdir, display: Display) -> None:
       def on_phase(r: int, name: str, label: str = f"{acq}, seed {seed}") -> None:
         display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
 
-      for row in DRIVERS[config.driver](acq, seed, data, learner, done, on_phase):
+      extra = [inspect.writer(workdir.path / "inspect", data, learner)] if config.inspect else []
+      for row in DRIVERS[config.driver](acq, seed, data, learner, done, on_phase, *extra):
         workdir.append(row)
         display.advance()
-        head = f"{acq:<16} seed {seed}  round {row['round']:>2}/{config.rounds}"
+        head = f"{acq:<{width}} seed {seed}  round {row['round']:>2}/{config.rounds}"
         if "error" in row:
           display.line(f"{head}  stopped: {row['error']}")
           continue
@@ -79,6 +83,33 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> N
     display.advance()
 
 
+def check(config: Config, data) -> None:
+  """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
+  name = None
+  try:
+    if config.full_data:
+      loop.check_learner(build.full_data_learner(config, data.num_classes), data)
+      return
+    loop.check(build.protocol(config), data)
+    for name, learner in build.learners(config, data.num_classes).items():  # noqa: B007 (read where one is refused)
+      loop.check_learner(learner, data)
+  except ValueError as error:
+    raise UsageError(f"{name}: {error}" if name else error) from error
+
+
+def posterior_lines(config: Config, num_classes: int) -> list[str]:
+  """What the strategies look at, where that is not the network as it is."""
+  if config.full_data:
+    return []
+  samples = {"dropout": "samples of MC dropout", "ensemble": "networks of an ensemble"}
+  by_posterior: dict[str, list[str]] = {}
+  for name, learner in build.learners(config, num_classes).items():
+    if learner.posterior.kind != "deterministic" and learner.acquisition.needs & {"samples", "posterior"}:
+      text = f"{learner.posterior.samples} {samples[learner.posterior.kind]}"
+      by_posterior.setdefault(text, []).append(name)
+  return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
+
+
 def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   try:
@@ -88,16 +119,16 @@ def main(_) -> None:
       display.phase(f"loading {config.dataset}")
       data = data_sources.load(config.dataset, config.data_dir)
       data = splits.apply(config.split, data, config.dataset)
-      try:
-        learner = build.full_data_learner(config, data.num_classes) if config.full_data else None
-        loop.check(learner.protocol if learner else build.protocol(config), data)
-      except ValueError as error:
-        raise UsageError(error) from error
+      fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, len(data.images))
+      data = pools.apply(config, data)
+      check(config, data)
       workdir = Workdir(config)
-      display.line(f"{config.dataset}: a pool of {len(data.images)}, {len(data.test_images)} to test on")
+      display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")
+      for line in posterior_lines(config, data.num_classes):
+        display.line(line)
       display.line(f"results in {workdir.path}")
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
-        workdir.write_config(config, data_sources.fingerprint(data))
+        workdir.write_config(config, fingerprint, pool_ids)
       data = jax.device_put(data)
       (run_full_data if config.full_data else run_study)(config, data, workdir, display)
     figure = workdir.path / "learning_curve.png"

@@ -13,12 +13,13 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 
 from experiments.errors import UsageError
 from experiments.flags import Config
 
 # What a resumed run may change without changing a row that is already written.
-_MAY_DIFFER = {"acq", "seeds", "data_dir", "workdir", "resume", "overwrite", "full_data"}
+_MAY_DIFFER = {"acq", "seeds", "data_dir", "workdir", "resume", "overwrite", "full_data", "inspect"}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
 
@@ -103,8 +104,11 @@ class Workdir:
       os.close(descriptor)
     self.rows.append(row)
 
-  def write_config(self, config: Config, data_hash: str) -> None:
-    """Writes config.json: every resolved flag, the command, versions, device kind, hash of the data, git revision."""
+  def write_config(self, config: Config, data_hash: str, pool_ids: np.ndarray | None = None) -> None:
+    """Writes config.json: every resolved flag, the command, versions, device kind, hash of the data, git revision.
+
+    `pool_ids` are the training images that make the pool, in the order of its ids; None for all of them.
+    """
     self._write_json(
       "config.json",
       {
@@ -115,6 +119,7 @@ class Workdir:
         "device_kind": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "data_sha256": data_hash,
+        "pool_ids": None if pool_ids is None else pool_ids.tolist(),
         "git_revision": _git_revision(),
       },
     )

@@ -3,19 +3,42 @@
 from collections.abc import Sequence
 from pathlib import Path
 import statistics
+from typing import Any
+from typing import NamedTuple
 
 from rich.table import Table
 
+from al_jax import acquisition
 from al_jax import metrics
 
 THRESHOLDS = (0.80, 0.90, 0.95)
-# Okabe & Ito's palette, told apart in greyscale by marker and dash.
-_STYLES = {
-  "random": ("#000000", "o", ":"),
-  "least_confidence": ("#E69F00", "s", "--"),
-  "margin": ("#009E73", "^", "-."),
-  "entropy": ("#0072B2", "D", "-"),
-}
+# Okabe & Ito's palette without its yellow, too pale for a line on white.
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
+_MARKERS = "Ds^vpXP*"
+_DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
+
+
+class Style(NamedTuple):
+  """How a strategy is drawn, in every figure alike."""
+
+  color: str
+  marker: str
+  dash: Any
+
+
+def style(acq: str) -> Style:
+  """A strategy's style: colour and marker by its acquisition, the dash by its wrapper; random is black and dotted."""
+  name = acq.partition("(")[0]
+  wrapper, _, base = name.partition("_")
+  if name in acquisition.REGISTRY or wrapper not in acquisition.WRAPPERS:
+    wrapper, base = None, name
+  if base == "random":
+    return Style("#000000", "o", ":")
+  order = [known for known in acquisition.REGISTRY if known != "random"]
+  place = order.index(base) if base in order else len(order)
+  dash = 0 if wrapper is None else 1 + list(acquisition.WRAPPERS).index(wrapper)
+  # Seven colours by eight markers: the first pair that repeats is the 57th.
+  return Style(_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)], _DASHES[dash])
 
 
 def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
@@ -47,8 +70,13 @@ def labels_needed(threshold: float, runs: Sequence[Sequence[dict]]) -> str:
   return f"{median}" + (f" ({never} of {len(runs)} never)" if never else "")
 
 
+def mean_area(runs: Sequence[Sequence[dict]]) -> float:
+  """Mean over runs of the area under the curve of accuracy over labels."""
+  return statistics.fmean(metrics.area_under_curve(*_accuracies(run)) for run in runs)
+
+
 def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
-  """One line an acquisition: labels to 80 / 90 / 95%, area under the curve, final accuracy."""
+  """One line an acquisition, the largest mean area under the curve first: labels to 80 / 90 / 95%, area, final."""
   table = Table(title="Labels needed (median), mean ± sd over seeds")
   table.add_column("acquisition")
   table.add_column("seeds", justify="right")
@@ -56,8 +84,8 @@ def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
     table.add_column(f"to {threshold:.0%}", justify="right")
   table.add_column("area under the curve", justify="right")
   table.add_column("final accuracy", justify="right")
-  for acq, by_seed in curves(rows).items():
-    runs = list(by_seed.values())
+  by_acq = {acq: list(by_seed.values()) for acq, by_seed in curves(rows).items()}
+  for acq, runs in sorted(by_acq.items(), key=lambda item: -mean_area(item[1])):
     table.add_row(
       acq,
       str(len(runs)),
@@ -85,10 +113,10 @@ def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path
       for row in run:
         by_labels.setdefault(row["num_labeled"], []).append(row["test_accuracy"])
     labels = sorted(by_labels)
-    color, marker, dash = _STYLES[acq]
+    color, marker, dash = style(acq)
     name = f"{acq} ({len(by_seed)} seed{'s' if len(by_seed) > 1 else ''})"
     mean = [statistics.fmean(by_labels[n]) for n in labels]
-    axes.plot(labels, mean, color=color, marker=marker, linestyle=dash, markersize=4, label=name)
+    axes.plot(labels, mean, color=color, marker=marker, linestyle=dash, markersize=4, linewidth=1.3, label=name)
     low, high = [min(by_labels[n]) for n in labels], [max(by_labels[n]) for n in labels]
     axes.fill_between(labels, low, high, color=color, alpha=0.12, linewidth=0)
   if full_data:
@@ -98,6 +126,6 @@ def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path
   axes.set_ylabel("test accuracy")
   axes.set_title(title)
   axes.grid(alpha=0.25)
-  axes.legend(loc="lower right", fontsize=9)
+  axes.legend(loc="lower right", fontsize=9 if len(axes.lines) < 8 else 7)
   figure.savefig(path)
   plt.close(figure)

@@ -21,7 +21,7 @@ jax.config.update("jax_legacy_prng_key", "error")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
 
-CORE = {"acquisition", "inference", "loop", "metrics", "models", "pool", "purity", "training", "uncertainty"}
+CORE = {"acquisition", "chunks", "inference", "loop", "metrics", "models", "pool", "purity", "training", "uncertainty"}
 
 
 def pytest_collection_modifyitems(items):
@@ -51,7 +51,16 @@ class TinyMLP(nn.Module):
 # One object each, because a learner is hashed by the identity of its parts.
 MODEL = TinyMLP()
 OPTIMIZER = optax.adam(1e-2)
-ACQUISITIONS = {name: factory() for name, factory in acquisition.REGISTRY.items()}
+# Sizes that suit a pool of a hundred.
+_SMALL = {"targets": 9, "max_configs": 100}
+
+
+def _make_small(name: str) -> types.Acquisition:
+  known = acquisition.hyper_parameters(name)
+  return acquisition.make(name, **{key: value for key, value in _SMALL.items() if key in known})
+
+
+ACQUISITIONS = {name: _make_small(name) for name in [*acquisition.REGISTRY, "power_bald"]}
 
 
 @pytest.fixture(scope="session")
@@ -71,13 +80,18 @@ def model() -> TinyMLP:
 
 @pytest.fixture(scope="session")
 def make_learner():
-  """`(acquisition name, **protocol) -> Learner` of the tiny network: two rounds of 7 after 10 random labels."""
+  """`(acquisition name, **protocol) -> Learner` of the tiny network: two rounds of 7 after 10 random labels.
+
+  Strategies that compare samples get three of MC dropout.
+  """
 
   def make(name: str = "entropy", **changes) -> types.Learner:
     plan = {"init_labels": 10, "acq_size": 7, "rounds": 2, "batch_size": 8, "chunk_size": 30, "init_balanced": False}
     if "epochs" not in changes:
       plan["train_steps"] = 12
-    return types.Learner(MODEL, OPTIMIZER, ACQUISITIONS[name], types.Protocol(**{**plan, **changes}))
+    acquired = ACQUISITIONS[name]
+    posterior = types.Posterior("dropout", 3) if "posterior" in acquired.needs else types.Posterior()
+    return types.Learner(MODEL, OPTIMIZER, acquired, types.Protocol(**{**plan, **changes}), posterior)
 
   return make
 

@@ -28,6 +28,45 @@ def entropy(log_probs) -> float:
   return -math.fsum(p * math.log(p) for p in mean_probs(log_probs) if p > 0)
 
 
+def mutual_information(log_probs) -> float:
+  """Entropy of the mean minus the mean of the entropies."""
+  return entropy(log_probs) - float(np.mean([entropy(np.asarray(sample)[None]) for sample in log_probs]))
+
+
+def consensus_kl(log_probs) -> float:
+  """McCallum & Nigam (1998): the mean of KL(member || consensus)."""
+  consensus = mean_probs(log_probs)
+  divergences = [
+    math.fsum(
+      p * math.log(p / q) for p, q in zip(np.exp(np.asarray(member, np.float64)), consensus, strict=True) if p > 0
+    )
+    for member in log_probs
+  ]
+  return sum(divergences) / len(divergences)
+
+
+def _votes(log_probs) -> list[int]:
+  log_probs = np.asarray(log_probs)
+  votes = [int(np.argmax(sample)) for sample in log_probs]
+  return [votes.count(c) for c in range(log_probs.shape[1])]
+
+
+def variation_ratio(log_probs) -> float:
+  """One minus the share of samples that vote for the most popular class."""
+  return 1.0 - max(_votes(log_probs)) / len(log_probs)
+
+
+def vote_entropy(log_probs) -> float:
+  """Shannon's entropy of the shares of votes, in nats."""
+  return -math.fsum(v / len(log_probs) * math.log(v / len(log_probs)) for v in _votes(log_probs) if v)
+
+
+def mean_std(log_probs) -> float:
+  """Gal et al. (2017): sigma_c = sqrt(E[p_c^2] - E[p_c]^2), averaged over classes."""
+  probs = np.exp(np.asarray(log_probs, np.float64))
+  return float(np.sqrt(np.maximum((probs**2).mean(axis=0) - probs.mean(axis=0) ** 2, 0)).mean())
+
+
 # --- Metrics: `[M, C]` log-probabilities and `[M]` labels -> a float. ---
 
 

@@ -1,10 +1,10 @@
 """One contract for every strategy of the registry, and what is particular to a few.
 
-A new entry is covered as soon as it is registered. Where it needs a field of the view that no strategy needed before,
-`FIELDS` gets a line.
+A new entry is covered as soon as it is registered; `view_of` makes every field that an entry may need.
 """
 
 import inspect
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +18,10 @@ from tests import reference
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
-NAMES = list(acquisition.REGISTRY)
+WRAPPED = [f"{wrapper}_{base}" for wrapper in acquisition.WRAPPERS for base in ("margin", "bald")]
+NAMES = [*acquisition.REGISTRY, *WRAPPED]
 SCORED = [name for name in NAMES if acquisition.make(name).score is not None]
-CLASSES, SAMPLES = 4, 3
-
-# What an acquisition may need -> the field of the view that holds it.
-FIELDS = {"samples": "log_probs"}
+CLASSES, SAMPLES, FEATURES = 4, 3, 5
 
 
 def log_probs_of(kind: str, size: int, seed: int = 0) -> jax.Array:
@@ -41,14 +39,34 @@ def log_probs_of(kind: str, size: int, seed: int = 0) -> jax.Array:
   return jax.nn.log_softmax(jnp.array(logits, jnp.float32))
 
 
+def features_of(kind: str, size: int, seed: int = 0) -> jax.Array:
+  """`[size, FEATURES]` features of one kind."""
+  features = np.random.default_rng(seed + 100).normal(size=(size, FEATURES))
+  if kind == "tied":
+    features = np.broadcast_to(features[:1], features.shape)
+  elif kind == "duplicated":
+    features = features[np.arange(size) // 3]
+  elif kind == "extreme":
+    features = features * 1e4
+  elif kind == "certain":  # a network whose last activations are all off
+    features = np.zeros_like(features)
+  return jnp.array(features, jnp.float32)
+
+
 KINDS = ["ordinary", "tied", "duplicated", "extreme", "certain"]
 
 
 def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23, seed: int = 0) -> types.PoolView:
   """A view with what the acquisition needs and no more; some images are labeled, others not for sale."""
-  fields = {"samples": log_probs_of(kind, size, seed)}
+  fields = {
+    "log_probs": log_probs_of(kind, size, seed),
+    "features": features_of(kind, size, seed),
+    "embedding": features_of(kind, size, seed + 1),
+  }
   place = (jnp.arange(size) + seed) % 5
-  needed = {FIELDS[need]: fields[need] for need in acquired.needs}
+  needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in acquired.needs}
+  if acquired.targets:
+    needed["target_log_probs"] = log_probs_of(kind, acquired.targets, seed + 2)
   return types.PoolView(labeled=place == 0, candidates=(place > 0) & (jnp.arange(size) != 6), **needed)
 
 
@@ -60,9 +78,7 @@ def assert_valid(ids: jax.Array, view: types.PoolView, num: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_factory_and_signature(name):
-  for parameter in inspect.signature(acquisition.REGISTRY[name]).parameters.values():
-    assert parameter.default is not parameter.empty, f"{name}: {parameter.name} has no default"
+def test_signature(name):
   made = acquisition.make(name)
   assert isinstance(made, types.Acquisition)
   key, view, num = inspect.signature(made.select).parameters.values()
@@ -71,14 +87,23 @@ def test_factory_and_signature(name):
   if made.score is not None:
     assert list(inspect.signature(made.score).parameters) == ["view"]
   assert hash(made) == hash(made)  # a learner is a static argument
-  assert acquisition.REGISTRY[name].__doc__
+  assert isinstance(made.needs, frozenset) and made.needs <= set(types.NEEDS)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_needs_are_known_fields_of_the_view(name):
-  needs = acquisition.make(name).needs
-  assert isinstance(needs, frozenset) and needs <= set(FIELDS)
-  assert {FIELDS[need] for need in needs} <= set(types.PoolView._fields)
+@pytest.mark.parametrize("name", [*acquisition.REGISTRY, *acquisition.WRAPPERS])
+def test_factory_and_its_description(name):
+  factory = acquisition.WRAPPERS.get(name) or acquisition.REGISTRY[name]
+  for parameter in inspect.signature(factory).parameters.values():
+    if parameter.name != "base":
+      assert parameter.default is not parameter.empty, f"{name}: {parameter.name} has no default"
+      assert parameter.kind is parameter.KEYWORD_ONLY, name
+  described = acquisition.describe(name)
+  assert all([described.summary, described.formula, described.source, described.cost, described.memory])
+  assert (pathlib.Path(__file__).parents[1] / described.file).is_file()
+
+
+def test_needs_are_fields_of_the_view():
+  assert set(types.NEEDS.values()) <= set(types.PoolView._fields)
 
 
 def test_view_carries_no_labels():
@@ -89,6 +114,49 @@ def test_view_carries_no_labels():
 def test_unknown_name_lists_the_choices():
   with pytest.raises(ValueError, match=r"'entrpy'.*random.*entropy"):
     acquisition.make("entrpy")
+  with pytest.raises(ValueError, match="'power_entrpy'"):
+    acquisition.make("power_entrpy")
+  with pytest.raises(ValueError, match=r"'power_random'.*no image a score.*entropy"):
+    acquisition.make("power_random")
+  with pytest.raises(ValueError, match="entropy has no hyper-parameter 'coldness'"):
+    acquisition.make("entropy", coldness=2)
+  with pytest.raises(ValueError, match="coldness must be positive, not 0"):
+    acquisition.make("power_bald", coldness=0)
+
+
+@pytest.mark.parametrize(
+  ("spelling", "name", "hyper", "canonical"),
+  [
+    ("bald", "bald", {}, "bald"),
+    ("power_bald(coldness=8)", "power_bald", {"coldness": 8}, "power_bald(coldness=8)"),
+    (" power_bald ( coldness = 8.0 ) ", "power_bald", {"coldness": 8.0}, "power_bald(coldness=8)"),
+    ("softmax_margin(coldness=0.5,chunk_size=7)", "softmax_margin", {"coldness": 0.5, "chunk_size": 7}, None),
+    ("power_bald(coldness=1)", "power_bald", {"coldness": 1}, "power_bald"),
+    ("power_bald()", "power_bald", {}, "power_bald"),
+  ],
+)
+def test_spelling(spelling, name, hyper, canonical):
+  assert acquisition.parse(spelling) == (name, hyper)
+  spelled = acquisition.spell(name, hyper)
+  assert spelled == (canonical or spelling.replace(",", ", "))
+  assert acquisition.spell(*acquisition.parse(spelled)) == spelled
+  acquisition.make(name, **hyper)
+
+
+@pytest.mark.parametrize(
+  ("spelling", "message"),
+  [
+    ("power_bald(8)", "coldness"),
+    ("power_bald(warmth=8)", "no hyper-parameter 'warmth'; it takes coldness"),
+    ("power_bald(coldness=cold)", "must be a number, as in coldness=1"),
+    ("power_bald(coldness=True)", "must be a number"),
+    ("power_bald(coldness", "cannot read"),
+    ("", "cannot read"),
+  ],
+)
+def test_spelling_mistakes(spelling, message):
+  with pytest.raises(ValueError, match=message):
+    acquisition.parse(spelling)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,6 +220,13 @@ def test_same_ids_under_jit_and_vmap(name):
   assert jax.vmap(select)(keys, stacked).tolist() == plain
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "chunk_size" in acquisition.hyper_parameters(name)])
+def test_same_ids_whatever_the_chunk_size(name):
+  view = view_of(acquisition.make(name))
+  select = lambda chunk_size: acquisition.make(name, chunk_size=chunk_size).select(jax.random.key(3), view, num=6)
+  assert len({tuple(select(chunk_size).tolist()) for chunk_size in (1, 7, 23, 1000)}) == 1
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_later_rounds_do_not_retrace(name):
   made = acquisition.make(name)
@@ -173,26 +248,39 @@ def test_later_rounds_do_not_retrace(name):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if acquisition.make(name).needs])
-def test_labeled_images_may_hold_anything(name):
+def test_rows_out_of_the_game_may_hold_anything(name):
   made = acquisition.make(name)
   view = view_of(made)
+  compares = made.needs & {"features", "embedding"}  # with the labeled images, among others
+  in_play = view.candidates | view.labeled if compares else view.candidates
   fields = {}
   for need in made.needs:
-    values = getattr(view, FIELDS[need])
-    for_sale = view.candidates.reshape((-1, *[1] * (values.ndim - 1)))
-    fields[FIELDS[need]] = jnp.where(for_sale, values, jnp.nan)
+    values = getattr(view, types.NEEDS[need])
+    fields[types.NEEDS[need]] = jnp.where(in_play.reshape((-1, *[1] * (values.ndim - 1))), values, jnp.nan)
   spoiled = view._replace(**fields)
   ids = made.select(jax.random.key(1), spoiled, num=9)
   assert_valid(ids, view, 9)
   assert ids.tolist() == made.select(jax.random.key(1), view, num=9).tolist()
 
 
-@pytest.mark.parametrize("name", ["least_confidence", "margin", "entropy"])
+POINTWISE = {
+  "least_confidence": reference.least_confidence,
+  "margin": reference.margin,
+  "entropy": reference.entropy,
+  "variation_ratio": reference.variation_ratio,
+  "mean_std": reference.mean_std,
+  "bald": reference.mutual_information,
+  "vote_entropy": reference.vote_entropy,
+  "consensus_kl": reference.consensus_kl,
+}
+
+
+@pytest.mark.parametrize("name", POINTWISE)
 def test_pointwise_scores_equal_the_reference(name):
   made = acquisition.make(name)
   view = view_of(made)
-  expected = [getattr(reference, name)(example) for example in view.log_probs]
-  np.testing.assert_allclose(made.score(view), expected, rtol=1e-5)
+  expected = [POINTWISE[name](example) for example in view.log_probs]
+  np.testing.assert_allclose(made.score(view), expected, rtol=1e-5, atol=1e-7)
 
 
 def test_random_looks_at_no_image_and_differs_by_key():

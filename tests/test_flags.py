@@ -86,6 +86,14 @@ def test_precedence_of_defaults_preset_and_typed_flags():
     (["--nonsense=1"], ["nonsense"]),
     (["entropy"], ["stray", "'entropy'"]),
     (["--workdir="], ["--workdir"]),
+    (["--coldness=8"], ["--coldness", "power_", "--acq=entropy names none of them"]),
+    (["--acq=power_bald", "--coldness=0"], ["coldness must be positive"]),
+    (["--acq=power_bald(coldness=1),power_bald"], ["twice"]),
+    (["--acq=power_random"], ["no image a score", "bald"]),
+    (["--acq=bald(posterior=maybe)"], ["'maybe'", "deterministic, dropout, ensemble"]),
+    (["--posterior=maybe"], ["maybe", "deterministic|dropout|ensemble"]),
+    (["--pool_noise=-1"], ["pool_noise", "-1"]),
+    (["--inspect", "--driver=scan"], ["--inspect", "--driver=python"]),
   ],
 )
 def test_mistakes_are_one_sentence(words, expected):
@@ -100,7 +108,9 @@ def test_every_flag_is_in_the_config_and_in_help():
   from experiments import flags
 
   names = [name for group in flags.GROUPS.values() for name in group]
-  assert sorted(names) == sorted(field.name for field in dataclasses.fields(flags.Config))
+  elsewhere = {*flags.HYPER, "list_acquisitions"}  # told in the spelling of --acq, and never part of a run
+  assert sorted(set(names) - elsewhere) == sorted(field.name for field in dataclasses.fields(flags.Config))
+  assert elsewhere <= set(names)
   done = run("-m", "experiments.mnist", "--help")
   assert done.returncode == 0
   assert "how few labels" in done.stdout and "absl" not in done.stdout
@@ -108,6 +118,18 @@ def test_every_flag_is_in_the_config_and_in_help():
     assert f"{heading}:" in done.stdout
     for name in group:
       assert f"--{name}" in done.stdout
+
+
+def test_hyper_parameters_become_part_of_the_spelling():
+  (config,) = resolve(["--acq=power_bald,bald,softmax_entropy(coldness=2)", "--coldness=8", "--mc_samples=5"])
+  assert config["acq"] == ["power_bald(coldness=8)", "bald", "softmax_entropy(coldness=2)"]
+  assert config["mc_samples"] == 5 and config["posterior"] is None
+
+
+def test_list_acquisitions_prints_and_ends():
+  done = run("-m", "experiments.mnist", "--list_acquisitions")
+  assert done.returncode == 0 and done.stderr == ""
+  assert "\nbald\n" in done.stdout and "power_(coldness=1)" in done.stdout and "Houlsby" in done.stdout
 
 
 def test_a_wrong_flag_ends_the_program_without_a_stack_trace():

@@ -1,40 +1,19 @@
 """Chunked predictions: the same as all at once, whatever the sizes."""
 
 import dataclasses
+import functools
 
-from hypothesis import given
-from hypothesis import settings
-from hypothesis import strategies as st
+import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from al_jax import inference
+from al_jax import types
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
-
-
-@given(st.integers(1, 12), st.integers(1, 15))
-@settings(max_examples=20)
-def test_map_chunks_equals_the_function_on_everything(size, chunk_size):
-  images = np.arange(size * 6, dtype=np.float32).reshape(size, 3, 2)
-  function = lambda chunk: jnp.stack([chunk.sum(axis=2), chunk.max(axis=2)], axis=1)
-  out = inference.map_chunks(function, images, chunk_size=chunk_size)
-  np.testing.assert_array_equal(out, function(images))
-
-
-@pytest.mark.parametrize(("size", "chunk_size", "shape"), [(3, 8, 3), (8, 8, 8), (10, 4, 4), (12, 4, 4), (9, 1, 1)])
-def test_every_chunk_has_one_shape(size, chunk_size, shape):
-  seen = []
-
-  def function(chunk):
-    seen.append(chunk.shape)
-    return chunk
-
-  out = inference.map_chunks(function, jnp.arange(size), chunk_size=chunk_size)
-  assert out.tolist() == list(range(size))
-  assert set(seen) == {(shape,)}
 
 
 def test_normalize(data):
@@ -68,3 +47,161 @@ def test_uint8_images_predict_as_their_normalised_floats(data, model):
     inference.predict(model, params, data.images, data, chunk_size=20),
     inference.predict(model, params, floats, data, chunk_size=20),
   )
+
+
+def params_of(model):
+  return model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1))).get("params", {})
+
+
+def outputs(data, model, ids=None, **changes):
+  ids = jnp.arange(data.pool_size) if ids is None else ids
+  options = {"chunk_size": 20, "posterior": types.Posterior("dropout", 4), "key": jax.random.key(7)} | changes
+  inputs = functools.partial(inference.pool_inputs, data)
+  params = options.pop("params", None) or params_of(model)
+  return inference.outputs(model, params, inputs, ids, **options)
+
+
+def test_mc_dropout_is_consistent(data, model):
+  """One mask a sample for the whole pool: the prediction is an ordinary forward pass of a thinned network."""
+  params, samples = jax.device_get(params_of(model)), 4
+  log_probs = outputs(data, model).log_probs
+  assert log_probs.shape == (data.pool_size, samples, 10)
+  x = np.asarray(data.images, np.float32).reshape(data.pool_size, -1) / 16
+  hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+  masks = []
+  for s in range(samples):
+    # The only mask that explains the first 20 images explains all of them.
+    layer_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), s), 1)
+    masks.append(np.asarray(jax.random.bernoulli(layer_key, 0.75, (model.hidden,))))
+    logits = hidden * masks[s] / 0.75 @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+    np.testing.assert_allclose(log_probs[:, s], jax.nn.log_softmax(logits), rtol=1e-4, atol=1e-5)
+  assert len({mask.tobytes() for mask in masks}) == samples
+
+
+@pytest.mark.parametrize("per_example", [False, True])
+def test_mc_dropout_does_not_depend_on_the_chunk(data, model, per_example):
+  posterior = types.Posterior("dropout", 4, per_example)
+  whole = outputs(data, model, posterior=posterior, chunk_size=97).log_probs
+  np.testing.assert_allclose(
+    outputs(data, model, posterior=posterior, chunk_size=8).log_probs, whole, rtol=1e-4, atol=1e-5
+  )
+  part = outputs(data, model, jnp.array([90, 3]), posterior=posterior).log_probs
+  np.testing.assert_allclose(part, whole[jnp.array([90, 3])], rtol=1e-4, atol=1e-5)
+  again = outputs(data, model, posterior=posterior, key=jax.random.key(8), chunk_size=97).log_probs
+  assert np.abs(again - whole).max() > 0.1
+
+
+def test_per_example_masks_differ_between_equal_images(data, model):
+  same = dataclasses.replace(data, images=np.broadcast_to(data.images[:1], data.images.shape))
+  shared = outputs(same, model).log_probs
+  np.testing.assert_allclose(shared, np.broadcast_to(shared[:1], shared.shape), rtol=1e-4, atol=1e-5)
+  own = outputs(same, model, posterior=types.Posterior("dropout", 4, per_example=True)).log_probs
+  assert np.asarray(own).std(axis=0).max() > 0.05
+
+
+def test_mc_dropout_leaves_other_layers_in_inference_mode(data):
+  class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+      assert not train
+      x = nn.Dropout(0.5, deterministic=not train)(x.reshape((x.shape[0], -1)))
+      return nn.Dense(10)(x)
+
+  log_probs = outputs(
+    data, Normed(), params=Normed().init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+  ).log_probs
+  assert np.asarray(log_probs).std(axis=1).max() > 0.1
+
+
+def test_layers_below_the_first_dropout_are_worked_out_once_an_image(data, model):
+  rows = []
+
+  def look(jaxpr):
+    for equation in jaxpr.eqns:
+      if equation.primitive.name == "dot_general":
+        rows.append((equation.outvars[0].aval.shape, equation.outvars[0].aval.size))
+      for inner in jax.extend.core.jaxprs_in_params(equation.params):
+        look(inner)
+
+  params = params_of(model)
+  look(jax.make_jaxpr(lambda ids: outputs(data, model, ids, params=params).log_probs)(jnp.arange(20)).jaxpr)
+  hidden = [size for shape, size in rows if model.hidden in shape]
+  logits = [size for shape, size in rows if 10 in shape]
+  assert hidden == [20 * model.hidden] and logits == [4 * 20 * 10]
+
+
+def test_spatial_dropout_drops_whole_channels(data):
+  class Spatial(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+      x = nn.Dropout(0.5, broadcast_dims=(1, 2), deterministic=not train)(x + jnp.zeros((1, 1, 1, 10)) + 1)
+      return x.mean(axis=(1, 2))
+
+  log_probs = outputs(data, Spatial(), posterior=types.Posterior("dropout", 6)).log_probs
+  # Ten equal channels: each is dropped or kept as a whole, so a sample has at most two values.
+  assert all(len(np.unique(np.round(sample, 4))) <= 2 for sample in np.asarray(log_probs[0]))
+
+
+def test_features_are_the_last_dense_layers_input(data, model):
+  params = jax.device_get(params_of(model))
+  x = np.asarray(data.images, np.float32).reshape(data.pool_size, -1) / 16
+  hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+  for posterior in (types.Posterior(), types.Posterior("dropout", 3)):
+    out = outputs(data, model, posterior=posterior, features=True)
+    np.testing.assert_allclose(out.features, hidden, rtol=1e-4, atol=1e-5)
+    assert out.log_probs.shape == (data.pool_size, posterior.samples, 10)
+  assert outputs(data, model, samples=False, features=True).log_probs is None
+  assert outputs(data, model).features is None
+
+
+def test_a_network_without_a_dense_layer_has_no_features(data):
+  class Bare(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+      return x.reshape((x.shape[0], -1))[:, :10]
+
+  with pytest.raises(ValueError, match=r"Bare has no nn\.Dense layer"):
+    outputs(data, Bare(), samples=False, features=True)
+
+
+def test_an_ensemble_predicts_as_each_of_its_members(data, model):
+  members = [model.init(jax.random.key(m), jnp.zeros((1, 8, 8, 1)))["params"] for m in range(3)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+  log_probs = outputs(data, model, params=stacked, posterior=types.Posterior("ensemble", 3)).log_probs
+  assert log_probs.shape == (data.pool_size, 3, 10)
+  for m, params in enumerate(members):
+    one = inference.predict(model, params, data.images, data, chunk_size=20)[:, 0]
+    np.testing.assert_allclose(log_probs[:, m], one, rtol=1e-5, atol=1e-6)
+
+
+def test_copies_and_noise(data):
+  noise_key = jax.random.key(5)
+  copies = dataclasses.replace(data, labels=np.tile(data.labels, 3), noise=0.1, noise_key=noise_key)
+  ids = jnp.array([4, 4 + 97, 4 + 2 * 97, 4])
+  seen = np.asarray(inference.pool_inputs(copies, ids))
+  clean = np.asarray(inference.pool_inputs(dataclasses.replace(copies, noise=0.0), ids))
+  np.testing.assert_array_equal(clean, np.broadcast_to(np.asarray(data.images[4:5], np.float32) / 16, clean.shape))
+  np.testing.assert_array_equal(seen[0], seen[3])  # an id has one noise, however often it is looked at
+  noise = np.asarray(inference.pool_inputs(copies, jnp.arange(3 * 97))) - np.tile(
+    np.asarray(data.images, np.float32) / 16, (3, 1, 1, 1)
+  )
+  assert len({row.tobytes() for row in noise.round(5)}) == 3 * 97
+  count = noise.size
+  assert abs(noise.mean()) < 4 * 0.1 / np.sqrt(count)
+  assert abs(noise.std() / 0.1 - 1) < 4 / np.sqrt(2 * count)
+  other = dataclasses.replace(copies, noise_key=jax.random.key(6))
+  assert np.abs(np.asarray(inference.pool_inputs(other, ids)) - seen).max() > 0.1
+
+
+def test_num_dropouts(data, model):
+  assert inference.num_dropouts(model, data) == 1
+  assert inference.num_dropouts(model.clone(dropout_rate=0.0), data) == 0
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [(("dropot",), "unknown posterior 'dropot'"), (("deterministic", 2), "2 samples"), (("dropout", 0), "0 samples")],
+)
+def test_posterior_mistakes(arguments, message):
+  with pytest.raises(ValueError, match=message):
+    types.Posterior(*arguments)

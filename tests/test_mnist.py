@@ -26,7 +26,8 @@ from experiments.errors import UsageError
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
   "acq": str, "seed": int, "round": int, "num_labeled": int, "test_accuracy": float, "test_nll": float,
-  "test_ece": float, "val_accuracy": float | None, "selected": list, "selected_labels": list, "train_steps": int,
+  "test_ece": float, "val_accuracy": float | None, "selected": list, "selected_labels": list,
+  "selected_scores": list | None, "train_steps": int,
   "seconds_train": float | None, "seconds_acquire": float | int | None, "seconds_eval": float | None,
   "seconds_total": float, "peak_bytes": int | None,
 }  # fmt: skip
@@ -56,6 +57,41 @@ def main(*flags, expect=0):
 
 def read(folder):
   return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_posteriors_pools_and_contact_sheets_from_the_command_line(tmp_path):
+  flags = ["--acq=power_bald(coldness=8),kcenter", "--model=mlp", "--mc_samples=3", "--rounds=1", "--train_steps=20"]
+  flags += ["--pool_size=200", "--pool_copies=2", "--pool_noise=0.1", "--pool_subset=50", "--inspect"]
+  printed = main(*flags, f"--workdir={tmp_path}")
+  assert "power_bald(coldness=8): on 3 samples of MC dropout" in printed and "a pool of 400" in printed
+  rows = read(tmp_path)
+  assert [row["acq"] for row in rows] == ["power_bald(coldness=8)"] * 2 + ["kcenter"] * 2
+  config = json.loads((tmp_path / "config.json").read_text())
+  labels = np.tile(data_sources.load("digits").labels[config["pool_ids"]], 2)
+  for row in rows:
+    assert row["selected_labels"] == labels[row["selected"]].tolist()
+    assert len(row["selected"]) == (10 if row["round"] == 0 else 0)
+  assert rows[0]["initial"] == rows[2]["initial"] and rows[0]["test_accuracy"] == rows[2]["test_accuracy"]
+  sheets = sorted(path.name for path in (tmp_path / "inspect").iterdir())
+  assert sheets == ["kcenter-seed0-round00.png", "power_bald-coldness=8-seed0-round00.png"]
+
+
+@pytest.mark.parametrize(
+  ("flags", "sentence"),
+  [
+    (["--acq=bald", "--posterior=deterministic"], "bald: this acquisition compares posterior samples and has one"),
+    (["--acq=bald", "--dropout_rate=0"], "bald: MC dropout needs a network with dropout, and CNN has none"),
+    (["--pool_size=5000"], "--pool_size=5000 is more than the 1297 training images of digits"),
+    (["--pool_subset=3"], "pool_subset=3 must lie between acq_size, 10"),
+    (["--embedding=nowhere.npy"], "--embedding=nowhere.npy cannot be read"),
+    (["--acq=epig(targets=2000)"], "epig(targets=2000): 2000 targets are more than the pool's 1297 images"),
+    (["--model=batchbald"], "8 x 8"),
+  ],
+)
+def test_what_cannot_be_carried_out_is_told_before_anything_is_written(flags, sentence, tmp_path):
+  printed = main(*flags, f"--workdir={tmp_path / 'out'}", expect=1)
+  assert sentence in printed and "Traceback" not in printed
+  assert not (tmp_path / "out").exists()
 
 
 def test_learning_on_digits_from_the_command_line_and_resuming_it(tmp_path):

@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 
 from al_jax.models import layers
+from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
+from al_jax.models.gal import GalNet
+from al_jax.models.mlp import MLP
 from tests import reference
 
 # batch, height, width, in, kh, kw, out. Up to 64 products a value are joined by im2col, more go by row shares.
 IM2COL = [(2, 8, 8, 1, 3, 3, 4), (3, 6, 9, 4, 2, 5, 3), (1, 5, 5, 64, 1, 1, 8), (2, 4, 3, 5, 4, 3, 2)]
-SHARES = [(2, 8, 8, 16, 3, 3, 5), (2, 9, 6, 16, 5, 2, 3), (1, 5, 4, 65, 1, 1, 3), (2, 3, 4, 30, 3, 4, 2)]
+SHARES = [
+  (2, 8, 8, 16, 3, 3, 5),
+  (2, 9, 6, 16, 5, 2, 3),
+  (1, 5, 4, 65, 1, 1, 3),
+  (2, 3, 4, 30, 3, 4, 2),
+  (2, 8, 7, 32, 5, 5, 3),
+]
 
 
 def arrays(shape, seed: int = 0):
@@ -102,9 +111,9 @@ def test_max_pool_equals_flax(size):
   np.testing.assert_array_equal(layers.max_pool_2x2(x), nn.max_pool(x, (2, 2), strides=(2, 2)))
 
 
-def shapes(image_shape, num_classes: int = 10):
-  """Shapes of the CNN's parameters and of its output for a batch of two, without computing anything."""
-  model = CNN(num_classes=num_classes)
+def shapes(image_shape, num_classes: int = 10, network: type[nn.Module] = CNN):
+  """Shapes of a network's parameters and of its output for a batch of two, without computing anything."""
+  model = network(num_classes=num_classes)
   x = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), x)
   out = jax.eval_shape(model.apply, variables, x)
@@ -161,3 +170,120 @@ def test_dropout_is_on_in_training_only():
   np.testing.assert_array_equal(train(1), train(1))
   assert (train(1) != train(2)).any()
   assert (train(1) != model.apply(variables, x)).any()
+
+
+def count(params) -> int:
+  """Parameters in a tree of shapes."""
+  return int(sum(np.prod(size) for size in jax.tree.leaves(params, is_leaf=lambda leaf: isinstance(leaf, tuple))))
+
+
+NETWORKS = {BatchBALDNet: 184_586, GalNet: 513_994, MLP: 118_282}
+SMALLEST = {BatchBALDNet: 16, GalNet: 8, MLP: 1}
+
+
+@pytest.mark.parametrize(("network", "parameters"), NETWORKS.items())
+def test_networks_have_the_stated_size(network, parameters):
+  params, out = shapes((28, 28, 1), network=network)
+  assert out == (2, 10) and count(params) == parameters
+  assert params["Dense_0"]["kernel"] == ({BatchBALDNet: 1024, GalNet: 3872, MLP: 784}[network], 128)
+  assert shapes((32, 32, 3), 7, network)[1] == (2, 7)
+  least = SMALLEST[network]
+  assert count(shapes((least, least, 2), network=network)[0]["Dense_0"]) > 128
+  if least > 1:
+    with pytest.raises(ZeroDivisionError):  # nothing is left to initialise a dense layer by
+      shapes((least - 1, least, 2), network=network)
+
+
+@functools.cache
+def initialised(network, size: int = 16, **changes):
+  model = network(**changes)
+  return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, size, size, 1)))
+
+
+@pytest.mark.usefixtures("fast_compilation")
+def test_batchbald_net_initialises_as_pytorch_does():
+  params = initialised(BatchBALDNet, 28)[1]["params"]
+  for name, inputs in [("Conv_0", 25), ("Conv_1", 25 * 32), ("Dense_0", 1024), ("Dense_1", 128)]:
+    limit = inputs**-0.5
+    for values in params[name].values():
+      assert np.abs(values).max() <= limit
+      # A uniform variable's variance is limit^2 / 3; its estimate's relative standard error is sqrt(0.8 / n).
+      np.testing.assert_allclose(np.mean(values**2), limit**2 / 3, rtol=5 * np.sqrt(0.8 / values.size))
+
+
+@pytest.mark.usefixtures("fast_compilation")
+@pytest.mark.parametrize("network", [GalNet, MLP])
+def test_other_networks_initialise_as_keras_does(network):
+  for layer in initialised(network)[1]["params"].values():
+    kernel = np.asarray(layer["kernel"])
+    places = kernel.size // (kernel.shape[-1] * kernel.shape[-2])
+    limit = np.sqrt(6 / (places * (kernel.shape[-1] + kernel.shape[-2])))
+    assert np.abs(kernel).max() <= limit and not layer["bias"].any()
+    np.testing.assert_allclose(kernel.var(), limit**2 / 3, rtol=5 * np.sqrt(0.8 / kernel.size))
+
+
+@pytest.mark.usefixtures("fast_compilation")
+@pytest.mark.parametrize("network", NETWORKS)
+def test_dropout_of_networks(network):
+  x = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 16, 1)), jnp.float32)
+  model, variables = initialised(network)
+  train = jax.jit(lambda seed: model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(seed)}))
+  logits = jax.jit(model.apply)(variables, x)
+  np.testing.assert_array_equal(train(1), train(1))
+  assert (train(1) != train(2)).any() and (train(1) != logits).any()
+  # Training multiplies matrices and prediction convolves; at a rate of 0 the logits must agree.
+  off = initialised(network, dropout_rate=0.0)[0]
+  np.testing.assert_allclose(
+    jax.jit(functools.partial(off.apply, train=True))(variables, x), logits, rtol=1e-4, atol=1e-5
+  )
+
+
+def dropouts(network, **changes):
+  """`(rate, input, output)` of every dropout layer in one training pass, in order."""
+  variables = initialised(network)[1]
+  seen = []
+
+  def look(call, args, kwargs, context):
+    out = call(*args, **kwargs)
+    if isinstance(context.module, nn.Dropout) and context.method_name == "__call__":
+      seen.append((context.module.rate, np.asarray(args[0]), np.asarray(out)))
+    return out
+
+  x = jnp.array(np.random.default_rng(0).uniform(size=(3, 16, 16, 1)), jnp.float32)
+  with nn.intercept_methods(look):
+    network(**changes).apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
+  return seen
+
+
+@pytest.mark.parametrize(
+  ("network", "rates"), [(BatchBALDNet, [0.5, 0.5, 0.5]), (GalNet, [0.25, 0.5]), (MLP, [0.25, 0.25])]
+)
+def test_dropout_rates(network, rates):
+  seen = dropouts(network)
+  assert [rate for rate, _, _ in seen] == rates
+  assert {rate for rate, _, _ in dropouts(network, dropout_rate=0.125)} == {0.125}
+  for i, (rate, into, out) in enumerate(seen):
+    dropped = (into != 0) & (out == 0)
+    np.testing.assert_allclose(out[~dropped], into[~dropped] / (1 - rate), rtol=1e-6)
+    assert dropped.any() and not dropped.all()
+    if network is BatchBALDNet and i < 2:  # whole channels, of an input that has no zeros of its own
+      assert (dropped.any(axis=(1, 2)) == dropped.all(axis=(1, 2))).all()
+      assert len({tuple(channels) for channels in dropped[:, 0, 0]}) == 3  # each image has channels of its own
+    else:
+      mixed = dropped.reshape(-1, dropped.shape[-1])
+      assert (mixed.any(axis=0) & ~mixed.all(axis=0)).any()
+
+
+@pytest.mark.usefixtures("fast_compilation")
+def test_batchbald_net_equals_the_reference():
+  model, variables = initialised(BatchBALDNet)
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+  images = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
+  x = images
+  for name in ("Conv_0", "Conv_1"):
+    x = reference.conv_valid(x, params[name]["kernel"]) + params[name]["bias"]
+    x = np.maximum.reduce([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    x = np.maximum(x, 0)
+  x = np.maximum(x.reshape(2, -1) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+  x = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+  np.testing.assert_allclose(jax.jit(model.apply)(variables, images), x, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,8 @@ from al_jax import uncertainty
 from tests import reference
 
 SCORES = ["least_confidence", "margin", "entropy"]
+# Of samples that disagree: 0 where all agree.
+DISAGREEMENT = ["mutual_information", "variation_ratio", "mean_std", "vote_entropy"]
 CLASSES = 5
 
 
@@ -33,7 +35,7 @@ def examples(kind: str, samples: int) -> np.ndarray:
 
 @pytest.mark.parametrize("samples", [1, 2, 8])
 @pytest.mark.parametrize("kind", ["flat", "ordinary", "sharp", "extreme", "certain"])
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", [*SCORES, *DISAGREEMENT])
 def test_equals_the_reference(name, kind, samples, debug_nans):
   log_probs = examples(kind, samples)
   expected = [getattr(reference, name)(example) for example in log_probs]
@@ -60,8 +62,11 @@ def test_small_doubts_keep_their_digits(name, doubt):
 @pytest.mark.parametrize("kind", ["flat", "ordinary", "sharp", "extreme", "certain"])
 def test_bounds(kind, samples):
   log_probs = examples(kind, samples)
+  most = min(samples, CLASSES)
   highest = {"least_confidence": 1 - 1 / CLASSES, "margin": 1.0, "entropy": math.log(CLASSES)}
-  for name in SCORES:
+  highest |= {"mutual_information": math.log(most), "vote_entropy": math.log(most), "mean_std": 0.5}
+  highest |= {"variation_ratio": 1 - 1 / most}
+  for name in highest:
     scores = vmapped(name)(log_probs)
     assert scores.shape == (200,) and scores.dtype == jnp.float32
     assert np.isfinite(scores).all()
@@ -81,7 +86,7 @@ def test_least_and_most_uncertain(name):
 
 
 @pytest.mark.parametrize("samples", [1, 8])
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", [*SCORES, *DISAGREEMENT])
 def test_order_of_classes_and_samples_does_not_matter(name, samples):
   log_probs = examples("ordinary", samples)
   rng = np.random.default_rng(1)
@@ -97,12 +102,42 @@ def test_repeating_a_sample_changes_nothing(name):
   )
 
 
-@pytest.mark.parametrize("name", ["log_mean", *SCORES])
+@pytest.mark.parametrize("kind", ["ordinary", "sharp", "extreme", "certain"])
+@pytest.mark.parametrize("name", DISAGREEMENT)
+def test_samples_that_agree_score_exactly_nothing(name, kind):
+  log_probs = np.repeat(examples(kind, 1), 7, axis=1)
+  scores = np.asarray(vmapped(name)(log_probs))
+  if name == "mean_std":  # a mean of seven equal numbers may be off by a rounding
+    np.testing.assert_allclose(scores, 0, atol=1e-7)
+  else:
+    assert (scores == 0).all()
+
+
+def test_mutual_information_is_the_difference_of_two_entropies():
+  log_probs = examples("ordinary", 8)
+  expected = vmapped("entropy")(log_probs) - vmapped("expected_entropy")(log_probs)
+  np.testing.assert_allclose(vmapped("mutual_information")(log_probs), expected, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(
+    vmapped("mutual_information")(log_probs), [reference.consensus_kl(example) for example in log_probs], rtol=1e-4
+  )
+
+
+def test_mutual_information_by_enumerating_samples_and_labels():
+  # I[y; w] of the joint distribution p(s, y) = p_s(y) / S, from its definition.
+  for example in examples("ordinary", 4)[:20].astype(np.float64):
+    joint = np.exp(example) / len(example)
+    independent = joint.sum(axis=0, keepdims=True) * joint.sum(axis=1, keepdims=True)
+    expected = (joint * np.log(joint / independent)).sum()
+    np.testing.assert_allclose(uncertainty.mutual_information(jnp.float32(example)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["log_mean", "expected_entropy", *SCORES, *DISAGREEMENT])
 def test_refuses_other_shapes_and_integers(name):
   function = getattr(uncertainty, name)
   with pytest.raises(AssertionError):
     function(jnp.zeros(3))
   with pytest.raises(AssertionError):
     function(jnp.zeros((2, 2, 3)))
-  with pytest.raises(AssertionError):
-    function(jnp.zeros((2, 3), jnp.int32))
+  if name in ("log_mean", *SCORES):
+    with pytest.raises(AssertionError):
+      function(jnp.zeros((2, 3), jnp.int32))

@@ -7,30 +7,41 @@ import jax
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.chunks import map_chunks
 
 
-def from_score(score: Callable[[jax.Array], jax.Array]) -> types.Acquisition:
+def from_score(
+  score: Callable[[jax.Array], jax.Array], *, needs: str = "samples", chunk_size: int = 1024
+) -> types.Acquisition:
   """A strategy that labels the images of highest score first.
 
   Args:
     score: maths on one example: `[S, C]` log-probabilities -> `[]`, higher = label first.
+    needs: `"samples"`, or `"posterior"` where one sample would say nothing.
+    chunk_size: images scored at a time.
 
   Returns:
     An `Acquisition` that scores the pool by vmapping `score`.
   """
 
   def pool_scores(view: types.PoolView) -> jax.Array:
-    return jax.vmap(score)(view.log_probs)
+    return map_chunks(jax.vmap(score), view.log_probs, chunk_size=chunk_size)
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     del key  # the order is a function of the scores
     return pool.masked_top_k(pool_scores(view), view.candidates, num=num)
 
-  return types.Acquisition(select, pool_scores, frozenset({"samples"}))
+  return types.Acquisition(select, pool_scores, frozenset({needs}))
 
 
 def random() -> types.Acquisition:
-  """Uniformly at random: the baseline every strategy has to beat. Looks at no image."""
+  """Uniformly at random: the baseline every strategy has to beat. Looks at no image.
+
+  Formula: uniform, without replacement
+  Source: the baseline
+  Cost: N
+  Memory: 4 * 8 * N
+  """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     return pool.random_subset(key, view.candidates, num=num)
@@ -38,16 +49,91 @@ def random() -> types.Acquisition:
   return types.Acquisition(select)
 
 
-def least_confidence() -> types.Acquisition:
-  """Lowest top probability first: `1 - max p` (Lewis & Gale 1994)."""
-  return from_score(uncertainty.least_confidence)
+def least_confidence(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Lowest top probability of the mean prediction first.
+
+  Formula: 1 - max p
+  Source: Lewis & Gale 1994
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.least_confidence, chunk_size=chunk_size)
 
 
-def margin() -> types.Acquisition:
-  """Smallest difference of the two highest probabilities first: `1 - (p1 - p2)` (Scheffer et al. 2001)."""
-  return from_score(uncertainty.margin)
+def margin(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Smallest difference of the two highest mean probabilities first.
+
+  Formula: 1 - (p1 - p2)
+  Source: Scheffer et al. 2001
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.margin, chunk_size=chunk_size)
 
 
-def entropy() -> types.Acquisition:
-  """Highest predictive entropy first, in nats: `-sum p log p` (Shannon 1948; Settles 2009)."""
-  return from_score(uncertainty.entropy)
+def entropy(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Highest entropy of the mean prediction first, in nats.
+
+  Formula: -sum p log p
+  Source: Shannon 1948; Settles 2009
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.entropy, chunk_size=chunk_size)
+
+
+def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Least agreement of the samples' votes first.
+
+  Formula: 1 - (share of samples that vote for the modal class)
+  Source: Freeman 1965; Gal et al. 2017
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.variation_ratio, needs="posterior", chunk_size=chunk_size)
+
+
+def mean_std(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Largest standard deviation of a class's probability over the samples first, averaged over classes.
+
+  Formula: mean_c sqrt(Var_s p_sc)
+  Source: Kampffmeyer et al. 2016; Gal et al. 2017
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.mean_std, needs="posterior", chunk_size=chunk_size)
+
+
+def bald(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Highest mutual information of label and parameters first, in nats.
+
+  Formula: H[E_s p_s] - E_s H[p_s]
+  Source: Houlsby et al. 2011; Gal et al. 2017
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.mutual_information, needs="posterior", chunk_size=chunk_size)
+
+
+def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Highest entropy of the committee's votes first, in nats.
+
+  Formula: -sum_c v_c log v_c, v the share of votes
+  Source: Dagan & Engelson 1995
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.vote_entropy, needs="posterior", chunk_size=chunk_size)
+
+
+def consensus_kl(*, chunk_size: int = 1024) -> types.Acquisition:
+  """Largest mean divergence of a committee's members from their mean first, in nats.
+
+  The same number as `bald`, by another road: a committee's consensus is the posterior mean.
+
+  Formula: mean_s KL(p_s || mean_s p_s)
+  Source: McCallum & Nigam 1998
+  Cost: N S C
+  Memory: 4 * (8 * N + 4 * chunk * S * C)
+  """
+  return from_score(uncertainty.mutual_information, needs="posterior", chunk_size=chunk_size)

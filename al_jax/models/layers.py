@@ -100,6 +100,11 @@ def conv_valid_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
   return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
 
 
+def uniform_within(limit: float) -> nn.initializers.Initializer:
+  """Uniform in -limit..limit: PyTorch's default for kernels and biases, at 1 / sqrt(inputs of a unit)."""
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
 class Conv(nn.Module):
   """Valid 2-D convolution, stride 1, with bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
 
@@ -107,18 +112,26 @@ class Conv(nn.Module):
     features: number of output channels.
     kernel_size: `(kh, kw)`.
     kernel_init: initialiser of the `[kh, kw, I, features]` kernel.
+    bias_init: initialiser of the `[features]` bias.
     lowering: `"conv"`, `"matrix"`, or `"auto"` to choose by backend and use.
+
+  Raises:
+    ValueError: the images are smaller than the kernel.
   """
 
   features: int
   kernel_size: tuple[int, int]
   kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
   lowering: Lowering = "auto"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    (kh, kw), (height, width) = self.kernel_size, x.shape[1:3]
+    if height < kh or width < kw:
+      raise ValueError(f"a {kh} x {kw} convolution has no room in {height} x {width}")
     kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
-    bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+    bias = self.param("bias", self.bias_init, (self.features,))
     depth = kernel.size // self.features
     lowering = resolve_lowering(self.lowering, depth=depth, train=train)
     return (conv_valid_matrix if lowering == "matrix" else conv_valid)(x, kernel) + bias.reshape((1, 1, 1, -1))

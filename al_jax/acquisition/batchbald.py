@@ -1,0 +1,165 @@
+"""BatchBALD: a batch chosen for what its labels say together; and the divergence that it shares with EPIG.
+
+Both ask how far the labels of some images move the prediction of another. A configuration j of their labels turns the
+samples' equal weights into `omega[j, s] = p(w_s | y_j)`, and so the image's prediction `m = mean_s p_s` into
+`q_j = sum_s omega[j, s] p_s`. Averaged over configurations, `KL(q_j || m)` is the mutual information of the image's
+label and those.
+
+Divergences are added up as `m phi(p / m)` with `phi(r) = r log r - (r - 1)`, never as a difference of entropies: every
+term is at least 0, is 0 where the samples agree, and keeps its digits near 0.
+"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from al_jax import pool
+from al_jax import types
+from al_jax.chunks import map_chunks
+
+# Stands for the logarithm of 0: sums and differences of a hundred of them are still numbers.
+_LOG_ZERO = -1e30
+
+
+def relative(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The mean prediction, and by what share of it each sample's is higher.
+
+  Args:
+    log_probs: `[B, S, C]`.
+
+  Returns:
+    `m` `[B, C]` probabilities and `p / m - 1` `[B, S, C]`: exactly 0 where all samples agree, and where m is 0.
+  """
+  chex.assert_rank(log_probs, 3)
+  chex.assert_type(log_probs, float)
+
+  probs = jnp.exp(log_probs)
+  mean = probs.mean(axis=1, keepdims=True)
+  mean += (probs - mean).mean(axis=1, keepdims=True)  # what rounding took: the mean of equal numbers is that number
+  return mean[:, 0], (probs - mean) / jnp.where(mean > 0, mean, 1.0)
+
+
+def _phi(excess: jax.Array) -> jax.Array:
+  """`r log r - (r - 1)` of `r = 1 + excess`, elementwise."""
+  ratio = jnp.maximum(1 + excess, jnp.finfo(jnp.float32).tiny)
+  return ratio * jnp.log(ratio) - (ratio - 1)
+
+
+def information_from_labels(mean: jax.Array, excess: jax.Array, tilt: jax.Array, weights: jax.Array) -> jax.Array:
+  """Mutual information of each image's label and the configurations': `sum_j w_j KL(q_j || m)` `[B]`, in nats.
+
+  Args:
+    mean: `[B, C]`, from `relative`.
+    excess: `[B, S, C]`, from `relative`.
+    tilt: `[J, S]` `omega - 1 / S`: what a configuration adds to the samples' weights.
+    weights: `[J]` probabilities of the configurations, which add up to 1.
+
+  Memory: 2 B J C floats.
+  """
+  chex.assert_rank([mean, excess, tilt, weights], [2, 3, 2, 1])
+
+  moved = jnp.einsum("bsc,js->bcj", excess, tilt)  # `q_j / m - 1`
+  return jnp.sum(mean * (_phi(moved) @ weights), axis=1)
+
+
+def gains(log_probs: jax.Array, log_likelihoods: jax.Array, weights: jax.Array) -> jax.Array:
+  """Mutual information of each image's label and the parameters once the labels of others are known, in nats.
+
+  `sum_j w_j sum_s omega[j, s] KL(p_s || q_j)`: BALD under each configuration's posterior, averaged over configurations.
+  What rounding could have made counts as 0, so that ids and not noise decide between images that say nothing new.
+
+  Args:
+    log_probs: `[B, S, C]`.
+    log_likelihoods: `[J, S]` of the configurations under each sample, finite.
+    weights: `[J]` probabilities of the configurations, which add up to 1.
+
+  Returns:
+    `[B]`, at least 0.
+
+  Source: Kirsch, van Amersfoort & Gal (2019), section 3; as a conditional mutual information, by its chain rule.
+  """
+  omega = jax.nn.softmax(log_likelihoods, axis=1)
+  mean, excess = relative(log_probs)
+  divergences = jnp.sum(mean[:, None] * _phi(excess), axis=2)  # `KL(p_s || m)`, `[B, S]`
+  unknown = divergences @ (weights @ omega)
+  left = unknown - information_from_labels(mean, excess, omega - 1 / omega.shape[1], weights)
+  rounding = 4 * len(weights) ** 0.5 * jnp.finfo(jnp.float32).eps * unknown  # of sums over configurations
+  return jnp.where(left > rounding, left, 0.0)
+
+
+def extend_by_all(log_likelihoods: jax.Array, image: jax.Array) -> jax.Array:
+  """Each configuration once with every label of one more image `[S, C]`: `[J, S]` -> `[J * C, S]` log-likelihoods."""
+  extended = log_likelihoods[:, None] + jnp.maximum(image.T, _LOG_ZERO)[None]
+  return extended.reshape(-1, image.shape[0])
+
+
+def extend_by_drawn(key: jax.Array, log_likelihoods: jax.Array, image: jax.Array) -> jax.Array:
+  """Each sampled configuration with a drawn label of one more image `[S, C]`: `[M, S]` -> `[M, S]` log-likelihoods.
+
+  Configurations fall into S equal shares, and each draws from the prediction of the sample that its share belongs to.
+  """
+  samples = image.shape[0]
+  drawn_from = jnp.repeat(jnp.arange(samples), len(log_likelihoods) // samples)
+  labels = jax.random.categorical(key, image[drawn_from])
+  return log_likelihoods + jnp.maximum(image.T, _LOG_ZERO)[labels]
+
+
+@functools.partial(jax.jit, static_argnames=("num", "max_configs", "chunk_size"))
+def _greedy(
+  key: jax.Array, images: jax.Array, candidates: jax.Array, *, num: int, max_configs: int, chunk_size: int
+) -> jax.Array:
+  """`[num]` int32 ids; see `batchbald`. Jitted by itself so that direct calls share one program."""
+  _, samples, classes = images.shape
+  num_exact = next(k for k in range(num + 1) if k == num or classes**k > max_configs)
+
+  def pick(k, ids, candidates, log_likelihoods, weights):
+    chunk = lambda log_probs: gains(log_probs, log_likelihoods, weights)
+    new = pool.masked_top_k(map_chunks(chunk, images, chunk_size=chunk_size), candidates, num=1)[0]
+    return ids.at[k].set(new), candidates.at[new].set(False)
+
+  ids = jnp.zeros(num, jnp.int32)
+  exact = jnp.zeros((1, samples))
+  for k in range(num_exact):
+    exact = extend_by_all(exact, images[ids[k - 1]]) if k else exact
+    ids, candidates = pick(k, ids, candidates, exact, jnp.exp(exact).mean(axis=1))
+  if num_exact == num:
+    return ids
+
+  extend = lambda k, drawn, ids: extend_by_drawn(jax.random.fold_in(key, k), drawn, images[ids[k]])
+
+  def step(k, carry):
+    ids, candidates, drawn = carry
+    drawn = extend(k - 1, drawn, ids)
+    return *pick(k, ids, candidates, drawn, jnp.full(len(drawn), 1 / len(drawn))), drawn
+
+  drawn = jnp.zeros((samples * max(max_configs // samples, 1), samples))
+  drawn = jax.lax.fori_loop(0, num_exact - 1, lambda k, drawn: extend(k, drawn, ids), drawn)
+  return jax.lax.fori_loop(num_exact, num, step, (ids, candidates, drawn))[0]
+
+
+def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquisition:
+  """Greedily the images whose labels together have the highest mutual information with the parameters, in nats.
+
+  The first is the one of highest BALD, each next one that of highest BALD given the labels of those picked, averaged
+  over what these labels may be. The average is exact while there are at most `max_configs` configurations of them.
+  Beyond, it is taken over `max_configs` sampled ones (rounded down to a multiple of S, but at least S), equally many
+  from each posterior sample, which every pick extends. Ties go to the lowest id, and so do images that say nothing new.
+
+  Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
+  Source: Kirsch et al. 2019
+  Cost: num N max_configs C (S + 1)
+  Memory: 4 * (8 * N + 3 * chunk * max(max_configs, S) * C + 4 * max(max_configs, S) * (S + C))
+
+  Raises:
+    ValueError: `max_configs` is below 1.
+  """
+  if max_configs < 1:
+    raise ValueError(f"max_configs must be at least 1, not {max_configs}")
+
+  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
+    sizes = {"max_configs": max_configs, "chunk_size": chunk_size}
+    return _greedy(key, view.log_probs, view.candidates, num=num, **sizes)
+
+  return types.Acquisition(select, needs=frozenset({"posterior"}))

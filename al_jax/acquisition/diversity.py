@@ -1,0 +1,94 @@
+"""Strategies that spread a batch over the pool and look at no prediction."""
+
+import jax
+import jax.numpy as jnp
+
+from al_jax import clustering
+from al_jax import pool
+from al_jax import types
+
+
+def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) -> jax.Array:
+  """Squared distance of every row to its nearest labeled one: `[N, F]`, `[N]` bool -> `[N]`, infinite where none is."""
+  size = labeled.shape[0]
+  chunk_size = min(chunk_size, size)
+  ids = pool.labeled_ids(labeled, size=size)
+  count = labeled.sum()
+
+  def step(i: jax.Array, nearest: jax.Array) -> jax.Array:
+    start = jnp.minimum(i * chunk_size, size - chunk_size)  # the last chunk overlaps its neighbour
+    centers = x[jax.lax.dynamic_slice_in_dim(ids, start, chunk_size)]
+    active = start + jnp.arange(chunk_size) < count
+    _, distances = clustering.nearest_center(x, centers, active, chunk_size=chunk_size)
+    return jnp.minimum(nearest, distances)
+
+  return jax.lax.fori_loop(0, -(-count // chunk_size), step, jnp.full(size, jnp.inf))
+
+
+def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
+  """The candidate farthest from all labeled and chosen images, again and again (CoreSet).
+
+  Greedy: no image of the pool ends up more than twice as far from its nearest center as the best batch could bring
+  about. Distances are Euclidean, ties go to the lowest id. Where nothing is labeled, the first is the candidate
+  farthest from the candidates' mean. A far outlier is always taken.
+
+  Formula: argmax_x min_c |x - c|, c labeled or chosen
+  Source: Sener & Savarese 2018
+  Cost: (labeled + num) N F
+  Memory: 4 * (N * F + 8 * N + chunk * (chunk + 4 * F))
+  """
+
+  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
+    del key  # the order is a function of the distances
+    x = clustering.centered(view.embedding, view.labeled | view.candidates)
+    # Read only where nothing is labeled: then the mean at the origin is that of the candidates.
+    from_mean = jnp.sum(x * x, axis=1)
+
+    def step(carry: tuple[jax.Array, jax.Array], _) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+      nearest, left = carry
+      distances = jnp.where(jnp.isinf(nearest), from_mean, nearest)
+      new = jnp.argmax(jnp.where(left, distances, -jnp.inf))
+      nearest = jnp.minimum(nearest, clustering.squared_distances_to(x, x[new]))
+      return (nearest, left.at[new].set(False)), new.astype(jnp.int32)
+
+    start = _distances_to_labeled(x, view.labeled, chunk_size=chunk_size), view.candidates
+    return jax.lax.scan(step, start, length=num)[1]
+
+  return types.Acquisition(select, needs=frozenset({"embedding"}))
+
+
+def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition:
+  """The candidate nearest to each center of a k-means of all candidates, the largest cluster's first.
+
+  The clustering step of the method alone: no preselection by uncertainty and no weights, and labeled images play no
+  part. k-means++ seeds and a fixed number of Lloyd's iterations. A candidate that is taken is passed over, and so is
+  its exact copy as long as there is any other; clusters of one size go by the order of their seeds, candidates at one
+  distance by id, as far as rounding lets them: both images of a cluster of two are equally near to its center.
+
+  Formula: argmin_x |x - m_k| for every k-means center m_k
+  Source: Zhdanov 2019
+  Cost: iterations num N F
+  Memory: 4 * (N * F + 18 * N + 3 * num * F + chunk * (num + 4 * F))
+  """
+  if iterations < 0:
+    raise ValueError(f"iterations must be at least 0, not {iterations}")
+
+  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
+    x = clustering.centered(view.embedding, view.candidates)
+    centers, assigned = clustering.kmeans(
+      key, x, view.candidates, num=num, iterations=iterations, chunk_size=chunk_size
+    )
+    sizes = jax.ops.segment_sum(view.candidates.astype(jnp.int32), assigned, num_segments=num)
+
+    def step(carry: tuple[jax.Array, jax.Array], center: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+      left, differs = carry
+      allowed = jnp.where(jnp.any(left & differs), left & differs, left)
+      distances = clustering.squared_distances_to(x, center)
+      new = jnp.argmin(jnp.where(allowed, distances, jnp.inf))
+      differs = differs & (clustering.squared_distances_to(x, x[new]) > 0)
+      return (left.at[new].set(False), differs), new.astype(jnp.int32)
+
+    largest_first = jnp.argsort(-sizes, stable=True)
+    return jax.lax.scan(step, (view.candidates, view.candidates), centers[largest_first])[1]
+
+  return types.Acquisition(select, needs=frozenset({"embedding"}))

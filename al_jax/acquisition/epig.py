@@ -1,0 +1,42 @@
+"""EPIG: label what says most about the predictions that will be asked for."""
+
+import jax
+
+from al_jax import pool
+from al_jax import types
+from al_jax.acquisition.batchbald import information_from_labels
+from al_jax.acquisition.batchbald import relative
+from al_jax.chunks import map_chunks
+
+
+def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
+  """Highest mutual information with the labels of random images first, averaged over these, in nats.
+
+  Unlike `bald`, which counts whatever would be learned of the parameters, it counts what bears on predictions: those
+  of `targets` images, by the same posterior samples. At least 0, and 0 where all samples agree. A batch is the top
+  scores. One chunk holds two tables `[chunk, C, T * C]`.
+
+  Formula: mean_x* sum_yy* p(y,y*) log(p(y,y*) / p(y) p(y*)), p(y,y*) = mean_s p_s(y|x) p_s(y*|x*)
+  Source: Bickford Smith et al. 2023
+  Cost: N T C^2 (S + 1)
+  Memory: 4 * (8 * N + 3 * chunk * T * C**2 + 4 * chunk * S * C + 4 * T * S * C)
+
+  Raises:
+    ValueError: `targets` is below 1.
+  """
+  if targets < 1:
+    raise ValueError(f"targets must be at least 1, not {targets}")
+
+  def score(view: types.PoolView) -> jax.Array:
+    num_targets, samples, _ = view.target_log_probs.shape
+    # A target and a label it may have are a configuration of one label.
+    mean, excess = relative(view.target_log_probs)
+    tilt, weights = excess.swapaxes(1, 2).reshape(-1, samples) / samples, mean.ravel() / num_targets
+    chunk = lambda log_probs: information_from_labels(*relative(log_probs), tilt, weights)
+    return map_chunks(chunk, view.log_probs, chunk_size=chunk_size)
+
+  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
+    del key  # the order is a function of the scores
+    return pool.masked_top_k(score(view), view.candidates, num=num)
+
+  return types.Acquisition(select, score, frozenset({"posterior"}), targets)

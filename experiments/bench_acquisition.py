@@ -1,0 +1,197 @@
+"""What each acquisition costs beside the forward passes it needs: seconds and memory, on made pools."""
+
+from collections.abc import Callable
+import functools
+import importlib.util
+import itertools
+import statistics
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+from al_jax import acquisition
+from al_jax import inference
+from al_jax import types
+from al_jax.models.cnn import CNN
+from experiments.bench_jax import IMAGE
+from experiments.progress import Display
+
+CLASSES, FEATURES = 10, 128
+NAMES = [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.WRAPPERS)]
+
+
+class Case(NamedTuple):
+  """One selection to measure."""
+
+  name: str
+  size: int  # pool images
+  samples: int  # posterior samples; 1 where they play no part
+  num: int  # images selected
+
+
+class Measured(NamedTuple):
+  """What a selection, or the forward passes before it, took."""
+
+  seconds: float  # median of the repeats, compilation left out
+  temporary: int  # bytes that the compiled program holds beside its arguments and results
+
+
+def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int]) -> list[Case]:
+  """Every combination that makes a difference: samples for those that compare them, numbers for the set-valued."""
+  out = []
+  for size, name in itertools.product(sizes, names):
+    made = acquisition.make(name)
+    for s in samples if "posterior" in made.needs else [1]:
+      # Scores are worked out once, however many are taken; BatchBALD costs as much again for every one.
+      several = made.score is None and made.needs & {"features", "embedding"}
+      out += [Case(name, size, s, num) for num in (nums if several else nums[:1])]
+  return out
+
+
+@functools.partial(jax.jit, static_argnames=("case",))
+def made_view(key: jax.Array, case: Case) -> types.PoolView:
+  """A pool as a fitted network might see it: sure of most images, unsure of some; a hundredth of it labeled."""
+  made = acquisition.make(case.name)
+  keys = jax.random.split(key, 5)
+  doubt = jax.random.uniform(keys[0], (case.size, 1, 1))
+  logits = 8 * doubt * jax.random.normal(keys[1], (case.size, 1, CLASSES))
+  logits += 2 * jax.random.normal(keys[2], (case.size, case.samples, CLASSES)) * doubt
+  features = jax.nn.relu(jax.random.normal(keys[3], (case.size, FEATURES)))
+  fields = {"log_probs": jax.nn.log_softmax(logits), "features": features, "embedding": features}
+  labeled = jnp.arange(case.size) % 100 == 0
+  needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in made.needs}
+  if made.targets:
+    needed["target_log_probs"] = fields["log_probs"][: made.targets]
+  return types.PoolView(labeled=labeled, candidates=~labeled, **needed)
+
+
+def _measure(compiled, repeats: int, *args) -> Measured:
+  seconds = []
+  for _ in range(repeats + 1):
+    start = time.perf_counter()
+    jax.block_until_ready(compiled(*args))
+    seconds.append(time.perf_counter() - start)
+    if seconds[-1] > 20:  # once is enough to tell
+      break
+  kept = seconds[1:] or seconds
+  return Measured(statistics.median(kept), compiled.memory_analysis().temp_size_in_bytes)
+
+
+def measure_selection(case: Case, repeats: int) -> Measured:
+  """One compiled selection on a made pool."""
+  made = acquisition.make(case.name)
+  key, view = jax.random.key(1), made_view(jax.random.key(0), case)
+  compiled = jax.jit(functools.partial(made.select, num=case.num)).lower(key, view).compile()
+  return _measure(compiled, repeats, key, view)
+
+
+def measure_passes(size: int, samples: int, chunk_size: int, repeats: int) -> Measured:
+  """The default network over the whole pool: once, or `samples` times by MC dropout."""
+  model = CNN()
+  images = jax.random.randint(jax.random.key(0), (size, *IMAGE), 0, 256, jnp.uint8)
+  data = types.Dataset(images, jnp.zeros(size, jnp.int32), images[:1], jnp.zeros(1, jnp.int32), num_classes=CLASSES)
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *IMAGE)))["params"]
+  posterior = types.Posterior("dropout", samples) if samples > 1 else types.Posterior()
+
+  def score(params, data):
+    inputs = functools.partial(inference.pool_inputs, data)
+    return inference.outputs(
+      model, params, inputs, jnp.arange(size), chunk_size=chunk_size, posterior=posterior, key=jax.random.key(2)
+    ).log_probs
+
+  return _measure(jax.jit(score).lower(params, data).compile(), repeats, params, data)
+
+
+class Witness(NamedTuple):
+  """The same work by another library, side by side."""
+
+  case: Case
+  library: str
+  call: Callable[[types.PoolView], object]
+
+
+def witnesses(wanted: list[Case]) -> list[Witness]:
+  """What batchbald_redux and scikit-learn can do of it, where they are installed."""
+  found = []
+  for case in wanted:
+    if case.name == "batchbald" and case.size <= 10_000 and importlib.util.find_spec("batchbald_redux"):
+      found.append(Witness(case, "batchbald_redux, 10,000 configurations", functools.partial(_redux, num=case.num)))
+    if case.name == "kmeans":
+      found.append(Witness(case, "scikit-learn KMeans, as many iterations", functools.partial(_kmeans, num=case.num)))
+  return found
+
+
+def _redux(view: types.PoolView, num: int):
+  from batchbald_redux import batchbald
+  import torch
+
+  log_probs = torch.from_numpy(np.array(view.log_probs[view.candidates]))
+  return batchbald.get_batchbald_batch(log_probs, num, 10_000, dtype=torch.double)
+
+
+def _kmeans(view: types.PoolView, num: int):
+  from sklearn.cluster import KMeans
+
+  iterations = acquisition.hyper_parameters("kmeans")["iterations"]
+  rows = np.array(view.embedding[view.candidates])
+  return KMeans(num, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd", random_state=0).fit(rows)
+
+
+def measure_witness(witness: Witness) -> float:
+  """Seconds of one call."""
+  view = jax.block_until_ready(made_view(jax.random.key(0), witness.case))
+  start = time.perf_counter()
+  witness.call(view)
+  return time.perf_counter() - start
+
+
+def run(
+  display: Display,
+  *,
+  names: list[str],
+  sizes: list[int],
+  samples: list[int],
+  nums: list[int],
+  chunk_size: int,
+  repeats: int,
+) -> list[dict]:
+  """Measures every case, its forward passes and the witnesses; one dict a measurement, in the order of the table."""
+  wanted = cases(names, sizes, samples, nums)
+  passes = {}
+  for size, s in sorted({(case.size, s) for case in wanted for s in (1, case.samples)}):
+    display.phase(f"forward passes: {size:,} images, {s} samples")
+    passes[size, s] = measure_passes(size, s, chunk_size, 1)
+    display.line(f"forward pass over {size:,} images, {s:>3} samples: {passes[size, s].seconds:.2f} s")
+  out = []
+  for case in wanted:
+    display.phase(f"{case.name}: {case.size:,} images, {case.samples} samples, {case.num} selected")
+    measured = measure_selection(case, repeats)
+    for witness in witnesses([case]):
+      display.phase(f"{witness.library}: {case.size:,} images, {case.samples} samples")
+      out.append(case._asdict() | {"library": witness.library, "seconds": measure_witness(witness)})
+    out.append(
+      case._asdict()
+      | measured._asdict()
+      | {"of_one_pass": measured.seconds / passes[case.size, 1].seconds}
+      | {"of_its_passes": measured.seconds / passes[case.size, case.samples].seconds}
+    )
+  return out
+
+
+def table(measured: list[dict]) -> Table:
+  """What `run` measured."""
+  out = Table(title="One selection, compiled: beside one forward pass over the pool, and beside all that it needs")
+  for column in ("acquisition", "pool", "samples", "selected", "seconds", "of one pass", "of its passes", "memory"):
+    out.add_column(column, justify="left" if column == "acquisition" else "right")
+  for row in measured:
+    cells = [f"{row['size']:,}", str(row["samples"]), str(row["num"]), f"{row['seconds']:.3f}"]
+    if "library" in row:
+      out.add_row(f"  {row['name']} by {row['library']}", *cells, "", "", "")
+    else:
+      share = [f"{row['of_one_pass']:.1%}", f"{row['of_its_passes']:.1%}"]
+      out.add_row(row["name"], *cells, *share, f"{row['temporary'] / 2**20:.1f} MiB")
+  return out

@@ -1,0 +1,55 @@
+"""BAIT as its paper has it: explicit matrices of all parameters in float64, and every trace worked out from scratch."""
+
+import numpy as np
+
+
+def factor(probs, features) -> np.ndarray:
+  """Rows `sqrt(p_c)` times the gradient of `-log p_c` for the kernel, up to its sign: `[C, C*F]`."""
+  probs, features = np.asarray(probs, np.float64), np.asarray(features, np.float64)
+  rows = []
+  for c in range(len(probs)):
+    error = -probs.copy()
+    error[c] += 1
+    rows.append(np.sqrt(probs[c]) * np.outer(error, features).ravel())
+  return np.array(rows)
+
+
+def information(probs, features) -> np.ndarray:
+  """Fisher information of one example: the expectation over its label of the gradient's outer product, `[C*F, C*F]`."""
+  rows = factor(probs, features)
+  return rows.T @ rows
+
+
+def problem(log_probs, features, labeled, candidates, num: int, regularization: float):
+  """F, the matrix M of an empty batch, and what each row adds to it: `[C*F, C*F]`, `[C*F, C*F]`, `[N, C*F, C*F]`."""
+  probs = np.exp(np.asarray(log_probs, np.float64)).mean(axis=1)
+  each = np.array([information(p, h) for p, h in zip(probs, features, strict=True)])
+  labeled, candidates = np.asarray(labeled), np.asarray(candidates)
+  count = labeled.sum()
+  start = regularization * np.eye(each.shape[1])
+  if count:
+    start = start + count / (count + num) * each[labeled].mean(axis=0)
+  return each[labeled | candidates].mean(axis=0), start, num / (count + num) * each
+
+
+def objective(target, matrix) -> float:
+  """tr(M^-1 F)."""
+  return float(np.trace(np.linalg.solve(matrix, target)))
+
+
+def bait(log_probs, features, labeled, candidates, num: int, regularization: float = 1.0, oversample: float = 2.0):
+  """Ids picked going forward, and those of them that are left in the end."""
+  target, matrix, each = problem(log_probs, features, labeled, candidates, num, regularization)
+  pool = np.flatnonzero(candidates).tolist()
+  picked = []
+  while len(picked) < min(int(oversample * num), len(np.flatnonzero(candidates))):
+    best = min(pool, key=lambda i: objective(target, matrix + each[i]))
+    matrix = matrix + each[best]
+    pool.remove(best)
+    picked.append(best)
+  kept = list(picked)
+  while len(kept) > num:
+    worst = min(kept, key=lambda i: objective(target, matrix - each[i]))
+    matrix = matrix - each[worst]
+    kept.remove(worst)
+  return picked, kept

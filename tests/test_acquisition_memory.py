@@ -1,0 +1,41 @@
+"""What a selection needs beside its arguments stays within what its docstring says."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from al_jax import acquisition
+from al_jax import types
+
+CHUNK = 64
+
+
+def shapes(made: types.Acquisition, N: int, S: int, C: int, F: int) -> types.PoolView:
+  """A view of shapes alone."""
+  floats = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
+  fields = {"log_probs": floats(N, S, C), "features": floats(N, F), "embedding": floats(N, F)}
+  needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in made.needs}
+  if made.targets:
+    needed["target_log_probs"] = floats(made.targets, S, C)
+  mask = jax.ShapeDtypeStruct((N,), bool)
+  return types.PoolView(labeled=mask, candidates=mask, **needed)
+
+
+@pytest.mark.parametrize("size", [{"N": 4000, "S": 20, "C": 10, "F": 32}, {"N": 20_000, "S": 5, "C": 10, "F": 128}])
+@pytest.mark.parametrize("name", [*acquisition.REGISTRY, "power_bald", "softmax_bald", "softrank_bald"])
+def test_temporary_memory_is_within_the_formula(name, size):
+  num = 10
+  sized = {"chunk_size": CHUNK} if "chunk_size" in acquisition.hyper_parameters(name) else {}
+  made = acquisition.make(name, **sized)
+  key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
+  compiled = jax.jit(made.select, static_argnames="num").lower(key, shapes(made, **size), num=num).compile()
+  used = compiled.memory_analysis().temp_size_in_bytes
+
+  wrapper, _, base = name.partition("_")
+  hyper = acquisition.hyper_parameters(name) | sized
+  values = size | hyper | {"num": num, "chunk": CHUNK, "T": made.targets}
+  stated = lambda entry: eval(acquisition.describe(entry).memory, {"min": min, "max": max}, values)
+  allowed = stated(wrapper) + stated(base) if wrapper in acquisition.WRAPPERS else stated(name)
+  assert used <= allowed, f"{used} bytes, of {allowed} stated"
+  # A formula that any program would meet says nothing.
+  assert allowed < 40 * max(used, 4 * size["N"]), f"{allowed} bytes stated, {used} used"
