@@ -38,7 +38,7 @@ def objective(target, matrix) -> float:
 
 
 def bait(log_probs, features, labeled, candidates, num: int, regularization: float = 1.0, oversample: float = 2.0):
-  """Ids picked going forward, and those of them that are left in the end."""
+  """Ids picked going forward, and those of them that are left in the end; of equals, the last picked leaves."""
   target, matrix, each = problem(log_probs, features, labeled, candidates, num, regularization)
   pool = np.flatnonzero(candidates).tolist()
   picked = []
@@ -49,7 +49,7 @@ def bait(log_probs, features, labeled, candidates, num: int, regularization: flo
     picked.append(best)
   kept = list(picked)
   while len(kept) > num:
-    worst = min(kept, key=lambda i: objective(target, matrix - each[i]))
+    worst = min(reversed(kept), key=lambda i: objective(target, matrix - each[i]))
     matrix = matrix - each[worst]
     kept.remove(worst)
   return picked, kept

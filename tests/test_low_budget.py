@@ -151,7 +151,8 @@ def test_a_batch_is_always_full(name, kind, debug_nans):
   embedding = {"equal": np.ones((SIZE, 3)), "zero": np.zeros((SIZE, 3)), "two values": np.eye(3)[np.arange(SIZE) % 2]}[
     kind
   ]
-  view = pool_of(embedding, [3], [0])
+  view = pool_of(embedding, [3])
+  view = view._replace(candidates=view.candidates.at[0].set(False))
   for num in (14, SIZE - 2):  # the last buys all there is
     ids = chosen(name, view, num)
     assert len(set(ids)) == num and np.asarray(view.candidates)[ids].all()
@@ -239,9 +240,12 @@ def test_every_pick_of_probcover_covers_something_while_it_can():
     ("typiclust", {"max_clusters": 0}, "max_clusters must be at least 1, not 0"),
     ("typiclust", {"neighbors": 0}, "neighbors must be at least 1, not 0"),
     ("typiclust", {"min_cluster_size": -1}, "min_cluster_size must be at least 0, not -1"),
+    ("typiclust", {"iterations": -1}, "iterations must be at least 0, not -1"),
+    ("typiclust", {"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
     ("probcover", {"radius": -0.1}, "radius must be positive, or 0 for an estimate, not -0.1"),
     ("probcover", {"purity": 0}, "purity must be above 0 and at most 1, not 0"),
     ("probcover", {"purity": 1.5}, "purity must be above 0 and at most 1, not 1.5"),
+    ("probcover", {"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
     ("probcover", {"classes": 1}, "classes must be at least 2, not 1"),
   ],
 )

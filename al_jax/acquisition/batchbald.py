@@ -150,7 +150,7 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019
   Cost: num N max_configs C (S + 1)
-  Memory: 4 * (8 * N + 3 * chunk * max(max_configs, S) * C + 4 * max(max_configs, S) * (S + C))
+  Memory: 4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * C + 4 * max(max_configs, S) * (S + C))
 
   Raises:
     ValueError: `max_configs` is below 1.

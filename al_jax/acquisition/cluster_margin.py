@@ -77,7 +77,7 @@ def cluster_margin(
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     del key  # nothing is drawn
-    most = min(int(candidates_factor * num), view.labeled.shape[0])
+    most = min(round(candidates_factor * num), view.labeled.shape[0])
     ids = pool.masked_top_k(margins(view), view.candidates, num=most)
     valid = view.candidates[ids]
     x = clustering.centered(view.embedding[ids], valid)

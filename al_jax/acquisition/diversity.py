@@ -28,8 +28,8 @@ def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) 
 def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
   """The candidate farthest from all labeled and chosen images, again and again (CoreSet).
 
-  Greedy: no image of the pool ends up more than twice as far from its nearest center as the best batch could bring
-  about. Distances are Euclidean, ties go to the lowest id. Where nothing is labeled, the first is the candidate
+  Greedy: no candidate ends up more than twice as far from its nearest center as the best batch could bring about.
+  Distances are Euclidean, ties go to the lowest id. Where nothing is labeled, the first is the candidate
   farthest from the candidates' mean. A far outlier is always taken.
 
   Formula: argmax_x min_c |x - c|, c labeled or chosen

@@ -19,7 +19,7 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
   Formula: mean_x* sum_yy* p(y,y*) log(p(y,y*) / p(y) p(y*)), p(y,y*) = mean_s p_s(y|x) p_s(y*|x*)
   Source: Bickford Smith et al. 2023
   Cost: N T C^2 (S + 1)
-  Memory: 4 * (8 * N + 3 * chunk * T * C**2 + 4 * chunk * S * C + 4 * T * S * C)
+  Memory: 4 * (8 * N + 2 * chunk * T * C**2 + 4 * chunk * S * C + 4 * T * S * C)
 
   Raises:
     ValueError: `targets` is below 1.

@@ -97,8 +97,9 @@ def typiclust(
   Cost: iterations N F K + num M^2 F, K = min(labels, max_clusters) clusters, the largest of M images
   Memory: 4 * (N * F + 26 * N + 2 * min(max_clusters, N) * (F + chunk) + 2 * chunk * (neighbors + chunk + F))
   """
-  if min_cluster_size < 0:
-    raise ValueError(f"min_cluster_size must be at least 0, not {min_cluster_size}")
+  for name, value in {"min_cluster_size": min_cluster_size, "iterations": iterations}.items():
+    if value < 0:
+      raise ValueError(f"{name} must be at least 0, not {value}")
   for name, value in {"max_clusters": max_clusters, "neighbors": neighbors, "chunk_size": chunk_size}.items():
     if value < 1:
       raise ValueError(f"{name} must be at least 1, not {value}")
