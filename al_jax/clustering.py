@@ -42,7 +42,12 @@ def unit_rows(x: jax.Array) -> jax.Array:
 
 
 def plus_plus(
-  key: jax.Array, distances_to: Callable[[jax.Array], jax.Array], valid: jax.Array, *, num: int
+  key: jax.Array,
+  distances_to: Callable[[jax.Array], jax.Array],
+  valid: jax.Array,
+  *,
+  num: int,
+  active: jax.Array | None = None,
 ) -> jax.Array:
   """k-means++ seeding by distances alone, so that a row may be anything: `[num]` int32 distinct ids.
 
@@ -52,8 +57,9 @@ def plus_plus(
   Args:
     key: a random key; it is consumed.
     distances_to: id `[]` -> `[N]` squared distances of every row to that one; those of invalid rows may be anything.
-    valid: `[N]` bool, true in at least `num` places: rows that may be drawn.
-    num: how many.
+    valid: `[N]` bool, true in at least as many places as are drawn: rows that may be.
+    num: how many there is room for.
+    active: `[]` int32: how many are drawn, all where None; the places behind them repeat the first.
 
   Source: Arthur & Vassilvitskii (2007), section 2.2.
   """
@@ -73,7 +79,7 @@ def plus_plus(
 
   first = draw(0, jnp.zeros(size), jnp.zeros(size, bool))
   carry = jnp.full(num, first), distances_to(first), jnp.zeros(size, bool).at[first].set(True)
-  ids, _, _ = jax.lax.fori_loop(1, num, step, carry)
+  ids, _, _ = jax.lax.fori_loop(1, num if active is None else active, step, carry)
   return ids
 
 
@@ -109,7 +115,7 @@ def kmeans(
   Args:
     key: a random key; it is consumed.
     x: `[N, F]` floats, centred (see `squared_distances`); invalid rows may hold anything.
-    valid: `[N]` bool, true in at least `num` places: rows that take part.
+    valid: `[N]` bool, true in at least as many places as there are clusters: rows that take part.
     num: most clusters there can be.
     active: `[]` int32: how many of them there are; all of them where None.
     iterations: of assigning rows and moving centers.
@@ -121,7 +127,7 @@ def kmeans(
   Source: Lloyd (1982); Arthur & Vassilvitskii (2007).
   Memory: 18 * N + 3 * num * F + chunk * (num + 4 * F) floats.
   """
-  seeds = plus_plus(key, lambda i: squared_distances_to(x, x[i]), valid, num=num)
+  seeds = plus_plus(key, lambda i: squared_distances_to(x, x[i]), valid, num=num, active=active)
   is_active = jnp.arange(num) < (num if active is None else active)
 
   def step(_, centers: jax.Array) -> jax.Array:

@@ -102,6 +102,10 @@ def make(name: str, **hyper: Number) -> Acquisition:
   for key in hyper:
     if key not in known:
       raise ValueError(f"{name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
+    if isinstance(known[key], int) and not isinstance(hyper[key], int):
+      raise ValueError(f"{key} must be a whole number, not {hyper[key]}")
+  if hyper.get("chunk_size", 1) < 1:
+    raise ValueError(f"chunk_size must be at least 1, not {hyper['chunk_size']}")
   own = defaults(WRAPPERS[wrapper]) if wrapper else {}
   made = REGISTRY[base](**{key: value for key, value in hyper.items() if key not in own})
   if wrapper is None:
