@@ -124,6 +124,13 @@ def debug_nans():
     yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+  """Compiled programs of a module are dropped when it ends: together they take gigabytes."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture(scope="module")
 def fast_compilation():
   """Unoptimised programs, for tests that compile much and compute little: compiling takes half the time."""

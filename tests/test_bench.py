@@ -199,4 +199,5 @@ if importlib.util.find_spec("torch") is not None:
         side.prepare(task)
         assert statistics.fmean([side.measure(task) for _ in range(2)]) > 0
       assert side.chunk_size in (250, 1000)
-      assert 0 <= side.idle_cpu <= side.idle_wall
+      # Threads that have just worked spin for a moment before they sleep.
+      assert 0 <= side.idle_cpu <= bench_torch.num_cores() * side.idle_wall + 0.5

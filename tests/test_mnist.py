@@ -13,15 +13,16 @@ import numpy as np
 import optax
 import pytest
 
-from al_jax import acquisition
 from al_jax import loop
 from al_jax.types import Learner
+from al_jax.types import Posterior
 from al_jax.types import Protocol
 from experiments import data as data_sources
 from experiments import drivers
 from experiments import splits
 from experiments.data import idx_order
 from experiments.errors import UsageError
+from tests.conftest import ACQUISITIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
@@ -158,7 +159,9 @@ def data():
 
 def learner(name, optimizer=None, **plan):
   plan = {"init_labels": 10, "acq_size": 7, "rounds": 3, "train_steps": 40, "batch_size": 16, "chunk_size": 64} | plan
-  return Learner(MLP(), optimizer or optax.adam(3e-3), acquisition.make(name), Protocol(**plan))
+  acquired = ACQUISITIONS[name]
+  posterior = Posterior("dropout", 3) if "posterior" in acquired.needs else Posterior()
+  return Learner(MLP(), optimizer or optax.adam(3e-3), acquired, Protocol(**plan), posterior)
 
 
 def rows_of(driver, learner, data, done=(), seed=0):
@@ -166,9 +169,15 @@ def rows_of(driver, learner, data, done=(), seed=0):
 
 
 @pytest.mark.parametrize(
-  "plan", [{}, {"warm_start": True}, {"val_last": 0.2, "init_balanced": False}, {"val_size": 30}]
+  ("name", "plan"),
+  [
+    *((name, {}) for name in ACQUISITIONS),
+    ("margin", {"warm_start": True}),
+    ("entropy", {"val_last": 0.2, "init_balanced": False}),
+    ("power_bald", {"val_size": 30}),
+    ("badge", {"pool_subset": 50}),
+  ],
 )
-@pytest.mark.parametrize("name", acquisition.REGISTRY)
 def test_both_drivers_acquire_the_same_ids_bit_for_bit(name, plan, data):
   it = learner(name, **plan)
   by_round, as_one = rows_of("python", it, data), rows_of("scan", it, data)
