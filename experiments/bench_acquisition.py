@@ -1,8 +1,10 @@
 """What each acquisition costs beside the forward passes it needs: seconds and memory, on made pools."""
 
 from collections.abc import Callable
+import contextlib
 import functools
 import importlib.util
+import io
 import itertools
 import statistics
 import time
@@ -130,7 +132,8 @@ def _redux(view: types.PoolView, num: int):
   import torch
 
   log_probs = torch.from_numpy(np.array(view.log_probs[view.candidates]))
-  return batchbald.get_batchbald_batch(log_probs, num, 10_000, dtype=torch.double)
+  with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+    return batchbald.get_batchbald_batch(log_probs, num, 10_000, dtype=torch.double)
 
 
 def _kmeans(view: types.PoolView, num: int):
@@ -168,11 +171,14 @@ def run(
     display.line(f"forward pass over {size:,} images, {s:>3} samples: {passes[size, s].seconds:.2f} s")
   out = []
   for case in wanted:
-    display.phase(f"{case.name}: {case.size:,} images, {case.samples} samples, {case.num} selected")
+    what = f"{case.name}, {case.size:,} images, {case.samples} samples, {case.num} selected"
+    display.phase(what)
     measured = measure_selection(case, repeats)
+    display.line(f"{what}: {measured.seconds:.3f} s")
     for witness in witnesses([case]):
-      display.phase(f"{witness.library}: {case.size:,} images, {case.samples} samples")
+      display.phase(f"{what}, by {witness.library}")
       out.append(case._asdict() | {"library": witness.library, "seconds": measure_witness(witness)})
+      display.line(f"{what}, by {witness.library}: {out[-1]['seconds']:.3f} s")
     out.append(
       case._asdict()
       | measured._asdict()
