@@ -79,7 +79,8 @@ _posterior = _Group("Posterior")
 _posterior.enum(
   "posterior",
   None,
-  "what acquisitions see: by default the network as it is, and MC dropout for those that compare samples",
+  "what acquisitions see; by default the network as it is, or MC dropout for those that compare samples;"
+  " of one alone: entropy(posterior=dropout)",
   enum_values=list(types.POSTERIORS),
 )
 _posterior.integer("mc_samples", 20, "samples of MC dropout", **_at_least(1))
@@ -213,7 +214,7 @@ def help_text() -> str:
     for name in names:
       flag = FLAGS[name]
       default = "" if flag.default is None else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
-      lines.append(f"  --{name:<17}{flag.help}{default}")
+      lines.append(f"  --{name:<19}{flag.help}{default}")
   lines += ["", "Presets (a typed flag wins over the preset):"]
   for name, preset in presets.PRESETS.items():
     lines.append(f"  {name:<19}{preset.summary}")

@@ -33,7 +33,7 @@ _BLOG = {
 PRESETS: dict[str, Preset] = {
   # The default protocol stops at 120 labels, where strategies have hardly parted.
   "study": Preset(
-    "20 to 500 labels, 20 a round, all strategies, 3 seeds: budgets at which they part",
+    "20 to 500 labels, 20 a round, four strategies, 3 seeds: budgets at which they part",
     {
       "acq": "random,least_confidence,margin,entropy",
       "seeds": 3,
