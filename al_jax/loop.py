@@ -335,6 +335,14 @@ def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, lear
   return jax.vmap(uncertainty.log_mean)(out.log_probs)
 
 
+def _scores_of(chosen: jax.Array, view: types.PoolView, acquisition: types.Acquisition) -> jax.Array:
+  """Scores of the rows `chosen` `[num]`, worked out for them alone: the whole pool's may be costly to have twice."""
+  if acquisition.score is None:
+    return jnp.full(chosen.shape, jnp.nan, jnp.float32)
+  rows = {name: x[chosen] for name, x in view._asdict().items() if x is not None and name != "target_log_probs"}
+  return acquisition.score(view._replace(**rows))
+
+
 def acquire_round(
   params: types.PyTree, state: types.ALState, data: types.Dataset, learner: types.Learner
 ) -> tuple[jax.Array, jax.Array]:
@@ -345,17 +353,15 @@ def acquire_round(
     In the last round, which scores nothing: -1 and NaN throughout.
   """
   protocol, acquisition = learner.protocol, learner.acquisition
-  no_scores = jnp.full(protocol.acq_size, jnp.nan, jnp.float32)
 
   def select() -> tuple[jax.Array, jax.Array]:
     view, ids = pool_view(params, state, data, learner)
     key = role_key(state.key, Role.ACQUISITION, state.round)
     chosen = acquisition.select(key, view, num=protocol.acq_size)
-    scores = no_scores if acquisition.score is None else acquisition.score(view)[chosen]
-    return ids[chosen], scores
+    return ids[chosen], _scores_of(chosen, view, acquisition)
 
-  nothing = jnp.full(protocol.acq_size, -1, jnp.int32)
-  return lax.cond(state.round < protocol.rounds, select, lambda: (nothing, no_scores))
+  nothing = jnp.full(protocol.acq_size, -1, jnp.int32), jnp.full(protocol.acq_size, jnp.nan, jnp.float32)
+  return lax.cond(state.round < protocol.rounds, select, lambda: nothing)
 
 
 class Phases(NamedTuple):

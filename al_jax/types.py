@@ -150,7 +150,7 @@ class PoolView(NamedTuple):
 NEEDS = {"samples": "log_probs", "posterior": "log_probs", "features": "features", "embedding": "embedding"}
 
 
-ScoreFn = Callable[[PoolView], jax.Array]  # (view) -> `[N]`
+ScoreFn = Callable[[PoolView], jax.Array]  # (view) -> `[N]`, each image's from its own row and the targets
 SelectFn = Callable[..., jax.Array]  # (key, view, *, num) -> `[num]` int32
 
 

@@ -209,6 +209,15 @@ def test_selects_the_highest_scores_best_first(name, kind, debug_nans):
   assert (np.diff(np.asarray(scores)[ids]) <= 0).all()
 
 
+@pytest.mark.parametrize("name", SCORED)
+def test_a_score_is_of_its_row_alone(name):
+  view = view_of(make(name))
+  rows = jnp.array([5, 0, 17])
+  part = {field: x[rows] for field, x in view._asdict().items() if x is not None and field != "target_log_probs"}
+  alone = make(name).score(view._replace(**part))
+  np.testing.assert_allclose(alone, compiled_score(name)(view)[rows], rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in SCORED])
 def test_no_nan_on_the_way(name, kind, debug_nans):
