@@ -11,5 +11,6 @@ from al_jax.types import ALState as ALState
 from al_jax.types import Dataset as Dataset
 from al_jax.types import Learner as Learner
 from al_jax.types import PoolView as PoolView
+from al_jax.types import Posterior as Posterior
 from al_jax.types import Protocol as Protocol
 from al_jax.types import RoundInfo as RoundInfo
