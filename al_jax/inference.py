@@ -47,21 +47,20 @@ def _forward(
   With a key, every `nn.Dropout` is on: one mask for the whole batch or, given the images' `ids` `[B]`, a mask an image.
   Nothing else differs from inference mode.
   """
-  features, num_dropouts = None, 0
+  features, dropouts = [], []  # inputs of the dense layers, and layers that drop, in the order of their calls
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
-    nonlocal features, num_dropouts
     layer = context.module
     if context.method_name == "__call__" and isinstance(layer, nn.Dense):
-      features = args[0]
+      features.append(args[0])
     if context.method_name != "__call__" or not isinstance(layer, nn.Dropout) or not layer.rate:
       return call(*args, **kwargs)
-    num_dropouts += 1
+    dropouts.append(layer)
     if key is None:
       return call(*args, **kwargs)
-    (x,) = args
+    x = args[0]
     shape = tuple(1 if axis in layer.broadcast_dims else size for axis, size in enumerate(x.shape[1:], start=1))
-    layer_key = jax.random.fold_in(key, num_dropouts)
+    layer_key = jax.random.fold_in(key, len(dropouts))
     draw = lambda key: jax.random.bernoulli(key, 1 - layer.rate, shape)
     own = jax.vmap(lambda i: draw(jax.random.fold_in(layer_key, i)))
     keep = draw(layer_key)[None] if ids is None else own(ids)
@@ -69,20 +68,20 @@ def _forward(
 
   with nn.intercept_methods(intercept):
     logits = model.apply({"params": params}, x, train=False)
-  return logits, _Pass(features, num_dropouts)
+  return logits, _Pass(features[-1] if features else None, len(dropouts))
 
 
 def num_dropouts(model: Any, data: types.Dataset) -> int:
   """How many layers of the network drop anything in training. Nothing is computed."""
   seen = []
 
-  def look(x: jax.Array) -> jax.Array:
-    params = model.init(jax.random.key(0), x, train=False)["params"]
+  def look(key: jax.Array, x: jax.Array) -> jax.Array:
+    params = model.init(key, x, train=False)["params"]
     logits, shown = _forward(model, params, x)
     seen.append(shown.num_dropouts)
     return logits
 
-  jax.eval_shape(look, normalize(data.images[:1], data))
+  jax.eval_shape(look, jax.eval_shape(jax.random.key, 0), normalize(data.images[:1], data))
   return seen[0]
 
 
@@ -94,6 +93,7 @@ class Outputs(NamedTuple):
 
 
 def outputs(
+  key: jax.Array | None,
   model: Any,
   params: types.PyTree,
   inputs: Callable[[jax.Array], jax.Array],
@@ -101,7 +101,6 @@ def outputs(
   *,
   chunk_size: int,
   posterior: types.Posterior = types.Posterior(),  # noqa: B008 (immutable)
-  key: jax.Array | None = None,
   samples: bool = True,
   features: bool = False,
 ) -> Outputs:
@@ -110,13 +109,13 @@ def outputs(
   The layers below the first dropout are worked out once an image: only what follows depends on the sample.
 
   Args:
+    key: decides the dropout masks; it is consumed by MC dropout, and may be None for the other posteriors.
     model: a Flax module called as `model(images, train=False)`, returning `[B, C]` logits.
     params: its parameters; with an ensemble's posterior, with a leading axis of members.
     inputs: `[B]` ids -> `[B, ...]` images as the network takes them.
     ids: `[K]` int32.
     chunk_size: images in one forward pass; with dropout, fewer.
     posterior: where the samples come from.
-    key: decides the dropout masks; read for MC dropout alone.
     samples: whether log-probabilities are wanted.
     features: whether features are wanted: of the network as fitted, dropout off; of an ensemble's first member.
 
@@ -164,4 +163,4 @@ def predict(model: Any, params: types.PyTree, images: jax.Array, data: types.Dat
   """Deterministic log-probabilities of a Flax classifier: `[N, ...]` images -> `[N, 1, C]`, dropout off."""
   images = jnp.asarray(images)
   inputs = lambda ids: normalize(images[ids], data)
-  return outputs(model, params, inputs, jnp.arange(images.shape[0]), chunk_size=chunk_size).log_probs
+  return outputs(None, model, params, inputs, jnp.arange(images.shape[0]), chunk_size=chunk_size).log_probs

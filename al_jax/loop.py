@@ -222,9 +222,9 @@ def evaluate_round(
     params = jax.tree.map(lambda leaf: leaf[0], params)
 
   def predict(inputs, ids: jax.Array) -> jax.Array:
-    posterior, key = learner.eval_posterior, _posterior_key(state)
+    key, posterior = _posterior_key(state), learner.eval_posterior
     out = inference.outputs(
-      learner.model, params, inputs, ids, chunk_size=protocol.chunk_size, posterior=posterior, key=key
+      key, learner.model, params, inputs, ids, chunk_size=protocol.chunk_size, posterior=posterior
     )
     return jax.vmap(uncertainty.log_mean)(out.log_probs)
 
@@ -287,12 +287,12 @@ def pool_view(
 
   predict = functools.partial(
     inference.outputs,
+    _posterior_key(state),
     learner.model,
     params,
     _in_pool(data),
     chunk_size=protocol.chunk_size,
     posterior=learner.posterior,
-    key=_posterior_key(state),
   )
   own_embedding = data.embedding is not None
   out = inference.Outputs(None, None)
@@ -324,13 +324,13 @@ def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, lear
   looked at, given the round's fitted model in `state.params`; deterministic where it looked at none.
   """
   out = inference.outputs(
+    _posterior_key(state),
     learner.model,
     state.params,
     _in_pool(data),
     ids,
     chunk_size=learner.protocol.chunk_size,
     posterior=learner.posterior,
-    key=_posterior_key(state),
   )
   return jax.vmap(uncertainty.log_mean)(out.log_probs)
 

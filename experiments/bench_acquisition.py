@@ -102,7 +102,7 @@ def measure_passes(size: int, samples: int, chunk_size: int, repeats: int) -> Me
   def score(params, data):
     inputs = functools.partial(inference.pool_inputs, data)
     return inference.outputs(
-      model, params, inputs, jnp.arange(size), chunk_size=chunk_size, posterior=posterior, key=jax.random.key(2)
+      jax.random.key(2), model, params, inputs, jnp.arange(size), chunk_size=chunk_size, posterior=posterior
     ).log_probs
 
   return _measure(jax.jit(score).lower(params, data).compile(), repeats, params, data)

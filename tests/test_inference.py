@@ -58,7 +58,7 @@ def outputs(data, model, ids=None, **changes):
   options = {"chunk_size": 20, "posterior": types.Posterior("dropout", 4), "key": jax.random.key(7)} | changes
   inputs = functools.partial(inference.pool_inputs, data)
   params = options.pop("params", None) or params_of(model)
-  return inference.outputs(model, params, inputs, ids, **options)
+  return inference.outputs(options.pop("key"), model, params, inputs, ids, **options)
 
 
 def test_mc_dropout_is_consistent(data, model):

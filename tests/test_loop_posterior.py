@@ -177,7 +177,12 @@ def test_a_pool_of_copies_runs_and_its_labels_are_its_originals(data, make_learn
   assert state.labeled.shape == (3 * 97,) and state.labeled.sum() == 24
   assert info.selected[:2].max() >= 97
   log_probs = inference.outputs(
-    learner.model, state.params, functools.partial(inference.pool_inputs, copies), jnp.arange(3 * 97), chunk_size=30
+    None,
+    learner.model,
+    state.params,
+    functools.partial(inference.pool_inputs, copies),
+    jnp.arange(3 * 97),
+    chunk_size=30,
   ).log_probs
   assert np.abs(np.asarray(log_probs[:97]) - np.asarray(log_probs[97 : 2 * 97])).max() > 1e-3
 

@@ -19,7 +19,7 @@ MODULES = ["al_jax", *(module.name for module in pkgutil.walk_packages(al_jax.__
 THIRD_PARTY = {"jax", "numpy", "flax", "optax", "chex"}
 IMPURE = {"os", "sys", "io", "pathlib", "shutil", "tempfile", "glob", "time", "datetime", "logging", "random"}
 IMPURE |= {"subprocess", "socket", "threading", "pickle", "json", "argparse", "absl", "builtins"}
-HEAVY = ["tensorflow", "tensorflow_datasets", "orbax", "sklearn", "matplotlib", "rich", "experiments"]
+HEAVY = ["tensorflow", "tensorflow_datasets", "orbax", "sklearn", "matplotlib", "experiments"]
 SIZES = {"num", "size", "num_classes", "chunk_size", "batch_size", "train_steps", "epochs", "steps", "num_samples"}
 
 
@@ -111,12 +111,14 @@ def test_public_functions_say_what_they_do(name):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_randomness_comes_in_through_an_argument(file):
-  """A function that draws takes a key or the state that holds it, itself or in the closure that it returns."""
+  """A function that draws takes a key or what holds it, the state or a noisy pool, itself or in what it returns."""
   for node in tree_of(file).body:
     if not isinstance(node, ast.FunctionDef):
       continue
     calls = {ast.unparse(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
     if any(call.startswith("jax.random.") or call == "role_key" for call in calls):
-      arguments = {a.arg for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef) for a in inner.args.args}
-      assert any(argument.split("_")[0] in {"key", "state"} for argument in arguments), node.name
+      functions = [inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef | ast.Lambda)]
+      arguments = {argument.arg.split("_")[0] for function in functions for argument in function.args.args}
+      held = {"data"} if "data.noise_key" in ast.unparse(node) else set()
+      assert arguments & ({"key", "state"} | held), node.name
     assert "jax.random.key" not in calls, f"{node.name} makes a key of its own"
