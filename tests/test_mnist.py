@@ -176,7 +176,8 @@ def rows_of(driver, learner, data, done=(), seed=0):
 @pytest.mark.parametrize(
   ("name", "plan"),
   [
-    *((name, {}) for name in ACQUISITIONS),
+    # Of each kind of program one; tests/test_loop.py has them all, compiled without optimisations.
+    *((name, {}) for name in ("random", "entropy", "bald", "batchbald", "kcenter", "badge", "typiclust")),
     ("margin", {"warm_start": True}),
     ("entropy", {"val_last": 0.2, "init_balanced": False}),
     ("power_bald", {"val_size": 30}),
