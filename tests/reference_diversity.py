@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import sklearn.cluster
 
 
 def distance(x, y) -> float:
@@ -86,3 +87,14 @@ def first_two_seeds(distances) -> np.ndarray:
 def potentials(distances, seeds) -> np.ndarray:
   """What k-means++ makes small, the sum of squared distances to the nearest seed: `[N, N]`, `[K, num]` -> `[K]`."""
   return np.array([distances[batch].min(axis=0).sum() for batch in np.asarray(seeds)])
+
+
+def assert_potential_of_plus_plus(ours, rows, distances) -> None:
+  """`[count]` potentials of batches of 6 are, in the mean, those of scikit-learn's k-means++, and no uniform draw's."""
+  count, num = len(ours), 6
+  witness = lambda seed: sklearn.cluster.kmeans_plusplus(rows, num, random_state=seed, n_local_trials=1)[1]
+  theirs = potentials(distances, [witness(seed) for seed in range(count)])
+  uniform = potentials(distances, [np.random.default_rng(seed).permutation(len(rows))[:num] for seed in range(count)])
+  standard_error = np.hypot(ours.std(), theirs.std()) / np.sqrt(count)
+  assert abs(ours.mean() - theirs.mean()) < 4 * standard_error
+  assert uniform.mean() - ours.mean() > 10 * standard_error

@@ -113,14 +113,7 @@ def test_potential_of_a_batch_is_that_of_scikit_learn_on_the_gradients():
   gradients = reference.gradient_embeddings(view.log_probs, view.features)
   distances = sklearn.metrics.pairwise.euclidean_distances(gradients, squared=True)
   ours = reference.potentials(distances, draws(view, count, num))
-  witness = lambda seed: sklearn.cluster.kmeans_plusplus(gradients, num, random_state=seed, n_local_trials=1)[1]
-  theirs = reference.potentials(distances, [witness(seed) for seed in range(count)])
-  uniform = reference.potentials(
-    distances, [np.random.default_rng(seed).permutation(ROWS)[:num] for seed in range(count)]
-  )
-  standard_error = np.hypot(ours.std(), theirs.std()) / np.sqrt(count)
-  assert abs(ours.mean() - theirs.mean()) < 4 * standard_error
-  assert uniform.mean() - ours.mean() > 10 * standard_error
+  reference.assert_potential_of_plus_plus(ours, gradients, distances)
 
 
 def test_no_copy_is_taken_while_there_is_something_else(debug_nans):

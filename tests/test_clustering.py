@@ -98,14 +98,7 @@ def test_potential_of_the_seeds_is_that_of_scikit_learn():
   distances = sklearn.metrics.pairwise.euclidean_distances(x.astype(np.float64), squared=True)
   draw = jax.vmap(lambda key: plus_plus(key, jnp.array(x), jnp.array(ALL), num=num))
   ours = reference.potentials(distances, draw(jax.random.split(jax.random.key(0), count)))
-  witness = lambda seed: sklearn.cluster.kmeans_plusplus(x, num, random_state=seed, n_local_trials=1)[1]
-  theirs = reference.potentials(distances, [witness(seed) for seed in range(count)])
-  uniform = reference.potentials(
-    distances, [np.random.default_rng(seed).permutation(ROWS)[:num] for seed in range(count)]
-  )
-  standard_error = np.hypot(ours.std(), theirs.std()) / np.sqrt(count)
-  assert abs(ours.mean() - theirs.mean()) < 4 * standard_error
-  assert uniform.mean() - ours.mean() > 10 * standard_error
+  reference.assert_potential_of_plus_plus(ours, x, distances)
 
 
 def test_copies_are_drawn_last(debug_nans):
