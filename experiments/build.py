@@ -6,21 +6,16 @@ import flax.linen as nn
 import optax
 
 from al_jax import acquisition
+from al_jax import models
 from al_jax import types
-from al_jax.models.batchbald import BatchBALDNet
-from al_jax.models.cnn import CNN
-from al_jax.models.gal import GalNet
-from al_jax.models.mlp import MLP
 from experiments import strategies
 from experiments.flags import Config
-
-NETWORKS = {"cnn": CNN, "batchbald": BatchBALDNet, "gal": GalNet, "mlp": MLP}
 
 
 def model(config: Config, num_classes: int) -> nn.Module:
   """The network by name, with its own dropout rates unless `--dropout_rate` is given."""
   rate = {} if config.dropout_rate is None else {"dropout_rate": config.dropout_rate}
-  return NETWORKS[config.model](num_classes=num_classes, **rate)
+  return models.NETWORKS[config.model](num_classes=num_classes, **rate)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

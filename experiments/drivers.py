@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax import loop
+from al_jax import rounds
 from al_jax import types
 from experiments.errors import UsageError
 
@@ -55,7 +56,7 @@ def run_python(
 
     return call
 
-  phases = loop.Phases(*(timed(name, phase) for name, phase in loop.JITTED_PHASES._asdict().items()))
+  phases = rounds.Phases(*(timed(name, phase) for name, phase in rounds.JITTED_PHASES._asdict().items()))
   for r in range(int(state.round), learner.protocol.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)

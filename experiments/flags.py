@@ -6,6 +6,7 @@ import sys
 
 from absl import flags
 
+from al_jax import models
 from al_jax import types
 from experiments import presets
 from experiments import strategies
@@ -35,10 +36,6 @@ def _at_least(low: float) -> dict:
 
 def _share() -> dict:
   return {"lower_bound": 0.0, "upper_bound": 0.99}
-
-
-# What --model chooses from; experiments/build.py makes them.
-NETWORKS = ("cnn", "batchbald", "gal", "mlp")
 
 
 _study = _Group("What to compare")
@@ -102,7 +99,7 @@ for _name, (_default, _takers) in HYPER.items():
   getattr(_hyper, _kind)(_name, None, f"of {', '.join(_takers)} [{_default:g}]")
 
 _training = _Group("Model and training")
-_training.enum("model", "cnn", "network", enum_values=list(NETWORKS))
+_training.enum("model", "cnn", "network", enum_values=list(models.NETWORKS))
 _training.float("dropout_rate", None, "share of activations dropped; by default the network's own", **_share())
 _training.enum("optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd", "adadelta"])
 _training.float("learning_rate", 3e-4, "step size of the optimiser", **_at_least(0.0))

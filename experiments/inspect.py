@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax import inference
-from al_jax import loop
 from al_jax import types
+from al_jax import views
 
 _COLUMNS, _MOST = 10, 100
 
 
 @functools.partial(jax.jit, static_argnames="learner")
 def _look(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: types.Learner):
-  return loop.predict_pool(state, data, ids, learner), inference.pool_inputs(data, ids)
+  return views.predict_pool(state, data, ids, learner), inference.pool_inputs(data, ids)
 
 
 def writer(folder: Path, data: types.Dataset, learner: types.Learner) -> Callable[[dict, types.ALState], None]:

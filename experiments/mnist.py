@@ -12,6 +12,7 @@ from absl import app
 from absl import logging
 import jax
 
+from al_jax import checks
 from al_jax import loop
 from experiments import build
 from experiments import data as data_sources
@@ -88,11 +89,11 @@ def check(config: Config, data) -> None:
   name = None
   try:
     if config.full_data:
-      loop.check_learner(build.full_data_learner(config, data.num_classes), data)
+      checks.check_learner(build.full_data_learner(config, data.num_classes), data)
       return
-    loop.check(build.protocol(config), data)
+    checks.check(build.protocol(config), data)
     for name, learner in build.learners(config, data.num_classes).items():  # noqa: B007 (read where one is refused)
-      loop.check_learner(learner, data)
+      checks.check_learner(learner, data)
   except ValueError as error:
     raise UsageError(f"{name}: {error}" if name else error) from error
 

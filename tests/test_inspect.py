@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from al_jax import loop
+from al_jax import views
 from experiments import inspect
 
 
@@ -40,7 +41,7 @@ def test_predictions_are_of_the_rows_round(data, make_learner, tmp_path, monkeyp
   monkeypatch.setattr(inspect, "draw", lambda row, images, probs, path: shown.append((images, probs)))
   after = state._replace(round=jnp.int32(2))  # as a round of number 1 ends
   inspect.writer(tmp_path, jax.device_put(data), learner)(row_of(), after)
-  expected = loop.predict_pool(state._replace(round=jnp.int32(1)), data, jnp.array([3, 9, 4]), learner)
+  expected = views.predict_pool(state._replace(round=jnp.int32(1)), data, jnp.array([3, 9, 4]), learner)
   np.testing.assert_allclose(shown[0][1], np.exp(expected), rtol=1e-4)
   np.testing.assert_allclose(shown[0][0], np.asarray(data.images, np.float32)[[3, 9, 4]] / 16, rtol=1e-6)
 

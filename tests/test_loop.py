@@ -10,10 +10,13 @@ import optax
 import pytest
 
 from al_jax import acquisition
+from al_jax import checks
 from al_jax import loop
 from al_jax import metrics
 from al_jax import pool
+from al_jax import rounds
 from al_jax import types
+from al_jax import views
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -26,7 +29,7 @@ def by_hand(key, data, learner):
   """The run as a round-by-round driver makes it: the final state and the list of the rounds' diagnostics."""
   state, infos = loop.init_state(key, data, learner), []
   for _ in range(learner.protocol.rounds + 1):
-    state, info = loop.round_fn(state, data, learner, loop.JITTED_PHASES)
+    state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     infos.append(info)
   return state, infos
 
@@ -142,7 +145,7 @@ def test_initial_set_balanced(data, make_learner):
   learner = make_learner("margin", **APART)
   ids = initial_ids(KEY, data, learner)
   assert np.bincount(data.labels[ids], minlength=10).tolist() == [2] * 10
-  assert not set(ids) & set(loop.validation_ids(KEY, data, learner.protocol).tolist())
+  assert not set(ids) & set(views.validation_ids(KEY, data, learner.protocol).tolist())
 
 
 @pytest.mark.parametrize("plan", [{}, {"warm_start": True}, {"epochs": 2, "val_last": 0.2}], ids=str)
@@ -166,7 +169,7 @@ def test_nothing_compiles_after_the_first_rounds(data, make_learner, compilation
   state, counts = loop.init_state(KEY, data, learner), []
   for _ in range(5):
     with compilations() as events:
-      state, _ = loop.round_fn(state, data, learner, loop.JITTED_PHASES)
+      state, _ = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     counts.append(len(events))
   assert counts[0] > 0  # the listener does listen
   assert counts[2:] == [0, 0, 0]
@@ -190,8 +193,8 @@ def test_strategies_share_the_compiled_training(data, make_learner, compilations
   other = learner._replace(acquisition=acquisition.make("entropy"))  # a strategy that no test has used
   assert other != learner
   with compilations() as events:
-    params, _ = loop.JITTED_PHASES.fit(state, data, learner=other)
-    loop.JITTED_PHASES.evaluate(params, state, data, learner=other)
+    params, _ = rounds.JITTED_PHASES.fit(state, data, learner=other)
+    rounds.JITTED_PHASES.evaluate(params, state, data, learner=other)
   assert not events
 
 
@@ -205,7 +208,7 @@ def test_view_holds_neither_labels_nor_test_data(data, make_learner):
   spy = types.Acquisition(select, needs=frozenset({"samples"}))
   learner = make_learner("margin", **APART)
   start = loop.init_state(KEY, data, learner)
-  loop.JITTED_PHASES.acquire(start.params, start, data, learner=learner._replace(acquisition=spy))
+  rounds.JITTED_PHASES.acquire(start.params, start, data, learner=learner._replace(acquisition=spy))
   (view,) = seen
   given = {name: (value.shape, value.dtype) for name, value in view._asdict().items() if value is not None}
   assert given == {
@@ -224,14 +227,14 @@ def test_what_is_not_needed_is_not_computed(data, make_learner):
 
   blind = make_learner()._replace(acquisition=types.Acquisition(select))
   start = loop.init_state(KEY, data, make_learner())
-  loop.JITTED_PHASES.acquire(start.params, start, data, learner=blind)
+  rounds.JITTED_PHASES.acquire(start.params, start, data, learner=blind)
   assert seen == [None]
 
 
 def test_last_round_asks_nothing(data, make_learner):
   start = loop.init_state(KEY, data, make_learner())
-  for rounds, asked in [(0, False), (1, True)]:
-    ids, scores = loop.JITTED_PHASES.acquire(start.params, start, data, learner=make_learner("random", rounds=rounds))
+  for num, asked in [(0, False), (1, True)]:
+    ids, scores = rounds.JITTED_PHASES.acquire(start.params, start, data, learner=make_learner("random", rounds=num))
     assert np.isnan(scores).all()
     assert (ids >= 0).tolist() == [asked] * 7
     assert (pool.reveal(start.labeled, ids).sum() == 10) != asked
@@ -249,7 +252,7 @@ def test_where_a_round_starts_from(warm_start, data, make_learner):
   start = loop.init_state(KEY, data, frozen)
   state, params = start, [start.params]
   for _ in range(3):
-    state, _ = loop.round_fn(state, data, frozen, loop.JITTED_PHASES)
+    state, _ = loop.round_fn(state, data, frozen, rounds.JITTED_PHASES)
     params.append(state.params)
   assert equal(params[0], params[1])  # round 0 starts from the initial weights either way
   same = [equal(a, b) for a, b in zip(params[1:-1], params[2:], strict=True)]
@@ -258,7 +261,7 @@ def test_where_a_round_starts_from(warm_start, data, make_learner):
 
 def test_validation_set_is_apart_and_measured(data, make_learner):
   learner = make_learner("margin", **APART)
-  held_out = loop.validation_ids(KEY, data, learner.protocol)
+  held_out = views.validation_ids(KEY, data, learner.protocol)
   assert len(set(held_out.tolist())) == 11
   state, infos = by_hand(KEY, data, learner)
   assert not set(held_out.tolist()) & set(np.flatnonzero(state.labeled).tolist())
@@ -272,7 +275,7 @@ def test_validation_set_is_apart_and_measured(data, make_learner):
   assert equal(state, other_state)
   of = lambda rounds: [info.metrics.val_accuracy for info in rounds]
   assert not equal(of(infos), of(other_infos))
-  seeds = [set(loop.validation_ids(jax.random.key(seed), data, learner.protocol).tolist()) for seed in (0, 1)]
+  seeds = [set(views.validation_ids(jax.random.key(seed), data, learner.protocol).tolist()) for seed in (0, 1)]
   assert seeds[0] != seeds[1]
 
 
@@ -284,7 +287,7 @@ def test_val_last_trains_on_the_first_rows_in_order_of_acquisition(data, make_le
   for n in (11, 17, 23):
     kept = math.floor(n * 0.8)
     before = state
-    state, info = loop.round_fn(state, data, learner, loop.JITTED_PHASES)
+    state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     assert state.order[:n].tolist() == known
     assert info.fit.steps == 2 * kept  # one example a batch, two epochs
 
@@ -296,10 +299,10 @@ def test_val_last_trains_on_the_first_rows_in_order_of_acquisition(data, make_le
     images, labels = np.array(data.images), np.array(data.labels)
     images[held_out], labels[held_out] = 0, (labels[held_out] + 1) % 10
     changed = dataclasses.replace(data, images=images, labels=labels)
-    assert equal(state.params, loop.JITTED_PHASES.fit(before, changed, learner=learner)[0])
+    assert equal(state.params, rounds.JITTED_PHASES.fit(before, changed, learner=learner)[0])
     labels[known[kept - 1]] = (labels[known[kept - 1]] + 1) % 10
     changed = dataclasses.replace(data, images=images, labels=labels.copy())
-    assert not equal(state.params, loop.JITTED_PHASES.fit(before, changed, learner=learner)[0])
+    assert not equal(state.params, rounds.JITTED_PHASES.fit(before, changed, learner=learner)[0])
     known += info.selected.tolist()
 
 
@@ -308,7 +311,7 @@ def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, da
   learner = make_learner(init_labels=10, acq_size=5, rounds=4, val_last=share)
   start = loop.init_state(KEY, data, make_learner(init_labels=10, acq_size=5, rounds=4))
   try:
-    loop.check(learner.protocol, data)
+    checks.check(learner.protocol, data)
   except ValueError:
     assert math.floor(10 * (1 - share)) == 0
     return
@@ -317,7 +320,7 @@ def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, da
     order = jnp.arange(30)
     state = start._replace(round=jnp.int32(r), order=order)
     kept = math.floor(n * (1 - share))
-    assert loop.num_trained(state, learner.protocol) == kept
+    assert rounds.num_trained(state, learner.protocol) == kept
     # Right on the held-out rows and nowhere else: the accuracy counts every one of them, and no other row.
     sure = np.asarray(data.labels).copy()
     predicted = predicted_classes(learner, start.params, data)
@@ -327,7 +330,7 @@ def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, da
       labels = sure.copy()
       if wrong is not None:
         labels[wrong] = (labels[wrong] + 1) % 10
-      measured = loop.JITTED_PHASES.evaluate(start.params, state, with_labels(data, labels), learner=learner)
+      measured = rounds.JITTED_PHASES.evaluate(start.params, state, with_labels(data, labels), learner=learner)
       np.testing.assert_allclose(measured.val_accuracy, expected, rtol=1e-6)
 
 
@@ -349,7 +352,7 @@ def test_fit_full_trains_on_everything_for_sale(data, make_learner):
 
 def test_fit_full_leaves_the_validation_set_alone(data, make_learner):
   for plan, held_out in [
-    ({"val_size": 12}, loop.validation_ids(KEY, data, make_learner(val_size=12).protocol)),
+    ({"val_size": 12}, views.validation_ids(KEY, data, make_learner(val_size=12).protocol)),
     ({"val_last": 0.2}, np.arange(math.floor(97 * 0.8), 97)),
   ]:
     learner = make_learner("random", epochs=1, **plan)
@@ -390,7 +393,7 @@ REFUSALS = [
 def test_check_refuses(changes, sentence, data, make_learner, compilations):
   learner = make_learner(**changes)
   with pytest.raises(ValueError, match=sentence) as caught:
-    loop.check(learner.protocol, data)
+    checks.check(learner.protocol, data)
   assert "\n" not in str(caught.value)
   with compilations() as events, pytest.raises(ValueError, match=sentence):
     loop.run(KEY, data, learner)
@@ -401,7 +404,7 @@ def test_check_refuses(changes, sentence, data, make_learner, compilations):
 def test_check_accepts_what_just_fits(changes, data, make_learner):
   if "val_last" in changes:
     changes = {**changes, "init_labels": 11}  # floor(11 * 0.1) = 1
-  loop.check(make_learner(**changes).protocol, data)
+  checks.check(make_learner(**changes).protocol, data)
 
 
 def test_learners_made_alike_are_one(make_learner):

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 from al_jax import acquisition
+from al_jax import checks
 from al_jax import inference
 from al_jax import loop
 from al_jax import pool
+from al_jax import rounds
 from al_jax import types
 from al_jax import uncertainty
+from al_jax import views
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -38,18 +41,18 @@ def test_an_ensembles_first_member_is_the_lone_network(data, make_learner):
   start = loop.init_state(KEY, data, committee)
   alone = loop.init_state(KEY, data, lone)
   assert start.labeled.tolist() == alone.labeled.tolist()
-  params, info = loop.JITTED_PHASES.fit(start, data, learner=committee)
-  expected, _ = loop.JITTED_PHASES.fit(alone, data, learner=lone)
+  params, info = rounds.JITTED_PHASES.fit(start, data, learner=committee)
+  expected, _ = rounds.JITTED_PHASES.fit(alone, data, learner=lone)
   jax.tree.map(lambda some, one: np.testing.assert_allclose(some[0], one, rtol=1e-3, atol=1e-4), params, expected)
   kernels = np.asarray(params["Dense_0"]["kernel"])
   assert kernels.shape[0] == 3 and np.abs(kernels[1:] - kernels[:1]).max(axis=(1, 2)).min() > 0.1
   assert info.steps == 12 and info.first_bad_step == -1 and np.isfinite(info.loss)
 
   first = jax.tree.map(lambda leaf: leaf[0], params)
-  measured = loop.JITTED_PHASES.evaluate(params, start, data, learner=committee)
-  np.testing.assert_array_equal(measured, loop.JITTED_PHASES.evaluate(first, alone, data, learner=lone))
+  measured = rounds.JITTED_PHASES.evaluate(params, start, data, learner=committee)
+  np.testing.assert_array_equal(measured, rounds.JITTED_PHASES.evaluate(first, alone, data, learner=lone))
 
-  together = loop.JITTED_PHASES.evaluate(params, start, data, learner=committee._replace(eval_posterior=ENSEMBLE))
+  together = rounds.JITTED_PHASES.evaluate(params, start, data, learner=committee._replace(eval_posterior=ENSEMBLE))
   each = [
     inference.predict(
       lone.model, jax.tree.map(lambda leaf, m=m: leaf[m], params), data.test_images, data, chunk_size=20
@@ -64,7 +67,7 @@ def test_a_bad_member_is_told(data, make_learner):
   learner = make_learner("bald")._replace(posterior=ENSEMBLE)
   start = loop.init_state(KEY, data, learner)
   broken = dataclasses.replace(data, images=np.full(data.images.shape, np.nan, np.float32))
-  _, info = loop.JITTED_PHASES.fit(start, broken, learner=learner)
+  _, info = rounds.JITTED_PHASES.fit(start, broken, learner=learner)
   assert info.first_bad_step == 0
 
 
@@ -75,7 +78,7 @@ def test_drivers_agree_on_every_posterior(kind, data, make_learner):
   _, infos = loop.run(KEY, data, learner)
   state = loop.init_state(KEY, data, learner)
   for r in range(3):
-    state, info = loop.round_fn(state, data, learner, loop.JITTED_PHASES)
+    state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     assert info.selected.tolist() == infos.selected[r].tolist()
     np.testing.assert_allclose(info.scores, infos.scores[r], rtol=1e-5)
 
@@ -85,19 +88,19 @@ def test_samples_are_of_the_fitted_model_and_new_each_round(data, make_learner):
   learner = make_learner("bald")._replace(acquisition=acquired)
   state = loop.init_state(KEY, data, learner)
   for r in (0, 1):
-    loop.JITTED_PHASES.acquire(state.params, state._replace(round=jnp.int32(r)), data, learner=learner)
+    rounds.JITTED_PHASES.acquire(state.params, state._replace(round=jnp.int32(r)), data, learner=learner)
   jax.effects_barrier()
   first, second = (np.asarray(view.log_probs) for view in seen)
   assert first.shape == (97, 3, 10)
   assert np.abs(first - second).max() > 0.1  # another round, other masks
-  predicted = loop.predict_pool(state, data, jnp.array([5, 60]), learner)
+  predicted = views.predict_pool(state, data, jnp.array([5, 60]), learner)
   np.testing.assert_allclose(predicted, jax.vmap(uncertainty.log_mean)(first[[5, 60]]), rtol=1e-4, atol=1e-5)
 
 
 def test_scores_are_those_of_the_selected(data, make_learner):
   learner = make_learner("entropy")
   state = loop.init_state(KEY, data, learner)
-  ids, scores = loop.JITTED_PHASES.acquire(state.params, state, data, learner=learner)
+  ids, scores = rounds.JITTED_PHASES.acquire(state.params, state, data, learner=learner)
   log_probs = inference.predict(learner.model, state.params, data.images, data, chunk_size=30)
   np.testing.assert_allclose(scores, jax.vmap(uncertainty.entropy)(log_probs)[ids], rtol=1e-5)
   assert (np.diff(scores) <= 1e-6).all()
@@ -107,9 +110,9 @@ def test_targets_are_a_random_part_of_the_pool(data, make_learner):
   acquired, seen = spied({"posterior"}, targets=9)
   learner = make_learner("bald", pool_subset=20)._replace(acquisition=acquired)
   state = loop.init_state(KEY, data, learner)
-  loop.JITTED_PHASES.acquire(state.params, state, data, learner=learner)
+  rounds.JITTED_PHASES.acquire(state.params, state, data, learner=learner)
   whole, all_seen = spied({"posterior"})
-  loop.JITTED_PHASES.acquire(state.params, state, data, learner=make_learner("bald")._replace(acquisition=whole))
+  rounds.JITTED_PHASES.acquire(state.params, state, data, learner=make_learner("bald")._replace(acquisition=whole))
   jax.effects_barrier()
   targets, everything = np.asarray(seen[0].target_log_probs), np.asarray(all_seen[0].log_probs)
   assert targets.shape == (9, 3, 10)
@@ -125,7 +128,7 @@ def test_pool_subset_shows_a_fresh_part_and_returns_global_ids(needs, data, make
   learner = make_learner("entropy", pool_subset=20, rounds=3)._replace(acquisition=acquired)
   state, ids_seen = loop.init_state(KEY, data, learner), []
   for _ in range(3):
-    view, ids = loop.pool_view(state.params, state, data, learner)
+    view, ids = views.pool_view(state.params, state, data, learner)
     shown = ids[np.asarray(view.candidates)].tolist()
     assert len(shown) == len(set(shown)) == 20
     assert not np.asarray(state.labeled)[shown].any()
@@ -137,7 +140,7 @@ def test_pool_subset_shows_a_fresh_part_and_returns_global_ids(needs, data, make
     if needs == {"embedding"}:
       np.testing.assert_allclose(view.embedding, hidden, rtol=1e-4, atol=1e-5)
     before = state.labeled
-    state, info = loop.round_fn(state, data, learner, loop.JITTED_PHASES)
+    state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     assert set(info.selected.tolist()) <= set(shown) and not np.asarray(before)[np.asarray(info.selected)].any()
     ids_seen.append(tuple(shown))
   assert len(set(ids_seen)) == 3
@@ -150,10 +153,10 @@ def test_pool_subset_when_fewer_are_left(needs, data, make_learner):
     acquisition=acquired
   )
   state = loop.init_state(KEY, data, learner)
-  view, ids = loop.pool_view(state.params, state, data, learner)
+  view, ids = views.pool_view(state.params, state, data, learner)
   shown = ids[np.asarray(view.candidates)].tolist()
   assert sorted(shown) == np.flatnonzero(~np.asarray(state.labeled)).tolist() and len(shown) == 47
-  _, info = loop.round_fn(state, data, learner, loop.JITTED_PHASES)
+  _, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
   assert len(set(info.selected.tolist())) == 40 and not np.asarray(state.labeled)[np.asarray(info.selected)].any()
 
 
@@ -192,7 +195,7 @@ def test_training_sees_the_noise_of_the_ids_it_was_given(data, make_learner):
   clean, noisy = copied(data, noise=0.0), copied(data)
   start = loop.init_state(KEY, clean, learner)._replace(labeled=pool.mask_of(jnp.arange(10), size=3 * 97))
   elsewhere = start._replace(labeled=jnp.roll(start.labeled, 97))  # the same originals, by their second copies
-  fit = lambda state, pool_data: loop.JITTED_PHASES.fit(state, pool_data, learner=learner)[0]["Dense_0"]["kernel"]
+  fit = lambda state, pool_data: rounds.JITTED_PHASES.fit(state, pool_data, learner=learner)[0]["Dense_0"]["kernel"]
   np.testing.assert_array_equal(fit(start, clean), fit(elsewhere, clean))
   assert np.abs(fit(start, noisy) - fit(elsewhere, noisy)).max() > 1e-3
   assert np.abs(fit(start, noisy) - fit(start, clean)).max() > 1e-3
@@ -200,9 +203,9 @@ def test_training_sees_the_noise_of_the_ids_it_was_given(data, make_learner):
 
 def test_no_copy_of_a_validation_image_is_for_sale(data, make_learner):
   copies, protocol = copied(data), make_learner(val_size=20).protocol
-  held_out = loop.validation_ids(KEY, copies, protocol)
+  held_out = views.validation_ids(KEY, copies, protocol)
   assert len(set(held_out.tolist())) == 20 and held_out.max() < 97
-  sale = np.asarray(loop.for_sale(KEY, copies, protocol)).reshape(3, 97)
+  sale = np.asarray(views.for_sale(KEY, copies, protocol)).reshape(3, 97)
   assert (sale == sale[:1]).all() and np.flatnonzero(~sale[0]).tolist() == sorted(held_out.tolist())
 
 
@@ -213,7 +216,7 @@ def test_caller_given_features_reach_those_who_compare_images(data, make_learner
   state = loop.init_state(KEY, data, learner)
   for pool_data in (dataclasses.replace(copied(data, 2, 0.0), embedding=embedding), data):
     start = state if pool_data is data else loop.init_state(KEY, pool_data, learner)
-    loop.JITTED_PHASES.acquire(start.params, start, pool_data, learner=learner)
+    rounds.JITTED_PHASES.acquire(start.params, start, pool_data, learner=learner)
   jax.effects_barrier()
   np.testing.assert_array_equal(seen[0].embedding, np.tile(embedding, (2, 1)))
   assert seen[0].features.shape == (2 * 97, 16)
@@ -245,7 +248,7 @@ def test_a_learner_whose_parts_do_not_fit_is_refused(changes, sentence, data, ma
     loop.init_state(KEY, data, learner)
   assert "\n" not in str(caught.value)
   if "model" in changes:
-    loop.check_learner(learner._replace(posterior=ENSEMBLE), data)  # a committee needs no dropout
+    checks.check_learner(learner._replace(posterior=ENSEMBLE), data)  # a committee needs no dropout
 
 
 @pytest.mark.parametrize(
@@ -258,10 +261,10 @@ def test_a_learner_whose_parts_do_not_fit_is_refused(changes, sentence, data, ma
 )
 def test_a_pool_that_does_not_fit_together_is_refused(change, sentence, data, make_learner):
   with pytest.raises(ValueError, match=sentence):
-    loop.check(make_learner().protocol, dataclasses.replace(data, **change))
+    checks.check(make_learner().protocol, dataclasses.replace(data, **change))
 
 
 @pytest.mark.parametrize("subset", [6, 98])
 def test_pool_subset_outside_its_range_is_refused(subset, data, make_learner):
   with pytest.raises(ValueError, match=rf"pool_subset={subset} must lie between acq_size, 7, and the pool's 97 images"):
-    loop.check(make_learner(pool_subset=subset).protocol, data)
+    checks.check(make_learner(pool_subset=subset).protocol, data)

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from al_jax import loop
+from al_jax import rounds
+from al_jax import types
 from al_jax.types import Learner
 from al_jax.types import Posterior
 from al_jax.types import Protocol
@@ -247,7 +248,7 @@ def test_the_blog_split_is_scikit_learns_of_the_concatenation(data, monkeypatch)
 def test_the_blogs_rows_trained_on_and_steps():
   held, kept = 18_760, 15_946  # floor(18,760 * 0.85); 499 batches of 32 and one of 2... ten epochs: 4,990 steps
   plan = Protocol(held, 100, 200, batch_size=32, epochs=10, val_last=0.15)
-  state = loop.types.ALState(None, None, None, np.int32(0))
-  assert loop.num_trained(state, plan) == kept and -(-kept // 32) * 10 == 4990
+  state = types.ALState(None, None, None, np.int32(0))
+  assert rounds.num_trained(state, plan) == kept and -(-kept // 32) * 10 == 4990
   later = state._replace(round=np.int32(116))
-  assert loop.num_labeled(later, plan) == 30_360 and -(-int(loop.num_trained(later, plan)) // 32) * 10 == 8070
+  assert rounds.num_labeled(later, plan) == 30_360 and -(-int(rounds.num_trained(later, plan)) // 32) * 10 == 8070

@@ -1,0 +1,8 @@
+"""The networks by name. Any Flax module called as `model(images, train=bool)` does as well."""
+
+from al_jax.models.batchbald import BatchBALDNet
+from al_jax.models.cnn import CNN
+from al_jax.models.gal import GalNet
+from al_jax.models.mlp import MLP
+
+NETWORKS = {"cnn": CNN, "batchbald": BatchBALDNet, "gal": GalNet, "mlp": MLP}

@@ -1,0 +1,73 @@
+"""Whether a run can be carried out: every mistake is refused in one sentence before anything compiles."""
+
+import math
+
+from al_jax import inference
+from al_jax import types
+
+
+def check(protocol: types.Protocol, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for a protocol that cannot be carried out on this pool."""
+  size, originals = data.pool_size, data.images.shape[0]
+  if size % originals:
+    raise ValueError(f"{size} labels are no whole number of copies of {originals} images")
+  if data.noise and data.noise_key is None:
+    raise ValueError(f"a pool with noise {data.noise} needs a noise_key")
+  if data.embedding is not None and data.embedding.shape[0] != originals:
+    raise ValueError(f"the embedding has {data.embedding.shape[0]} rows, but there are {originals} images")
+  for name in ("init_labels", "acq_size", "batch_size", "chunk_size"):
+    if getattr(protocol, name) < 1:
+      raise ValueError(f"{name} must be at least 1, not {getattr(protocol, name)}")
+  for name in ("rounds", "val_size"):
+    if getattr(protocol, name) < 0:
+      raise ValueError(f"{name} must not be negative, but is {getattr(protocol, name)}")
+  if (protocol.train_steps is None) == (protocol.epochs is None):
+    raise ValueError("exactly one of train_steps and epochs must be given")
+  if (protocol.epochs if protocol.train_steps is None else protocol.train_steps) < 1:
+    raise ValueError("train_steps or epochs must be at least 1")
+  if protocol.val_size and protocol.val_last:
+    raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
+  if not 0 <= protocol.val_last < 1:
+    raise ValueError(f"val_last is a share of the labeled rows in [0, 1), not {protocol.val_last}")
+  if math.floor(protocol.init_labels * (1 - protocol.val_last)) < 1:
+    raise ValueError(f"val_last={protocol.val_last} leaves none of the {protocol.init_labels} initial labels to train")
+  held_out = protocol.val_size * (size // originals)
+  if protocol.max_labels + held_out > size:
+    raise ValueError(
+      f"{protocol.init_labels} initial labels + {protocol.rounds} rounds of {protocol.acq_size}"
+      f" + {held_out} for validation = {protocol.max_labels + held_out}, but the pool holds {size}"
+    )
+  if protocol.pool_subset is not None and not protocol.acq_size <= protocol.pool_subset <= size:
+    raise ValueError(
+      f"pool_subset={protocol.pool_subset} must lie between acq_size, {protocol.acq_size}, and the pool's {size} images"
+    )
+  if protocol.init_balanced and protocol.init_labels < data.num_classes:
+    raise ValueError(
+      f"a balanced initial set of {protocol.init_labels} labels cannot hold all {data.num_classes} classes;"
+      f" ask for at least {data.num_classes} or for a random initial set"
+    )
+
+
+def check_learner(learner: types.Learner, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for a learner whose parts do not fit together or not this pool."""
+  check(learner.protocol, data)
+  acquisition, posterior, evaluated = learner.acquisition, learner.posterior, learner.eval_posterior
+  if acquisition is not None:
+    if unknown := acquisition.needs - set(types.NEEDS):
+      raise ValueError(f"unknown need {sorted(unknown)[0]!r} of an acquisition; choose from {', '.join(types.NEEDS)}")
+    if "posterior" in acquisition.needs and posterior.samples < 2:
+      raise ValueError(
+        "this acquisition compares posterior samples and has one: choose a dropout or ensemble posterior of 2 or more"
+      )
+    if acquisition.targets > data.pool_size:
+      raise ValueError(f"{acquisition.targets} targets are more than the pool's {data.pool_size} images")
+  if evaluated.kind == "ensemble" and evaluated != posterior:
+    raise ValueError("an ensemble can be evaluated only where it is the acquisition's posterior")
+  name = type(learner.model).__name__
+  try:
+    num_dropouts = inference.num_dropouts(learner.model, data)
+  except (TypeError, ValueError, ZeroDivisionError) as error:
+    shape = " x ".join(str(size) for size in data.images.shape[1:])
+    raise ValueError(f"{name} cannot take images of {shape}: {str(error).splitlines()[0]}") from error
+  if "dropout" in (posterior.kind, evaluated.kind) and not num_dropouts:
+    raise ValueError(f"MC dropout needs a network with dropout, and {name} has none that drops")
