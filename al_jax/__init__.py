@@ -6,6 +6,7 @@ from al_jax.loop import fit_full as fit_full
 from al_jax.loop import init_state as init_state
 from al_jax.loop import round_fn as round_fn
 from al_jax.loop import run as run
+from al_jax.loop import sweep as sweep
 from al_jax.types import Acquisition as Acquisition
 from al_jax.types import ALState as ALState
 from al_jax.types import Dataset as Dataset

@@ -27,6 +27,13 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
     raise ValueError("train_steps or epochs must be at least 1")
   if protocol.val_size and protocol.val_last:
     raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
+  if protocol.early_stop is not None:
+    if not protocol.val_size:
+      raise ValueError("early stopping looks at a validation set: give val_size")
+    if min(protocol.early_stop) < 1:
+      raise ValueError(f"patience and steps between looks must be at least 1, not {min(protocol.early_stop)}")
+  if protocol.score_dtype not in types.SCORE_DTYPES:
+    raise ValueError(f"unknown score_dtype {protocol.score_dtype!r}; choose from {', '.join(types.SCORE_DTYPES)}")
   if not 0 <= protocol.val_last < 1:
     raise ValueError(f"val_last is a share of the labeled rows in [0, 1), not {protocol.val_last}")
   if math.floor(protocol.init_labels * (1 - protocol.val_last)) < 1:

@@ -47,13 +47,14 @@ def _forward(
   With a key, every `nn.Dropout` is on: one mask for the whole batch or, given the images' `ids` `[B]`, a mask an image.
   Nothing else differs from inference mode.
   """
+  drops = lambda layer: isinstance(layer.rate, jax.Array) or layer.rate > 0  # a traced rate cannot be looked at
   features, dropouts = [], []  # inputs of the dense layers, and layers that drop, in the order of their calls
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
     layer = context.module
     if context.method_name == "__call__" and isinstance(layer, nn.Dense):
       features.append(args[0])
-    if context.method_name != "__call__" or not isinstance(layer, nn.Dropout) or not layer.rate:
+    if context.method_name != "__call__" or not isinstance(layer, nn.Dropout) or not drops(layer):
       return call(*args, **kwargs)
     dropouts.append(layer)
     if key is None:
@@ -103,6 +104,7 @@ def outputs(
   posterior: types.Posterior = types.Posterior(),  # noqa: B008 (immutable)
   samples: bool = True,
   features: bool = False,
+  dtype: str = "float32",
 ) -> Outputs:
   """Posterior samples and features of the images `inputs(ids)`.
 
@@ -118,6 +120,7 @@ def outputs(
     posterior: where the samples come from.
     samples: whether log-probabilities are wanted.
     features: whether features are wanted: of the network as fitted, dropout off; of an ensemble's first member.
+    dtype: the arithmetic of the passes; what is returned is float32.
 
   Returns:
     `Outputs`. Memory: one chunk's activations (times S behind the first dropout) beside the result.
@@ -125,16 +128,19 @@ def outputs(
   Raises:
     ValueError: features of a network without a dense layer are wanted.
   """
+  as_asked = lambda tree: jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+  params, pass_inputs = as_asked(params), lambda ids: inputs(ids).astype(dtype)
+  log_softmax = lambda logits: jax.nn.log_softmax(logits.astype(jnp.float32))
   first = jax.tree.map(lambda leaf: leaf[0], params) if posterior.kind == "ensemble" else params
 
   def deterministic(params: types.PyTree, samples: bool, features: bool):
     def chunk(ids: jax.Array) -> Outputs:
-      logits, shown = _forward(model, params, inputs(ids))
+      logits, shown = _forward(model, params, pass_inputs(ids))
       if features and shown.features is None:
         raise ValueError(f"{type(model).__name__} has no nn.Dense layer, whose input would be the features")
       return Outputs(
-        jax.nn.log_softmax(logits)[:, None] if samples else None,
-        shown.features.reshape((len(ids), -1)) if features else None,
+        log_softmax(logits)[:, None] if samples else None,
+        shown.features.reshape((len(ids), -1)).astype(jnp.float32) if features else None,
       )
 
     return map_chunks(chunk, ids, chunk_size=chunk_size)
@@ -151,8 +157,8 @@ def outputs(
 
     def chunk(ids: jax.Array) -> jax.Array:
       own = ids if posterior.per_example else None
-      logits = jax.vmap(lambda key: _forward(model, params, inputs(ids), own, key)[0], out_axes=1)(keys)
-      return jax.nn.log_softmax(logits)
+      logits = jax.vmap(lambda key: _forward(model, params, pass_inputs(ids), own, key)[0], out_axes=1)(keys)
+      return log_softmax(logits)
 
     rows = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
     log_probs = map_chunks(chunk, ids, chunk_size=rows)

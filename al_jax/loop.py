@@ -1,11 +1,14 @@
 """One round of active learning, and the loop over rounds as one compiled program.
 
 `round_fn` trains on the labeled part of the pool, evaluates, scores the rest and labels the most promising. It is used
-as it is by `run` (`lax.scan`, inside one jit) and by any driver that calls it round by round.
+as it is by `run` (`lax.scan`, inside one jit), by `sweep` (many runs as one program) and by any driver that calls it
+round by round.
 """
 
+from collections.abc import Callable
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 from jax import lax
@@ -27,10 +30,9 @@ def init_state(key: jax.Array, data: types.Dataset, learner: types.Learner) -> t
     ValueError: the run cannot be carried out on this pool (see `checks.check_learner`).
   """
   checks.check_learner(learner, data)
-  return _init_state(key, data, learner.model, learner.protocol, rounds.num_members(learner))
+  return _jitted_init_state(key, data, learner.model, learner.protocol, rounds.num_members(learner))
 
 
-@functools.partial(jax.jit, static_argnames=("model", "protocol", "members"))
 def _init_state(key: jax.Array, data: types.Dataset, model, protocol, members: int | None) -> types.ALState:
   available = views.for_sale(key, data, protocol)
   key_initial = role_key(key, Role.INITIAL_SET)
@@ -50,6 +52,19 @@ def _init_state(key: jax.Array, data: types.Dataset, model, protocol, members: i
     round=jnp.int32(0),
     order=order,
   )
+
+
+_jitted_init_state = jax.jit(_init_state, static_argnames=("model", "protocol", "members"))
+
+
+def initial_ids(state: types.ALState, protocol: types.Protocol) -> jax.Array:
+  """`[init_labels]` int32 ids of the initial set: as drawn where the state keeps an order, else ascending.
+
+  Of a state before its first acquisition.
+  """
+  if state.order is not None:
+    return state.order[: protocol.init_labels]
+  return pool.labeled_ids(state.labeled, size=protocol.init_labels)
 
 
 def label(state: types.ALState, ids: jax.Array, protocol: types.Protocol) -> types.ALState:
@@ -86,6 +101,16 @@ def round_fn(
   return label(state._replace(params=params), selected, protocol), info
 
 
+def _whole_run(
+  key: jax.Array, data: types.Dataset, learner: types.Learner
+) -> tuple[types.ALState, types.ALState, types.RoundInfo]:
+  """The first state, the last one, and the diagnostics of all rounds."""
+  checks.check_learner(learner, data)
+  first = _init_state(key, data, learner.model, learner.protocol, rounds.num_members(learner))
+  step = lambda state, _: round_fn(state, data, learner)
+  return first, *lax.scan(step, first, length=learner.protocol.rounds + 1)
+
+
 @functools.partial(jax.jit, static_argnames="learner")
 def run(key: jax.Array, data: types.Dataset, learner: types.Learner) -> tuple[types.ALState, types.RoundInfo]:
   """A whole run as one compiled program: `rounds + 1` trainings, `rounds` acquisitions.
@@ -101,9 +126,62 @@ def run(key: jax.Array, data: types.Dataset, learner: types.Learner) -> tuple[ty
   Raises:
     ValueError: the run cannot be carried out on this pool (see `checks.check_learner`).
   """
-  state = init_state(key, data, learner)
-  step = lambda state, _: round_fn(state, data, learner)
-  return lax.scan(step, state, length=learner.protocol.rounds + 1)
+  _, last, info = _whole_run(key, data, learner)
+  return last, info
+
+
+class Runs(NamedTuple):
+  """K runs of one strategy."""
+
+  initial: jax.Array  # `[K, init_labels]` int32: ids of the initial sets
+  info: types.RoundInfo  # arrays of `[K, rounds + 1, ...]`
+
+
+@functools.partial(jax.jit, static_argnames=("learners", "pack"))
+def sweep(
+  keys: jax.Array,
+  data: types.Dataset,
+  learners: tuple[types.Learner | Callable[[types.PyTree], types.Learner], ...],
+  *,
+  pack: str,
+  points: types.PyTree = None,
+) -> tuple[Runs, ...]:
+  """A whole ablation as one compiled program: every strategy on every key, all rounds.
+
+  Strategies are unrolled, because each is another computation; keys share one. Nothing is read from the host and
+  nothing returned to it before the end; the pool is held once.
+
+  Args:
+    keys: `[K]` base keys, one a seed.
+    data: the pool, its oracle and the test set, shared by all runs.
+    learners: one a strategy; or, with `points`, functions of a point that return one.
+    pack: `"map"` runs one key after another and gives each run's ids bit for bit as `run` does, on CPU. `"vmap"` runs
+      all at once, as accelerators like it: draws are the same bit for bit, but sums may be taken in another order.
+    points: hyper-parameters that the learners' numbers depend on (learning rate, dropout rate, coldness); arrays of
+      `[K, ...]`, one point a key. A function must be hashable, and equal where its learners are.
+
+  Returns:
+    `Runs` for each strategy.
+
+  Raises:
+    ValueError: a run cannot be carried out on this pool (see `checks.check_learner`), or `pack` is unknown.
+  """
+  if pack not in PACKS:
+    raise ValueError(f"unknown packing {pack!r}; choose from {', '.join(PACKS)}")
+
+  def every_strategy(packed: tuple[jax.Array, types.PyTree]) -> tuple[Runs, ...]:
+    key, point = packed
+    out = []
+    for learner in learners:
+      made = learner if isinstance(learner, types.Learner) else learner(point)
+      first, _, info = _whole_run(key, data, made)
+      out.append(Runs(initial_ids(first, made.protocol), info))
+    return tuple(out)
+
+  return PACKS[pack](every_strategy, (keys, points))
+
+
+PACKS = {"map": lax.map, "vmap": lambda f, xs: jax.vmap(f)(xs)}
 
 
 @functools.partial(jax.jit, static_argnames="learner")

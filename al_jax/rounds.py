@@ -47,10 +47,12 @@ def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
   return jnp.array([trained for _, trained in _held_and_trained(protocol)], jnp.int32)[state.round]
 
 
+@functools.partial(jax.named_call, name="train")
 def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
   """Trains this round's model, or ensemble, from new parameters unless the protocol starts warm.
 
-  Of an ensemble, the loss is the members' mean and the first bad step that of the first member to have one.
+  Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
+  have one.
   """
   protocol, members = learner.protocol, num_members(learner)
   if protocol.warm_start:
@@ -73,7 +75,14 @@ def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner)
       batch_size=protocol.batch_size,
       train_steps=protocol.train_steps,
       epochs=protocol.epochs,
+      early_stop=protocol.early_stop,
+      validate=validate,
     )
+
+  def validate(params: types.PyTree) -> jax.Array:
+    ids = views.validation_ids(state.key, data, protocol)
+    out = inference.outputs(None, learner.model, params, views.in_pool(data), ids, chunk_size=protocol.chunk_size)
+    return metrics.accuracy(out.log_probs[:, 0], jnp.asarray(data.labels)[ids])
 
   keys = [role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT)]
   if members is None:
@@ -81,9 +90,10 @@ def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner)
   params, info = jax.vmap(fit)(*(training.member_keys(key, members) for key in keys), params)
   bad = info.first_bad_step
   first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, info.steps, bad).min())
-  return params, types.FitInfo(info.loss.mean(), info.steps[0], first_bad)
+  return params, types.FitInfo(info.loss.mean(), info.steps.sum() // members, first_bad)
 
 
+@functools.partial(jax.named_call, name="evaluate")
 def evaluate_round(
   params: types.PyTree, state: types.ALState, data: types.Dataset, learner: types.Learner
 ) -> types.Metrics:
@@ -144,10 +154,12 @@ def acquire_round(
   protocol, acquisition = learner.protocol, learner.acquisition
 
   def select() -> tuple[jax.Array, jax.Array]:
-    view, ids = views.pool_view(params, state, data, learner)
+    with jax.named_scope("score"):
+      view, ids = views.pool_view(params, state, data, learner)
     key = role_key(state.key, Role.ACQUISITION, state.round)
-    chosen = acquisition.select(key, view, num=protocol.acq_size)
-    return ids[chosen], _scores_of(chosen, view, acquisition)
+    with jax.named_scope("select"):
+      chosen = acquisition.select(key, view, num=protocol.acq_size)
+      return ids[chosen], _scores_of(chosen, view, acquisition)
 
   nothing = jnp.full(protocol.acq_size, -1, jnp.int32), jnp.full(protocol.acq_size, jnp.nan, jnp.float32)
   return lax.cond(state.round < protocol.rounds, select, lambda: nothing)

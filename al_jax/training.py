@@ -1,6 +1,9 @@
 """Fitting a classifier to the labeled part of the pool."""
 
+from collections.abc import Callable
+import functools
 from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +56,14 @@ def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Ar
   return jnp.argsort(jnp.where(places < count, jax.random.uniform(key, (size,)), jnp.inf), stable=True)
 
 
+class _Best(NamedTuple):
+  """The best parameters so far, of those that were looked at."""
+
+  params: types.PyTree
+  accuracy: jax.Array  # `[]` on the validation set; -1 before the first look
+  waited: jax.Array  # `[]` int32: looks since
+
+
 def fit(
   key_batches: jax.Array,
   key_dropout: jax.Array,
@@ -66,11 +77,15 @@ def fit(
   batch_size: int,
   train_steps: int | None = None,
   epochs: int | None = None,
+  early_stop: types.EarlyStop | None = None,
+  validate: Callable[[types.PyTree], jax.Array] | None = None,
 ) -> tuple[types.PyTree, types.FitInfo]:
   """Trains on the pool images `ids[:count]`: nothing else of the pool is read.
 
   With `train_steps`, every step draws `batch_size` of them with replacement. With `epochs`, every epoch is one shuffled
-  pass in `ceil(count / batch_size)` batches, the last of which may be smaller.
+  pass in `ceil(count / batch_size)` batches, the last of which may be smaller. With `early_stop`, these are ceilings:
+  the model is looked at every so many steps, or after every epoch, and the training ends after `patience` looks in a
+  row that were no better than the best; the best parameters are returned, the earliest of equals.
 
   Args:
     key_batches: decides which images are in which batch; it is consumed.
@@ -84,28 +99,35 @@ def fit(
     batch_size: images a step.
     train_steps: how many steps; or
     epochs: how many passes.
+    early_stop: when to look and when to stop; or None to train to the end.
+    validate: parameters -> accuracy on the validation set, `[]`; read with `early_stop` alone.
 
   Returns:
     The fitted parameters and how it went.
   """
   labels = jnp.asarray(data.labels)[ids]
+  # A stretch of training goes from one look at the validation set to the next: the whole of it without early stopping.
   if epochs is None:
-    passes, steps_a_pass = 1, jnp.int32(train_steps)
-    draws = train_steps * batch_size
+    stretch = train_steps if early_stop is None else min(early_stop.every, train_steps)
+    stretches = -(-train_steps // stretch)
+    everything = jax.random.randint(jax.random.fold_in(key_batches, 0), (train_steps * batch_size,), 0, count)
   else:
-    passes, steps_a_pass = epochs, (count + batch_size - 1) // batch_size
-    draws = -(-ids.shape[0] // batch_size) * batch_size
+    stretches = epochs
 
-  def one_pass(i, carry):
-    key = jax.random.fold_in(key_batches, i)
+  def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | int]:
+    """A stretch's places among `ids`, its number of steps, and how many of the places count."""
     if epochs is None:
-      positions = jax.random.randint(key, (draws,), 0, count)
-      valid = draws
-    else:
-      positions = jnp.pad(shuffled_positions(key, count, size=ids.shape[0]), (0, draws - ids.shape[0]))
-      # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
-      positions = jnp.where(jnp.arange(draws) < count, positions, 0)
-      valid = count
+      places = jnp.pad(everything, (0, stretches * stretch * batch_size - everything.size))
+      places = jax.lax.dynamic_slice_in_dim(places, i * stretch * batch_size, stretch * batch_size)
+      return places, jnp.minimum(stretch, train_steps - i * stretch), stretch * batch_size
+    size = -(-ids.shape[0] // batch_size) * batch_size
+    places = shuffled_positions(jax.random.fold_in(key_batches, i), count, size=ids.shape[0])
+    places = jnp.pad(places, (0, size - ids.shape[0]))
+    # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
+    return jnp.where(jnp.arange(size) < count, places, 0), (count + batch_size - 1) // batch_size, count
+
+  def one_stretch(i, carry):
+    positions, steps, valid = positions_of(i)
 
     def one_step(j, carry):
       params, opt_state, info = carry
@@ -124,8 +146,25 @@ def fit(
       first_bad = jnp.where((info.first_bad_step < 0) & ~jnp.isfinite(loss), info.steps, info.first_bad_step)
       return params, opt_state, types.FitInfo(loss, info.steps + 1, first_bad)
 
-    return jax.lax.fori_loop(0, steps_a_pass, one_step, carry)
+    return jax.lax.fori_loop(0, steps, one_step, carry)
 
-  info = types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1))
-  params, _, info = jax.lax.fori_loop(0, passes, one_pass, (params, optimizer.init(params), info))
-  return params, info
+  start = (params, optimizer.init(params), types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1)))
+  if early_stop is None:
+    params, _, info = jax.lax.fori_loop(0, stretches, one_stretch, start)
+    return params, info
+
+  def unfinished(carry) -> jax.Array:
+    i, _, best = carry
+    return (i < stretches) & (best.waited < early_stop.patience)
+
+  def stretch_and_look(carry):
+    i, trained, best = carry
+    trained = one_stretch(i, trained)
+    accuracy = validate(trained[0])
+    better = accuracy > best.accuracy
+    kept = jax.tree.map(functools.partial(jnp.where, better), trained[0], best.params)
+    return i + 1, trained, _Best(kept, jnp.maximum(accuracy, best.accuracy), jnp.where(better, 0, best.waited + 1))
+
+  best = _Best(params, jnp.float32(-1), jnp.int32(0))
+  _, (_, _, info), best = jax.lax.while_loop(unfinished, stretch_and_look, (jnp.int32(0), start, best))
+  return best.params, info

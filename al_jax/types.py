@@ -68,6 +68,14 @@ class Posterior:
 
 
 POSTERIORS = ("deterministic", "dropout", "ensemble")
+SCORE_DTYPES = ("float32", "bfloat16")
+
+
+class EarlyStop(NamedTuple):
+  """When a training is looked at and when it ends, by accuracy on the validation set, dropout off."""
+
+  patience: int  # looks without a better accuracy after which it ends
+  every: int  # steps from one look to the next; with `epochs`, every epoch is looked at instead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Protocol:
 
   A run makes `rounds` acquisitions and so `rounds + 1` trainings, the last with `init_labels + rounds * acq_size`
   labels. A training lasts `train_steps` steps whose batches are drawn with replacement, or `epochs` shuffled passes;
-  exactly one of the two is given.
+  exactly one of the two is given, and is a ceiling where `early_stop` may end it before.
   """
 
   init_labels: int
@@ -91,6 +99,8 @@ class Protocol:
   val_last: float = 0.0  # the share of the labeled rows, the last acquired, that is held out of training
   pool_subset: int | None = None  # candidates looked at in a round, drawn anew each time; None looks at all
   chunk_size: int = 50  # images in one forward pass outside training: what fits a processor's cache
+  early_stop: EarlyStop | None = None  # needs `val_size`
+  score_dtype: str = "float32"  # or "bfloat16": the arithmetic of the passes that acquisitions look at
 
   @property
   def max_labels(self) -> int:
@@ -121,7 +131,7 @@ class FitInfo(NamedTuple):
   """How a training went."""
 
   loss: jax.Array  # `[]` nats: the last batch's mean cross-entropy
-  steps: jax.Array  # `[]` int32
+  steps: jax.Array  # `[]` int32: steps taken, those after the best look of an early stop included
   first_bad_step: jax.Array  # `[]` int32: the first step whose loss was not finite, or -1
 
 

@@ -82,6 +82,7 @@ def pool_view(
     in_pool(data),
     chunk_size=protocol.chunk_size,
     posterior=learner.posterior,
+    dtype=protocol.score_dtype,
   )
   own_embedding = data.embedding is not None
   out = inference.Outputs(None, None)

@@ -26,9 +26,9 @@ class Task(NamedTuple):
   """Something to measure on every side that can do it."""
 
   name: str
-  kind: str  # "matmul", "step" or "scoring"
-  size: int  # rows of the square matrices, images a batch, or images to score
-  count: int  # units in one measurement: products, steps, or 1 pool
+  kind: str  # "matmul", "step", "scoring" or "loop"
+  size: int  # rows of the square matrices, images a batch, images to score, or runs in one program
+  count: int  # units in one measurement: products, steps, 1 pool, or runs
   flops: int  # floating-point operations of a unit
 
 
@@ -51,6 +51,19 @@ def layer_flops(model: nn.Module, image_shape: types.Shape) -> list[int]:
   return flops
 
 
+def step_flops(layers: list[int]) -> int:
+  """Operations of a training step for one image, given those of the layers in a forward pass.
+
+  Back-propagation costs twice the forward pass, but for the first layer, because images need no gradient.
+  """
+  return 3 * sum(layers) - layers[0]
+
+
+def matmul_task(size: int) -> Task:
+  """Products of two large square matrices: the rate that the cores can reach."""
+  return Task(f"matmul {size}", "matmul", size, 4, 2 * size**3)
+
+
 class JaxSide:
   """This process: every task one compiled program."""
 
@@ -66,10 +79,14 @@ class JaxSide:
 
   def prepare(self, task: Task) -> None:
     """Compiles the task's program and runs it once."""
+    self.compile(task)
+    self.measure(task)
+
+  def compile(self, task: Task) -> None:
+    """Compiles the task's program."""
     self._wake()
     self._programs[task.name] = self._program(task)
     self._left = time.process_time(), time.perf_counter()
-    self.measure(task)
 
   def measure(self, task: Task) -> float:
     """Seconds of one measurement."""

@@ -1,5 +1,6 @@
 """What `experiments.bench` measured, as tables: times, rates and ratios as they come."""
 
+from collections.abc import Callable
 import statistics
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ class Ratio(NamedTuple):
 
   task: str
   rival: str
-  median: float  # of medians
+  median: float  # ratio of the medians, or median of the pairs
   low: float  # of the measurements paired repeat by repeat
   high: float
 
@@ -31,20 +32,44 @@ def ratios(seconds: Seconds) -> list[Ratio]:
     tuned = [side for side in by_side if side not in (JAX, PLAIN)]
     rivals = [side for side in (PLAIN,) if side in by_side] + sorted(tuned, key=medians.get)[:1]
     for rival in rivals:
-      paired = [theirs / ours for theirs, ours in zip(by_side[rival], by_side[JAX], strict=True)]
+      paired = _paired(by_side, rival)
       out.append(Ratio(task, rival, medians[rival] / medians[JAX], min(paired), max(paired)))
   return out
 
 
-def time_table(seconds: Seconds, tasks: list[Task]) -> Table:
-  """Median and range of every task and side, and the share that it reaches of the rate of a large matrix product."""
+def paired_ratios(seconds: Seconds) -> list[Ratio]:
+  """For every task, JAX beside every variant: for runs of minutes, in which the machine may change its pace."""
+  out = []
+  for task, by_side in seconds.items():
+    for rival in by_side:
+      if rival != JAX:
+        paired = _paired(by_side, rival)
+        out.append(Ratio(task, rival, statistics.median(paired), min(paired), max(paired)))
+  return out
+
+
+def last_repeat(by_side: dict[str, list[float]]) -> str:
+  """A task's last measurement on every side, and its ratio to JAX's."""
+  ours = by_side[JAX][-1]
+  others = [f"{side} {values[-1]:.2f} s ({values[-1] / ours:.2f})" for side, values in by_side.items() if side != JAX]
+  return "; ".join([f"{JAX} {ours:.2f} s", *others])
+
+
+def _paired(by_side: dict[str, list[float]], rival: str) -> list[float]:
+  return [theirs / ours for theirs, ours in zip(by_side[rival], by_side[JAX], strict=True)]
+
+
+def time_table(seconds: Seconds, tasks: list[Task], peak: float = 0.0) -> Table:
+  """Median and range of every task and side, and the share that it reaches of the rate of a large matrix product.
+
+  Of the rate `peak`, or, where it is 0, of the first task's.
+  """
   table = Table(title="Time: median and range of the repeats; operations a second, as a share of the large matmul's")
   table.add_column("task")
   table.add_column("side")
   for column in ("median", "min .. max", "GFLOP/s", "of matmul"):
     table.add_column(column, justify="right")
   flops = {task.name: task.flops for task in tasks}
-  peak = 0.0
   for task, by_side in seconds.items():
     for side, values in by_side.items():
       median = statistics.median(values)
@@ -60,13 +85,13 @@ def time_table(seconds: Seconds, tasks: list[Task]) -> Table:
   return table
 
 
-def ratio_table(seconds: Seconds) -> Table:
-  """`ratios`, as they come."""
+def ratio_table(seconds: Seconds, compare: Callable[[Seconds], list[Ratio]] = ratios) -> Table:
+  """`ratios`, or others, as they come."""
   table = Table(title="PyTorch's time over JAX's: above 1, JAX is faster")
   table.add_column("task")
   table.add_column("beside")
   table.add_column("ratio", justify="right")
   table.add_column("min .. max", justify="right")
-  for ratio in ratios(seconds):
+  for ratio in compare(seconds):
     table.add_row(ratio.task, ratio.rival, f"{ratio.median:.2f}", f"{ratio.low:.2f} .. {ratio.high:.2f}")
   return table

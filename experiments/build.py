@@ -3,12 +3,14 @@
 import dataclasses
 
 import flax.linen as nn
+import jax
 import optax
 
 from al_jax import acquisition
 from al_jax import models
 from al_jax import types
 from experiments import strategies
+from experiments.flags import HYPER
 from experiments.flags import Config
 
 
@@ -25,7 +27,7 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     "sgd": lambda: optax.sgd(config.learning_rate, momentum=config.momentum),
     "adadelta": lambda: optax.adadelta(config.learning_rate, rho=0.95, eps=1e-7),
   }[config.optimizer]()
-  if config.weight_decay:
+  if not isinstance(config.weight_decay, float) or config.weight_decay:  # a traced number cannot be looked at
     return optax.chain(optax.add_decayed_weights(config.weight_decay), core)
   return core
 
@@ -45,6 +47,8 @@ def protocol(config: Config) -> types.Protocol:
     val_last=config.val_last,
     pool_subset=config.pool_subset,
     chunk_size=config.chunk_size,
+    early_stop=None if config.early_stop is None else types.EarlyStop(config.early_stop, config.eval_every),
+    score_dtype=config.precision,
   )
 
 
@@ -83,6 +87,24 @@ def learners(config: Config, num_classes: int) -> dict[str, types.Learner]:
       eval_posterior=_posterior(config.eval_posterior, config),
     )
   return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """A strategy's learner as a function of a point of a grid, whose numbers may be traced. Hashable."""
+
+  config: Config
+  spelling: str
+  num_classes: int
+
+  def __call__(self, point: dict[str, jax.Array]) -> types.Learner:
+    own = {name: value for name, value in point.items() if name not in HYPER}
+    config = dataclasses.replace(self.config, acq=(self.spelling,), **own)
+    learner = learners(config, self.num_classes)[self.spelling]
+    strategy = strategies.parse(self.spelling)
+    known = acquisition.hyper_parameters(strategy.name)
+    told = {name: point[name] for name in point if name in HYPER and name in known} | dict(strategy.hyper)
+    return learner._replace(acquisition=acquisition.make(strategy.name, **told))
 
 
 def full_data_learner(config: Config, num_classes: int) -> types.Learner:

@@ -1,4 +1,4 @@
-"""Two ways to drive the same round function: round by round from Python, or all rounds as one compiled program."""
+"""The round function driven from Python, round by round; and what a round becomes as a row of results.jsonl."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def run_python(
     on_round: given each new row before it is yielded.
   """
   state = loop.init_state(jax.random.key(seed), data, learner)
-  initial = _initial_ids(state, learner.protocol)
+  initial = np.asarray(loop.initial_ids(state, learner.protocol)).tolist()
   if done and not learner.protocol.warm_start:
     state = _replay(state, done, learner)
   seconds: dict[str, float] = {}
@@ -60,7 +60,8 @@ def run_python(
   for r in range(int(state.round), learner.protocol.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
-    row = _row(acq, seed, r, info, data, seconds | {"total": time.perf_counter() - start}, initial)
+    info, labels = jax.device_get(info), np.asarray(data.labels)
+    row = _row(acq, seed, r, info, labels, seconds | {"total": time.perf_counter() - start}, initial, {})
     if r >= len(done):
       if "error" not in row:
         on_round(row, state)
@@ -69,68 +70,59 @@ def run_python(
       return
 
 
-def run_scan(
-  acq: str, seed: int, data: types.Dataset, learner: types.Learner, done: list[dict], on_phase: OnPhase
-) -> Iterator[dict]:
-  """As `run_python`, from one compiled program: rows come when it has ended, and its parts cannot be timed.
-
-  Rounds' models are not kept, so that there is no `on_round`.
-  """
-  on_phase(0, "all rounds")
-  start = time.perf_counter()
-  state = loop.init_state(jax.random.key(seed), data, learner)
-  initial = _initial_ids(state, learner.protocol)
-  _, infos = jax.block_until_ready(loop.run(jax.random.key(seed), data, learner))
-  total = (time.perf_counter() - start) / (learner.protocol.rounds + 1)
-  for r in range(learner.protocol.rounds + 1):
-    info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
-    row = _row(acq, seed, r, info, data, {"total": total}, initial)
-    if r >= len(done):
-      yield row
-    if "error" in row:
-      return
-
-
-def _initial_ids(state: types.ALState, protocol: types.Protocol) -> list[int]:
-  """The initial set: in the order it was drawn where the state keeps one, else ascending."""
-  ids = np.flatnonzero(state.labeled) if state.order is None else state.order[: protocol.init_labels]
-  return ids.tolist()
-
-
 def _replay(state: types.ALState, done: list[dict], learner: types.Learner) -> types.ALState:
   """The state after the rounds in `done`, but for the parameters, which the next round makes anew.
 
   Raises:
     UsageError: the rows did not start from this seed's initial set.
   """
-  if done[0].get("initial") != _initial_ids(state, learner.protocol):
+  if done[0].get("initial") != np.asarray(loop.initial_ids(state, learner.protocol)).tolist():
     raise UsageError(f"the rows of {done[0]['acq']}, seed {done[0]['seed']}, have another initial set: --overwrite")
   for row in done:
     state = loop.label(state, jnp.array(row["selected"], jnp.int32), learner.protocol)
   return state
 
 
+def rows_of(
+  acq: str, seed: int, infos: types.RoundInfo, labels: np.ndarray, initial: list[int], seconds: float, point: dict
+) -> Iterator[dict]:
+  """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
+
+  `seconds` are those of one round, `point` the values of a grid.
+  """
+  for r in range(len(infos.num_labeled)):
+    info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
+    row = _row(acq, seed, r, info, labels, {"total": seconds}, initial, point)
+    yield row
+    if "error" in row:
+      return
+
+
 def _row(
-  acq: str, seed: int, r: int, info: types.RoundInfo, data: types.Dataset, seconds: dict[str, float], initial: list[int]
+  acq: str,
+  seed: int,
+  r: int,
+  info: types.RoundInfo,
+  labels: np.ndarray,
+  seconds: dict[str, float],
+  initial: list[int],
+  point: dict,
 ) -> dict:
   """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
-  info = jax.device_get(info)
+  key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
   if info.fit.first_bad_step >= 0:
     error = f"the loss was not finite at step {info.fit.first_bad_step} of {info.fit.steps}"
-    return {"acq": acq, "seed": seed, "round": r, "error": error}
+    return key | {"error": error}
   if not np.isfinite(info.metrics[:3]).all():
     # The loss is measured before a step: the last one may still have gone wrong.
-    return {"acq": acq, "seed": seed, "round": r, "error": f"the model was not finite after step {info.fit.steps}"}
+    return key | {"error": f"the model was not finite after step {info.fit.steps}"}
   selected = info.selected[info.selected >= 0]
-  row = {
-    "acq": acq,
-    "seed": seed,
-    "round": r,
+  row = key | {
     "num_labeled": int(info.num_labeled),
     **metrics_row(info.metrics),
     "selected": selected.tolist(),
     "selected_scores": info.scores.tolist() if np.isfinite(info.scores).all() else None,
-    "selected_labels": np.asarray(data.labels)[selected].tolist(),  # on the host: no program for each length
+    "selected_labels": labels[selected].tolist(),  # on the host: no program for each length
     "train_steps": int(info.fit.steps),
     "train_loss": float(info.fit.loss),
     "seconds_train": seconds.get("fit"),
@@ -156,6 +148,3 @@ def _peak_bytes() -> int:
   """The most memory held so far: on the device where it counts that, else by this process."""
   stats = jax.local_devices()[0].memory_stats() or {}
   return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-DRIVERS = {"python": run_python, "scan": run_scan}

@@ -6,8 +6,11 @@ import sys
 
 from absl import flags
 
+from al_jax import acquisition
 from al_jax import models
 from al_jax import types
+from al_jax.loop import PACKS
+from experiments import grid
 from experiments import presets
 from experiments import strategies
 from experiments.errors import UsageError
@@ -114,14 +117,41 @@ _training.integer(
   "optimiser steps of --full_data where --epochs is not set",
   **_at_least(1),
 )
+_training.integer(
+  "early_stop",
+  None,
+  "stop after so many looks at the --val_size set without a better one; keeps the best",
+  **_at_least(1),
+)
+_training.integer("eval_every", 50, "steps between two looks; with --epochs, every epoch is looked at", **_at_least(1))
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
 _training.integer(
   "chunk_size", types.Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
 )
+_training.enum(
+  "precision", "float32", "arithmetic of the passes that acquisitions look at", enum_values=list(types.SCORE_DTYPES)
+)
+
+_program = _Group("One program (--driver=scan, and experiments.ablation)")
+_program.enum(
+  "pack", None, "seeds one after another or all at once; by default map on CPU, vmap elsewhere", enum_values=list(PACKS)
+)
+_program.integer(
+  "seeds_per_program",
+  None,
+  "seeds in one call of the program; by default 1 of map, and of vmap as many as fit the memory",
+  **_at_least(1),
+)
+_program.string("vmap_over", None, "a grid, one program for all of it: learning_rate=1e-3,3e-4;dropout_rate=0.25,0.5")
 
 _running = _Group("Running")
 _running.boolean("inspect", False, "draw the images acquired in each round, with label, prediction and score")
 _running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
+_running.enum("platform", None, "device; by default JAX's choice", enum_values=["cpu", "gpu", "cuda", "rocm", "tpu"])
+_running.string(
+  "compilation_cache", "auto", "folder of compiled programs: auto for one in the user's cache folder, none for no cache"
+)
+_running.boolean("profile", False, "write a trace for XProf or Perfetto to WORKDIR/profile; for runs of few rounds")
 _running.string("workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
 _running.boolean("resume", False, "add what is missing to the results in --workdir")
 _running.boolean("overwrite", False, "delete the results in --workdir first")
@@ -171,10 +201,19 @@ class Config:
   train_steps: int | None
   epochs: int | None
   full_train_steps: int
+  early_stop: int | None
+  eval_every: int
   warm_start: bool
   chunk_size: int
+  precision: str
+  pack: str | None
+  seeds_per_program: int | None
+  vmap_over: tuple[tuple[str, tuple[float, ...]], ...]
   inspect: bool
   driver: str
+  platform: str | None
+  compilation_cache: str
+  profile: bool
   workdir: str | None
   resume: bool
   overwrite: bool
@@ -251,6 +290,16 @@ def resolve() -> Config:
   if len(set(spelled)) < len(spelled):
     raise UsageError(f"--acq={values['acq']} names an acquisition twice")
   values["acq"] = tuple(spelled)
+  values["vmap_over"] = grid.parse(values["vmap_over"])
+  for name, _ in values["vmap_over"]:
+    if name in typed | set(typed_hyper):
+      raise UsageError(f"--{name} and --vmap_over={name} are two ways to say the same: give one of them")
+    if name in HYPER and all(
+      name not in acquisition.hyper_parameters(strategy.name) or name in dict(strategy.hyper) for strategy in chosen
+    ):
+      raise UsageError(f"--vmap_over={name} changes nothing: no strategy of --acq={','.join(spelled)} leaves it open")
+  if values["vmap_over"] and values["driver"] != "scan":
+    raise UsageError("--vmap_over makes one program of a grid: use --driver=scan or experiments.ablation")
   if values["inspect"] and values["driver"] == "scan":
     raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
   for name in ("data_dir", "workdir", "embedding"):

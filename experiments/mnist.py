@@ -5,6 +5,7 @@ python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, th
 python -m experiments.mnist --dataset=digits                  scikit-learn's digits, no download
 """
 
+import dataclasses
 import sys
 import time
 
@@ -16,30 +17,32 @@ from al_jax import checks
 from al_jax import loop
 from experiments import build
 from experiments import data as data_sources
+from experiments import drivers
 from experiments import flags
+from experiments import grid
 from experiments import inspect
+from experiments import packed
 from experiments import pools
+from experiments import runtime
 from experiments import splits
 from experiments import summary
-from experiments.drivers import DRIVERS
-from experiments.drivers import metrics_row
 from experiments.errors import UsageError
 from experiments.flags import Config
 from experiments.progress import Display
 from experiments.results import Workdir
 
-_PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool", "all rounds": "one program"}
+_PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
 
 
-def run_study(config: Config, data, workdir: Workdir, display: Display) -> None:
-  """Runs every acquisition on every seed, writing each row as it comes."""
+def run_rounds(config: Config, data, workdir: Workdir, display: Display) -> None:
+  """Runs every acquisition on every seed, round by round, writing each row as it comes."""
   learners = build.learners(config, data.num_classes)
   width = max(16, *map(len, learners))
   for seed in range(config.seed, config.seed + config.seeds):
     for acq, learner in learners.items():
       done = workdir.done(acq, seed)
       display.advance(len(done))
-      if done and ("error" in done[-1] or len(done) == config.rounds + 1):
+      if workdir.ended(acq, seed, {}, config.rounds):
         continue
       before = done[-1]["test_accuracy"] if done else None
 
@@ -47,20 +50,11 @@ def run_study(config: Config, data, workdir: Workdir, display: Display) -> None:
         display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
 
       extra = [inspect.writer(workdir.path / "inspect", data, learner)] if config.inspect else []
-      for row in DRIVERS[config.driver](acq, seed, data, learner, done, on_phase, *extra):
+      for row in drivers.run_python(acq, seed, data, learner, done, on_phase, *extra):
         workdir.append(row)
         display.advance()
-        head = f"{acq:<{width}} seed {seed}  round {row['round']:>2}/{config.rounds}"
-        if "error" in row:
-          display.line(f"{head}  stopped: {row['error']}")
-          continue
-        change = "" if before is None else f"{row['test_accuracy'] - before:+.4f}"
-        before = row["test_accuracy"]
-        validation = "" if row["val_accuracy"] is None else f"  validation {row['val_accuracy']:.4f}"
-        display.line(
-          f"{head}  {row['num_labeled']:>5} labels  accuracy {before:.4f} {change:>7}{validation}"
-          f"  nll {row['test_nll']:.3f}  ece {row['test_ece']:.3f}  {row['seconds_total']:.1f} s"
-        )
+        display.line(summary.round_line(row, before, config.rounds, width))
+        before = row.get("test_accuracy")
 
 
 def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> None:
@@ -74,7 +68,7 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> N
       _, fit, measured = jax.block_until_ready(loop.fit_full(jax.random.key(seed), data, learner))
       if fit.first_bad_step >= 0:
         raise UsageError(f"seed {seed}: the loss on the full data was not finite at step {fit.first_bad_step}")
-      row = {"seed": seed, **metrics_row(measured)}
+      row = {"seed": seed, **drivers.metrics_row(measured)}
       rows[seed] = row | {"train_steps": int(fit.steps), "seconds_total": time.perf_counter() - start}
       workdir.write_full_data(list(rows.values()))
       display.line(
@@ -92,8 +86,10 @@ def check(config: Config, data) -> None:
       checks.check_learner(build.full_data_learner(config, data.num_classes), data)
       return
     checks.check(build.protocol(config), data)
-    for name, learner in build.learners(config, data.num_classes).items():  # noqa: B007 (read where one is refused)
-      checks.check_learner(learner, data)
+    for point in grid.points(config.vmap_over):
+      of_point = dataclasses.replace(config, **{k: v for k, v in point.items() if k not in flags.HYPER})
+      for name, learner in build.learners(of_point, data.num_classes).items():  # noqa: B007 (read where one is refused)
+        checks.check_learner(learner, data)
   except ValueError as error:
     raise UsageError(f"{name}: {error}" if name else error) from error
 
@@ -115,7 +111,9 @@ def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   try:
     config = flags.resolve()
-    total = config.seeds * (1 if config.full_data else len(config.acq) * (config.rounds + 1))
+    runtime.configure(config.platform, config.compilation_cache)
+    runs = len(config.acq) * len(grid.points(config.vmap_over))
+    total = config.seeds * (1 if config.full_data else runs * (config.rounds + 1))
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
       data = data_sources.load(config.dataset, config.data_dir)
@@ -131,7 +129,13 @@ def main(_) -> None:
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
         workdir.write_config(config, fingerprint, pool_ids)
       data = jax.device_put(data)
-      (run_full_data if config.full_data else run_study)(config, data, workdir, display)
+      with runtime.profiled(workdir.path / "profile", config.profile):
+        if config.full_data:
+          run_full_data(config, data, workdir, display)
+        elif config.driver == "scan":
+          packed.run_study(config, data, workdir, display)
+        else:
+          run_rounds(config, data, workdir, display)
     figure = workdir.path / "learning_curve.png"
     full_data = workdir.full_data()
     if summary.curves(workdir.rows):

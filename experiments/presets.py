@@ -33,13 +33,14 @@ _BLOG = {
 PRESETS: dict[str, Preset] = {
   # The default protocol stops at 120 labels, where strategies have hardly parted.
   "study": Preset(
-    "20 to 500 labels, 20 a round, four strategies, 3 seeds: budgets at which they part",
+    "20 to 320 labels, 30 a round from 10,000 candidates, four strategies, 3 seeds: budgets at which they part",
     {
       "acq": "random,least_confidence,margin,entropy",
       "seeds": 3,
-      "acq_size": 20,
-      "rounds": 24,
-      "train_steps": 400,
+      "acq_size": 30,
+      "rounds": 10,
+      "pool_subset": 10_000,
+      "train_steps": 300,
     },
   ),
   # The numbers in the post's screenshots only fit a start of 18,760 labels and 100 an iteration: 18,760 -> 0.789,
@@ -61,8 +62,8 @@ PRESETS: dict[str, Preset] = {
       "split": "blog",
       "acq": "random,entropy",
       "init_labels": 40,
-      "acq_size": 40,
-      "rounds": 24,
+      "acq_size": 80,
+      "rounds": 12,
       "val_size": 1000,
       "optimizer": "adam",
       "train_steps": 1000,

@@ -19,7 +19,10 @@ from experiments.errors import UsageError
 from experiments.flags import Config
 
 # What a resumed run may change without changing a row that is already written.
-_MAY_DIFFER = {"acq", "seeds", "data_dir", "workdir", "resume", "overwrite", "full_data", "inspect"}
+_MAY_DIFFER = {
+  *("acq", "seeds", "seeds_per_program", "full_data"),
+  *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
+}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
 
@@ -83,9 +86,14 @@ class Workdir:
       os.truncate(path, len(whole))
     return rows
 
-  def done(self, acq: str, seed: int) -> list[dict]:
-    """The rows of one run that are already written, in order of their rounds."""
-    return [row for row in self.rows if (row["acq"], row["seed"]) == (acq, seed)]
+  def done(self, acq: str, seed: int, point: dict[str, float] | None = None) -> list[dict]:
+    """The rows of one run that are already written, in order of their rounds; `point` are the values of a grid."""
+    return [row for row in self.rows if (row["acq"], row["seed"], row.get("hyper", {})) == (acq, seed, point or {})]
+
+  def ended(self, acq: str, seed: int, point: dict[str, float], rounds: int) -> bool:
+    """Whether a run has all its rows, or ended in an error."""
+    done = self.done(acq, seed, point)
+    return bool(done) and ("error" in done[-1] or len(done) == rounds + 1)
 
   def append(self, row: dict) -> None:
     """Adds a row; raises UsageError where the disk refuses, in which case the row is not there at all."""

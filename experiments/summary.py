@@ -10,6 +10,7 @@ from rich.table import Table
 
 from al_jax import acquisition
 from al_jax import metrics
+from experiments import grid
 
 THRESHOLDS = (0.80, 0.90, 0.95)
 # Okabe & Ito's palette without its yellow, too pale for a line on white.
@@ -26,9 +27,14 @@ class Style(NamedTuple):
   dash: Any
 
 
+def name_of(row: dict) -> str:
+  """What a row's run is called: its strategy and, of a grid, the point."""
+  return f"{row['acq']} [{grid.spell(row['hyper'])}]" if "hyper" in row else row["acq"]
+
+
 def style(acq: str) -> Style:
   """A strategy's style: colour and marker by its acquisition, the dash by its wrapper; random is black and dotted."""
-  name = acq.partition("(")[0]
+  name = acq.partition(" [")[0].partition("(")[0]
   wrapper, _, base = name.partition("_")
   if name in acquisition.REGISTRY or wrapper not in acquisition.WRAPPERS:
     wrapper, base = None, name
@@ -42,11 +48,11 @@ def style(acq: str) -> Style:
 
 
 def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
-  """Rows by acquisition and seed, in order of their rounds; runs that ended in an error stop there."""
+  """Rows by `name_of` and seed, in order of their rounds; runs that ended in an error stop there."""
   out: dict[str, dict[int, list[dict]]] = {}
   for row in rows:
     if "error" not in row:
-      out.setdefault(row["acq"], {}).setdefault(row["seed"], []).append(row)
+      out.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(row)
   return out
 
 
@@ -73,6 +79,32 @@ def labels_needed(threshold: float, runs: Sequence[Sequence[dict]]) -> str:
 def mean_area(runs: Sequence[Sequence[dict]]) -> float:
   """Mean over runs of the area under the curve of accuracy over labels."""
   return statistics.fmean(metrics.area_under_curve(*_accuracies(run)) for run in runs)
+
+
+def run_line(rows: Sequence[dict], width: int) -> str:
+  """What one run came to, on one line."""
+  last = rows[-1]
+  head = f"{name_of(last):<{width}} seed {last['seed']}"
+  if "error" in last:
+    return f"{head}  stopped in round {last['round']}: {last['error']}"
+  area = metrics.area_under_curve(*_accuracies(rows))
+  return (
+    f"{head}  {rows[0]['num_labeled']}..{last['num_labeled']} labels  accuracy {rows[0]['test_accuracy']:.4f} .."
+    f" {last['test_accuracy']:.4f}  area {area:.4f}  {sum(row['seconds_total'] for row in rows):.1f} s"
+  )
+
+
+def round_line(row: dict, before: float | None, rounds: int, width: int) -> str:
+  """What one round came to, on one line; `before` is the last round's accuracy."""
+  head = f"{row['acq']:<{width}} seed {row['seed']}  round {row['round']:>2}/{rounds}"
+  if "error" in row:
+    return f"{head}  stopped: {row['error']}"
+  change = "" if before is None else f"{row['test_accuracy'] - before:+.4f}"
+  validation = "" if row["val_accuracy"] is None else f"  validation {row['val_accuracy']:.4f}"
+  return (
+    f"{head}  {row['num_labeled']:>5} labels  accuracy {row['test_accuracy']:.4f} {change:>7}{validation}"
+    f"  nll {row['test_nll']:.3f}  ece {row['test_ece']:.3f}  {row['seconds_total']:.1f} s"
+  )
 
 
 def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
@@ -107,16 +139,21 @@ def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path
   import matplotlib.pyplot as plt
 
   figure, axes = plt.subplots(figsize=(7, 4.5), dpi=130, layout="constrained")
+  seen: dict[Style, int] = {}
   for acq, by_seed in curves(rows).items():
     by_labels: dict[int, list[float]] = {}
     for run in by_seed.values():
       for row in run:
         by_labels.setdefault(row["num_labeled"], []).append(row["test_accuracy"])
     labels = sorted(by_labels)
-    color, marker, dash = style(acq)
+    drawn = style(acq)
+    color, marker, dash = drawn
+    # Points of a grid share their strategy's colour; the later ones are hollow, then larger.
+    points = seen[drawn] = seen.get(drawn, -1) + 1
+    marker_style = {"markersize": 4 + 2 * (points // 2), "markerfacecolor": "white" if points % 2 else color}
     name = f"{acq} ({len(by_seed)} seed{'s' if len(by_seed) > 1 else ''})"
     mean = [statistics.fmean(by_labels[n]) for n in labels]
-    axes.plot(labels, mean, color=color, marker=marker, linestyle=dash, markersize=4, linewidth=1.3, label=name)
+    axes.plot(labels, mean, color=color, marker=marker, linestyle=dash, linewidth=1.3, **marker_style, label=name)
     low, high = [min(by_labels[n]) for n in labels], [max(by_labels[n]) for n in labels]
     axes.fill_between(labels, low, high, color=color, alpha=0.12, linewidth=0)
   if full_data:

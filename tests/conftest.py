@@ -24,6 +24,14 @@ hypothesis.settings.load_profile("house")
 CORE = {"acquisition", "chunks", "inference", "loop", "metrics", "models", "pool", "purity", "training", "uncertainty"}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+  """Programs and data that tests cache lie apart from the user's, and are shared by the processes they start."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
+
+
 def pytest_collection_modifyitems(items):
   """A warning in a test of the core is an error; the shell's libraries warn about what is not ours to mend."""
   for item in items:

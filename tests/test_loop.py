@@ -75,6 +75,15 @@ def test_both_drivers_give_the_same_run_with_every_optimisation(data, make_learn
   assert equal(info, jax.tree.map(lambda *rounds: jnp.stack(rounds), *other_infos))
 
 
+def test_packed_by_map_every_strategy_is_its_run_alone(data, make_learner):
+  learners = tuple(make_learner(name) for name in NAMES)
+  keys = jnp.stack([jax.random.key(7), KEY, jax.random.key(8)])
+  packed = loop.sweep(keys, data, learners, pack="map")
+  for learner, runs in zip(learners, packed, strict=True):
+    assert runs.initial[1].tolist() == initial_ids(KEY, data, learner)
+    assert equal(jax.tree.map(lambda leaf: leaf[1], runs.info), loop.run(KEY, data, learner)[1])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_labeled_and_when(name, data, make_learner):
   learner = make_learner(name)
@@ -380,6 +389,10 @@ REFUSALS = [
   ({"epochs": 0}, "train_steps or epochs must be at least 1"),
   ({"epochs": -3}, "train_steps or epochs must be at least 1"),
   ({"val_size": 5, "val_last": 0.1}, "val_size and val_last"),
+  ({"early_stop": types.EarlyStop(3, 10)}, "early stopping looks at a validation set: give val_size"),
+  ({"early_stop": types.EarlyStop(0, 10), "val_size": 5}, "must be at least 1, not 0"),
+  ({"early_stop": types.EarlyStop(3, -2), "val_size": 5}, "must be at least 1, not -2"),
+  ({"score_dtype": "float16"}, "unknown score_dtype 'float16'; choose from float32, bfloat16"),
   ({"val_last": 1.0}, "val_last is a share"),
   ({"val_last": -0.1}, "val_last is a share"),
   ({"val_last": 0.95}, "val_last=0.95 leaves none of the 10 initial labels"),

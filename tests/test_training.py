@@ -231,3 +231,79 @@ def test_init_params_reads_one_image_shape_and_the_key(data, model):
   assert first["Dense_0"]["kernel"].shape == (64, 16)
   np.testing.assert_array_equal(first["Dense_0"]["kernel"], again["Dense_0"]["kernel"])
   assert (first["Dense_0"]["kernel"] != other["Dense_0"]["kernel"]).any()
+
+
+# Early stopping, against a loop in Python. The labels are noise, so that accuracy on the held-out images wanders.
+_IDS = np.array([5, 90, 13, 7, 44, 60, 2, 31, 8, 11, 0, 0], np.int32)
+_COUNT = 10
+_HELD_OUT = np.arange(20, 41)
+
+
+def _accuracy(params, data, model) -> jax.Array:
+  logits = model.apply({"params": params}, data.images[_HELD_OUT] / 16.0, train=False)
+  return jnp.mean((logits.argmax(-1) == data.labels[_HELD_OUT]).astype(jnp.float32))
+
+
+def _stopped_in_python(keys, params, data, model, optimizer, early_stop, stretches, batches):
+  """Parameters of the earliest best look and the steps taken; `batches(i)` gives a stretch's ids and weights."""
+  step = jax.jit(functools.partial(training.train_step, model=model, optimizer=optimizer))
+  opt_state, taken, best, kept, waited, looks = optimizer.init(params), 0, -1.0, params, 0, []
+  for i in range(stretches):
+    for ids, weights in batches(i):
+      images, labels = jnp.asarray(data.images[ids]) / 16.0, jnp.asarray(data.labels)[ids]
+      key = jax.random.fold_in(keys[1], taken)
+      params, opt_state, _ = step(key, params, opt_state, images, labels, jnp.asarray(weights, jnp.float32))
+      taken += 1
+    looks.append(float(_accuracy(params, data, model)))
+    if looks[-1] > best:
+      best, kept, waited = looks[-1], params, 0
+    else:
+      waited += 1
+    if waited == early_stop.patience:
+      break
+  return kept, taken, looks
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("patience", [1, 3, 100])
+@pytest.mark.parametrize("mode", ["steps", "epochs"])
+def test_early_stopping_equals_a_loop_in_python(mode, patience, seed, data, model):
+  early_stop, batch, optimizer = types.EarlyStop(patience, every=4), 4, optax.adam(2e-2)
+  keys = jax.random.split(jax.random.key(seed))
+  start = training.init_params(jax.random.key(seed), model, data)
+  if mode == "steps":
+    sizes, stretches = {"train_steps": 30}, 8  # the last stretch is of two steps
+    places = jax.random.randint(jax.random.fold_in(keys[0], 0), (30 * batch,), 0, _COUNT)
+    drawn = _IDS[np.asarray(places)].reshape(30, batch)
+    batches = lambda i: [(ids, np.ones(batch)) for ids in drawn[i * 4 : (i + 1) * 4]]
+  else:
+    sizes, stretches = {"epochs": 9}, 9
+
+    def batches(i):
+      order = training.shuffled_positions(jax.random.fold_in(keys[0], i), jnp.int32(_COUNT), size=12)
+      ids = _IDS[np.where(np.arange(12) < _COUNT, order, 0)].reshape(3, batch)
+      return list(zip(ids, (np.arange(12) < _COUNT).reshape(3, batch), strict=True))
+
+  expected, steps, looks = _stopped_in_python(keys, start, data, model, optimizer, early_stop, stretches, batches)
+  fit = functools.partial(training.fit, model=model, optimizer=optimizer, batch_size=batch, early_stop=early_stop)
+  validate = functools.partial(_accuracy, data=data, model=model)
+  params, info = jax.jit(functools.partial(fit, validate=validate, **sizes))(
+    *keys, start, data, _IDS, jnp.int32(_COUNT)
+  )
+  assert info.steps == steps
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), params, expected)
+  assert float(validate(params)) == max(looks)
+  whole = 30 if mode == "steps" else 27
+  assert (steps == whole) if patience == 100 else (steps < whole)
+
+
+def test_early_stopping_that_never_stops_trains_on_the_same_batches(data, model):
+  """With accuracy rising at every look, the last parameters are kept: those of a training without looks."""
+  fit = functools.partial(training.fit, model=model, optimizer=optax.adam(1e-2), batch_size=3, train_steps=10)
+  arguments = (*jax.random.split(jax.random.key(0)), training.init_params(jax.random.key(0), model, data), data, _IDS)
+  rising = lambda params: jnp.sum(params["Dense_0"]["kernel"] ** 2)
+  looked = jax.jit(functools.partial(fit, early_stop=types.EarlyStop(1, every=4), validate=rising))
+  params, info = looked(*arguments, jnp.int32(_COUNT))
+  plain, plain_info = jax.jit(fit)(*arguments, jnp.int32(_COUNT))
+  assert info.steps == plain_info.steps == 10
+  jax.tree.map(np.testing.assert_array_equal, params, plain)

@@ -17,7 +17,7 @@ def _draw_by(log_weights: Callable[[jax.Array, jax.Array], jax.Array], base: typ
   """An acquisition that draws by `log_weights(scores, candidates)`, both `[N]`, of a scored one."""
   if base.score is None:
     raise ValueError("only an acquisition that scores each image can be drawn from")
-  if not coldness > 0:
+  if not isinstance(coldness, jax.Array) and not coldness > 0:  # a traced number cannot be looked at
     raise ValueError(f"coldness must be positive, not {coldness}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:

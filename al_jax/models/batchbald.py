@@ -26,7 +26,7 @@ class BatchBALDNet(nn.Module):
     def convolve(x: jax.Array, features: int) -> jax.Array:
       init = layers.uniform_within((25 * x.shape[-1]) ** -0.5)
       x = layers.Conv(features, (5, 5), kernel_init=init, bias_init=init)(x, train=train)
-      x = nn.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(x)
+      x = layers.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(x)
       return nn.relu(layers.max_pool_2x2(x))
 
     def dense(x: jax.Array, features: int) -> jax.Array:
@@ -35,5 +35,5 @@ class BatchBALDNet(nn.Module):
 
     x = convolve(convolve(x, 32), 64)
     x = dense(x.reshape((x.shape[0], -1)), 128)
-    x = nn.relu(nn.Dropout(rate, deterministic=not train)(x))
+    x = nn.relu(layers.Dropout(rate, deterministic=not train)(x))
     return dense(x, self.num_classes)

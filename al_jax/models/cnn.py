@@ -24,7 +24,7 @@ class CNN(nn.Module):
     x = nn.relu(layers.Conv(32, (3, 3))(x, train=train))
     x = nn.relu(layers.Conv(64, (3, 3))(x, train=train))
     x = layers.max_pool_2x2(x)
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    x = layers.Dropout(self.dropout_rate, deterministic=not train)(x)
     x = x.reshape((x.shape[0], -1))
     x = nn.relu(dense(128)(x))
     return dense(self.num_classes)(x)

@@ -137,6 +137,19 @@ class Conv(nn.Module):
     return (conv_valid_matrix if lowering == "matrix" else conv_valid)(x, kernel) + bias.reshape((1, 1, 1, -1))
 
 
+class Dropout(nn.Dropout):
+  """`nn.Dropout` whose `rate` may also be a traced number in [0, 1), so that one program can run several rates."""
+
+  def __call__(self, x: jax.Array, deterministic: bool | None = None) -> jax.Array:
+    if not isinstance(self.rate, jax.Array):
+      return super().__call__(x, deterministic)
+    if nn.merge_param("deterministic", self.deterministic, deterministic):
+      return x
+    shape = [1 if axis in self.broadcast_dims else size for axis, size in enumerate(x.shape)]
+    keep = jax.random.bernoulli(self.make_rng(self.rng_collection), 1 - self.rate, shape)
+    return jnp.where(keep, x / (1 - self.rate), 0)
+
+
 def max_pool_2x2(x: jax.Array) -> jax.Array:
   """2 x 2 max-pooling, stride 2, dropping an odd last row or column: `[B, H, W, C]` -> `[B, H//2, W//2, C]`.
 

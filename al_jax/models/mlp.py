@@ -3,6 +3,8 @@
 import flax.linen as nn
 import jax
 
+from al_jax.models import layers
+
 
 class MLP(nn.Module):
   """Dense layers with ReLU and dropout behind each, then Dense: a plain multilayer perceptron.
@@ -21,5 +23,5 @@ class MLP(nn.Module):
     x = x.reshape((x.shape[0], -1))
     for features in self.hidden:
       x = nn.relu(dense(features)(x))
-      x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+      x = layers.Dropout(self.dropout_rate, deterministic=not train)(x)
     return dense(self.num_classes)(x)

@@ -16,6 +16,7 @@ from absl import logging
 import numpy as np
 
 from al_jax.types import Dataset
+from experiments import user_cache
 from experiments.data.errors import one_line
 
 _FORMAT = 1
@@ -25,9 +26,8 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFil
 
 
 def folder() -> Path:
-  """`$XDG_CACHE_HOME/al_jax/data`, or the same under `~/.cache`."""
-  root = os.environ.get("XDG_CACHE_HOME", "")
-  return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "al_jax" / "data"
+  """`data` in the user's cache."""
+  return user_cache.folder() / "data"
 
 
 def entry(source: Path) -> Path:

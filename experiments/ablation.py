@@ -1,0 +1,21 @@
+"""A whole ablation as one compiled program: all rounds, all seeds, many strategies.
+
+python -m experiments.ablation --acq=random,entropy,margin,bald,power_bald,badge --seeds=50
+python -m experiments.ablation --acq=random,entropy --seeds=5 --vmap_over="learning_rate=1e-3,3e-4"
+
+The flags, the rows and the figure are those of experiments.mnist; only what drives the rounds differs.
+"""
+
+from absl import app
+
+from experiments import flags
+from experiments import mnist
+
+
+def main(argv) -> None:
+  mnist.main(argv)
+
+
+if __name__ == "__main__":
+  flags.FLAGS.set_default("driver", "scan")
+  app.run(main, flags_parser=flags.parse)

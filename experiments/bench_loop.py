@@ -1,0 +1,172 @@
+"""The JAX side of `--suite=loop`: whole runs as one compiled program, and where the time of a round goes."""
+
+import functools
+import statistics
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from rich.table import Table
+
+from al_jax import acquisition
+from al_jax import loop
+from al_jax import rounds
+from al_jax import types
+from al_jax import views
+from al_jax.models.cnn import CNN
+from experiments.bench_jax import IMAGE
+from experiments.bench_jax import JAX
+from experiments.bench_jax import JaxSide
+from experiments.bench_jax import Task
+from experiments.bench_jax import layer_flops
+from experiments.bench_jax import matmul_task
+from experiments.bench_jax import step_flops
+from experiments.bench_report import Seconds
+from experiments.bench_torch_loop import Plan
+from experiments.bench_torch_loop import made_data
+
+MATMUL_SIZES = (2048, 4096)  # the faster one is the cores' peak
+
+
+def phase_flops(plan: Plan) -> dict[str, int]:
+  """Floating-point operations of a phase in one round; those of `select` are not counted."""
+  layers = layer_flops(CNN(), IMAGE)
+  return {
+    "train": plan.train_steps * plan.batch_size * step_flops(layers),
+    "evaluate": plan.test * sum(layers),
+    "score": plan.pool * sum(layers),
+    "select": 0,
+  }
+
+
+def loop_task(plan: Plan, seeds: int | None = None) -> Task:
+  """One run; or so many in one program, each of which is a unit."""
+  flops = phase_flops(plan)
+  run_flops = (plan.rounds + 1) * (flops["train"] + flops["evaluate"]) + plan.rounds * flops["score"]
+  if seeds is None:
+    return Task("loop", "loop", 1, 1, run_flops)
+  return Task(f"loop, each of {seeds} seeds", "loop", seeds, seeds, run_flops)
+
+
+def tasks(plan: Plan) -> list[Task]:
+  """What is measured on every side, the cores' matmul rates first."""
+  return [*map(matmul_task, MATMUL_SIZES), loop_task(plan)]
+
+
+def peak_rate(seconds: Seconds, measured: list[Task]) -> float:
+  """The highest rate of any large matrix product, operations a second."""
+  return max(task.flops / min(seconds[task.name][JAX]) for task in measured if task.kind == "matmul")
+
+
+def done(runs: loop.Runs) -> dict[str, int]:
+  """What the diagnostics of runs tell of the work in `Plan.work`."""
+  info = jax.device_get(runs.info)
+  return {
+    "trainings": info.fit.steps.size,
+    "steps": int(info.fit.steps.sum()),
+    "evaluations": int(np.isfinite(info.metrics.test_accuracy).sum()),
+    "scorings": int(np.isfinite(info.scores).all(axis=-1).sum()),
+    "labels": int((info.selected >= 0).sum()),
+  }
+
+
+class JaxLoopSide(JaxSide):
+  """This process: any number of runs one compiled program."""
+
+  def __init__(self, plan: Plan, chunk_size: int, model=None):
+    super().__init__(chunk_size)
+    made = made_data(plan)
+    labels, test_labels = made.labels.astype(np.int32), made.test_labels.astype(np.int32)
+    self.plan = plan
+    self.data = jax.device_put(types.Dataset(made.images, labels, made.test_images, test_labels, num_classes=10))
+    protocol = types.Protocol(
+      init_labels=plan.init_labels,
+      acq_size=plan.acq_size,
+      rounds=plan.rounds,
+      batch_size=plan.batch_size,
+      train_steps=plan.train_steps,
+      chunk_size=chunk_size,
+      init_balanced=False,
+    )
+    self.learner = types.Learner(model or CNN(), optax.adam(1e-3), acquisition.make("entropy"), protocol)
+
+  def prepare(self, task: Task) -> None:
+    """Compiles the task's program, and runs it once unless that takes minutes."""
+    if task.kind == "loop":
+      self.compile(task)
+    else:
+      super().prepare(task)
+
+  def _program(self, task: Task):
+    if task.kind != "loop":
+      return super()._program(task)
+    seeds, data = task.size, self.data
+    sweep = functools.partial(loop.sweep, learners=(self.learner,), pack="map")
+    compiled = self._compile(task, sweep, jax.random.split(jax.random.key(0), seeds), data)
+    expected = self.plan.work()
+
+    def run(keys: jax.Array) -> loop.Runs:
+      (runs,) = jax.block_until_ready(compiled(jax.random.split(keys[0], seeds), data))
+      for what, number in done(runs).items():
+        if number != seeds * expected[what]:
+          raise RuntimeError(f"JAX's loop did {number} {what}, not {seeds * expected[what]}")
+      return runs
+
+    return run
+
+
+class Phase(NamedTuple):
+  """A part of a round."""
+
+  name: str
+  seconds: list[float]  # one number a repeat
+  flops: int  # 0 where they are not counted
+
+
+def measure_phases(side: JaxLoopSide, repeats: int) -> list[Phase]:
+  """The parts of the first round, each compiled on its own, one after the other as in a round."""
+  learner, data = side.learner, side.data
+  state = loop.init_state(jax.random.key(0), data, learner)
+  params, _ = rounds.JITTED_PHASES.fit(state, data, learner=learner)
+  score = jax.jit(views.pool_view, static_argnames="learner")
+  view, _ = score(params, state, data, learner=learner)
+  select = jax.jit(functools.partial(learner.acquisition.select, num=side.plan.acq_size))
+  key = jax.random.key(1)
+  calls = {
+    "train": lambda: rounds.JITTED_PHASES.fit(state, data, learner=learner),
+    "evaluate": lambda: rounds.JITTED_PHASES.evaluate(params, state, data, learner=learner),
+    "score": lambda: score(params, state, data, learner=learner),
+    "select": lambda: select(key, view),
+  }
+  seconds = {name: [] for name in calls}
+  for _ in range(repeats + 1):
+    for name, call in calls.items():
+      start = time.perf_counter()
+      jax.block_until_ready(call())
+      seconds[name].append(time.perf_counter() - start)
+  flops = phase_flops(side.plan)
+  return [Phase(name, values[1:], flops[name]) for name, values in seconds.items()]  # the first call compiles
+
+
+def phase_table(phases: list[Phase], peak: float) -> Table:
+  """Median and share of every part of a round, and the share that it reaches of the matmul peak."""
+  table = Table(title="A round of the loop by its parts, in JAX; operations a second, as a share of the matmul peak")
+  table.add_column("part")
+  for column in ("median", "min .. max", "of a round", "GFLOP/s", "of the peak"):
+    table.add_column(column, justify="right")
+  medians = {phase.name: statistics.median(phase.seconds) for phase in phases}
+  for name, values, flops in phases:
+    rate = flops / medians[name]
+    cells = [f"{rate / 1e9:.0f}", f"{rate / peak:.0%}"] if flops else []
+    spread = f"{min(values):.3f} .. {max(values):.3f}"
+    table.add_row(name, f"{medians[name]:.3f} s", spread, f"{medians[name] / sum(medians.values()):.1%}", *cells)
+  return table
+
+
+def total_seconds(phases: list[Phase], plan: Plan) -> float:
+  """What a run would take if it were made of the parts as they were measured."""
+  medians = {phase.name: statistics.median(phase.seconds) for phase in phases}
+  acquiring = medians["score"] + medians["select"]
+  return (plan.rounds + 1) * (medians["train"] + medians["evaluate"]) + plan.rounds * acquiring

@@ -1,0 +1,186 @@
+"""Many runs as one compiled program: seeds and the points of a grid packed, strategies unrolled, rounds scanned."""
+
+from collections.abc import Iterator
+import dataclasses
+import functools
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax import loop
+from al_jax import types
+from experiments import build
+from experiments import grid
+from experiments import summary
+from experiments.drivers import rows_of
+from experiments.errors import UsageError
+from experiments.flags import Config
+from experiments.progress import Display
+from experiments.results import Workdir
+
+_SHARE_OF_MEMORY = 0.9  # the rest is for what the allocator cannot place
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One seed at one point of the grid, on which every strategy runs."""
+
+  seed: int
+  point: tuple[tuple[str, float], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A compiled sweep over `size` jobs."""
+
+  compiled: jax.stages.Compiled
+  size: int
+  bytes: int  # beside the data: temporaries and results
+  seconds: float  # that compiling took
+
+
+def packing(config: Config) -> str:
+  """As `--pack` says; else one run after another on CPU, where packed convolutions are slow, and elsewhere at once."""
+  return config.pack or ("map" if jax.default_backend() == "cpu" else "vmap")
+
+
+def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display) -> None:
+  """Runs every strategy on every seed and point, a program of jobs at a time, writing its rows when it has ended."""
+  for acqs, jobs in missing(config, workdir):
+    learners = _learners(config, acqs, data.num_classes)
+    display.phase(f"compiling {len(acqs)} strategies")
+    program = fitting(config, data, learners, jobs)
+    display.line(
+      f"compiled in {program.seconds:.1f} s: {', '.join(acqs)}; {program.size} run{'s' * (program.size > 1)} of each a"
+      f" program ({packing(config)}), {program.bytes / 2**20:.0f} MiB beside the data"
+    )
+    for start in range(0, len(jobs), program.size):
+      packed = jobs[start : start + program.size]
+      display.phase(f"runs {start + 1}..{start + len(packed)} of {len(jobs)}, {len(acqs)} strategies: one program")
+      _write(config, data, workdir, display, acqs, packed, *execute(program, data, packed))
+
+
+def missing(config: Config, workdir: Workdir) -> Iterator[tuple[list[str], list[Job]]]:
+  """Strategies that have rows to come, with the jobs where they have: as few groups as there are kinds of gap."""
+  gaps: dict[tuple[str, ...], list[Job]] = {}
+  for seed in range(config.seed, config.seed + config.seeds):
+    for point in grid.points(config.vmap_over):
+      open_ = [acq for acq in config.acq if not workdir.ended(acq, seed, point, config.rounds)]
+      if open_:
+        gaps.setdefault(tuple(open_), []).append(Job(seed, tuple(point.items())))
+  for acqs, jobs in gaps.items():
+    yield list(acqs), jobs
+
+
+def _learners(config: Config, acqs: list[str], num_classes: int) -> tuple:
+  if config.vmap_over:
+    return tuple(build.Recipe(config, acq, num_classes) for acq in acqs)
+  made = build.learners(config, num_classes)
+  return tuple(made[acq] for acq in acqs)
+
+
+def _arguments(jobs: list[Job]) -> tuple[jax.Array, dict[str, jax.Array] | None]:
+  keys = jax.vmap(jax.random.key)(jnp.array([job.seed for job in jobs], jnp.uint32))
+  names = [name for name, _ in jobs[0].point]
+  return keys, {name: jnp.array([dict(job.point)[name] for job in jobs], jnp.float32) for name in names} or None
+
+
+def compile_for(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> Program:
+  """The program that runs so many jobs.
+
+  Raises:
+    UsageError: a strategy cannot be part of a compiled program.
+  """
+  start = time.perf_counter()
+  keys, points = _arguments(jobs)
+  try:
+    lowered = loop.sweep.lower(keys, data, learners, pack=packing(config), points=points)
+  except jax.errors.JAXTypeError as error:
+    raise UsageError(f"{_culprit(config, data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
+  compiled = lowered.compile()
+  analysis = compiled.memory_analysis()
+  need = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+  return Program(compiled, len(jobs), need, time.perf_counter() - start)
+
+
+def _culprit(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> str:
+  keys, points = _arguments(jobs[:1])
+  for acq, learner in zip(config.acq, learners, strict=False):
+    program = functools.partial(loop.sweep, learners=(learner,), pack="map")
+    try:
+      jax.eval_shape(lambda keys, points, program=program: program(keys, data, points=points), keys, points)
+    except jax.errors.JAXTypeError:
+      return acq
+  return ", ".join(config.acq)
+
+
+def _first_line(error: Exception) -> str:
+  return str(error).strip().splitlines()[0]
+
+
+def fitting(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> Program:
+  """The program of as many jobs as `--seeds_per_program` says, or as fit the memory.
+
+  One run after another takes no more memory for many than for one and saves no time either: a program of one writes
+  its rows soonest.
+
+  Raises:
+    UsageError: not even one job fits, or fewer than asked for.
+  """
+  size = min(len(jobs), config.seeds_per_program or (1 if packing(config) == "map" else len(jobs)))
+  room = int(_SHARE_OF_MEMORY * free_bytes())
+  while True:
+    program = compile_for(config, data, learners, jobs[:size])
+    if program.bytes <= room:
+      return program
+    said = f"a program of {size} seeds needs {program.bytes / 2**20:.0f} MiB and {room / 2**20:.0f} are free"
+    if size == 1:
+      raise UsageError(f"{said}: give a smaller --chunk_size, --mc_samples or --pool_subset")
+    if config.seeds_per_program:
+      raise UsageError(f"{said}: give fewer --seeds_per_program")
+    size = max(1, min(size - 1, size * room // program.bytes))
+
+
+def free_bytes() -> int:
+  """Memory that a program may still take: of the device where it counts, else of the machine."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if "bytes_limit" in stats:
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+  try:
+    with open("/proc/meminfo") as file:
+      return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+  except (OSError, StopIteration):
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[loop.Runs, ...], float]:
+  """What the jobs came to, on the host, and the seconds they took. A last, smaller group is filled up with repeats."""
+  filled = jobs + [jobs[-1]] * (program.size - len(jobs))
+  keys, points = _arguments(filled)
+  start = time.perf_counter()
+  try:
+    runs = jax.block_until_ready(program.compiled(keys, data, points=points))
+  except jax.errors.JaxRuntimeError as error:
+    raise UsageError(f"the program of {program.size} seeds stopped: {_first_line(error)}") from error
+  return jax.device_get(runs), time.perf_counter() - start
+
+
+def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], runs, seconds: float) -> None:
+  labels = np.asarray(data.labels)
+  each = seconds / (len(acqs) * len(jobs) * (config.rounds + 1))
+  for k, job in enumerate(jobs):
+    for acq, run in zip(acqs, runs, strict=True):
+      own = jax.tree.map(lambda leaf, k=k: leaf[k], run)
+      done = workdir.done(acq, job.seed, dict(job.point))
+      rows = list(rows_of(acq, job.seed, own.info, labels, own.initial.tolist(), each, dict(job.point)))
+      for row in rows[len(done) :]:
+        workdir.append(row)
+      display.advance(len(rows) - len(done))
+      display.line(summary.run_line(rows, max(16, *map(len, acqs))))
+  if config.early_stop is not None and packing(config) == "vmap":
+    steps = np.stack([run.info.fit.steps[: len(jobs)] for run in runs])  # [strategies, seeds, rounds + 1]
+    paid = steps.max(1).sum() * len(jobs)
+    display.line(f"early stopping: seeds waited for the slowest during {1 - steps.sum() / paid:.0%} of all steps")

@@ -1,0 +1,85 @@
+"""What JAX is told before anything runs: the device, the cache of compiled programs, the profiler."""
+
+from collections.abc import Iterator
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+import platform
+import re
+import stat
+
+import jax
+
+from experiments import user_cache
+from experiments.errors import UsageError
+
+
+def configure(device: str | None, compilation_cache: str) -> None:
+  """Chooses the device and the folder of compiled programs.
+
+  Raises:
+    UsageError: there is no such device here, or the folder cannot be used.
+  """
+  if device is not None:
+    jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(device, device))
+  try:
+    jax.devices()
+  except RuntimeError as error:
+    raise UsageError(f"--platform={device}: JAX finds no such device here") from error
+  if compilation_cache == "none":
+    return
+  named = compilation_cache != "auto"
+  folder = Path(os.path.expanduser(compilation_cache)) if named else default_cache()
+  try:
+    make_private(folder)
+  except OSError as error:
+    if named:
+      raise UsageError(f"--compilation_cache={folder} cannot be used: {error.strerror}") from error
+    return  # no home to write to: programs are compiled anew, which costs time alone
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def default_cache() -> Path:
+  """A folder a processor model, because a program compiled for one may be illegal on another that shares the home."""
+  return user_cache.folder() / "programs" / hashlib.sha256(_processor().encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+  try:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+  except OSError:
+    return f"{platform.machine()} {platform.processor()}"
+  told = {}
+  for line in lines:  # of the first processor: its model and the instructions it has
+    name, _, value = line.partition(":")
+    if re.fullmatch(r"model name|flags|Features|CPU part", name.strip()):
+      told.setdefault(name.strip(), value.strip())
+  return f"{platform.machine()} {sorted(told.items())}"
+
+
+def make_private(folder: Path) -> None:
+  """Makes the folder, readable by this user alone: what lies in it is run as code.
+
+  Raises:
+    UsageError: it is another user's, or others may write to it.
+    OSError: it cannot be made.
+  """
+  folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+  status = folder.stat()
+  if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    raise UsageError(
+      f"--compilation_cache={folder} is another user's or others may write to it, and what lies there is run as code:"
+      " name a folder of your own, or none"
+    )
+  folder.chmod(0o700)
+
+
+@contextlib.contextmanager
+def profiled(folder: Path, wanted: bool) -> Iterator[None]:
+  """Writes a trace of what runs within, for XProf or Perfetto."""
+  if not wanted:
+    yield
+    return
+  with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+    yield

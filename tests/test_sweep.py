@@ -1,0 +1,185 @@
+"""Many runs as one program: packings, grids, what the program touches, and where it can be compiled."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from al_jax import loop
+from al_jax import rounds
+from al_jax import types
+from al_jax.models.cnn import CNN
+from al_jax.models.mlp import MLP
+from tests.conftest import ACQUISITIONS
+
+KEYS = jax.vmap(jax.random.key)(jnp.arange(4, dtype=jnp.uint32))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(fast_compilation):
+  """Programs of this module are compiled without optimisations."""
+
+
+def of_run(runs: loop.Runs, k: int) -> types.RoundInfo:
+  return jax.tree.map(lambda leaf: np.asarray(leaf[k]), runs.info)
+
+
+def assert_equal(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_under_vmap_every_draw_is_that_of_the_run_alone(data, make_learner):
+  """Initial sets, initial weights and what random buys; what training makes of them may differ in the last bits."""
+  learner = make_learner("random")
+  (runs,) = loop.sweep(KEYS, data, (learner,), pack="vmap")
+  together = jax.vmap(lambda key: loop.init_state(key, data, learner))(KEYS)
+  for k, key in enumerate(KEYS):
+    state = loop.init_state(key, data, learner)
+    assert_equal(state.params, jax.tree.map(lambda leaf, k=k: leaf[k], together.params))
+    assert sorted(runs.initial[k].tolist()) == np.flatnonzero(state.labeled).tolist()
+    np.testing.assert_array_equal(runs.info.selected[k], loop.run(key, data, learner)[1].selected)
+  assert len({tuple(ids) for ids in runs.info.selected[:, 0].tolist()}) == len(KEYS)
+
+
+@pytest.mark.parametrize("name", ["entropy", "bald"])
+def test_under_vmap_scores_of_given_parameters_agree_within_rounding(name, data, make_learner):
+  learner = make_learner(name)
+  states = [loop.init_state(key, data, learner) for key in KEYS]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+  acquire = lambda state: rounds.acquire_round(state.params, state, data, learner)
+  ids, scores = jax.jit(jax.vmap(acquire))(stacked)
+  for k, state in enumerate(states):
+    alone_ids, alone = jax.jit(acquire)(state)
+    np.testing.assert_allclose(scores[k], alone, rtol=1e-5, atol=1e-6)
+    if np.diff(alone).max() < -1e-5:  # no near ties: the order is that of the scores
+      np.testing.assert_array_equal(ids[k], alone_ids)
+
+
+def test_another_strategy_or_key_changes_no_run(data, make_learner):
+  entropy, margin = make_learner("entropy"), make_learner("margin")
+  (alone,) = loop.sweep(KEYS[:1], data, (margin,), pack="map")
+  together = loop.sweep(KEYS, data, (entropy, margin), pack="map")
+  assert_equal(of_run(alone, 0), of_run(together[1], 0))
+
+
+def test_unknown_packing_is_refused(data, make_learner):
+  with pytest.raises(ValueError, match="unknown packing 'pmap'; choose from map, vmap"):
+    loop.sweep(KEYS, data, (make_learner(),), pack="pmap")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """A learner of the tiny pool by learning rate, dropout rate, weight decay and coldness, any of them traced."""
+
+  protocol: types.Protocol
+
+  def __call__(self, point):
+    optimizer = optax.chain(optax.add_decayed_weights(point["weight_decay"]), optax.adam(point["learning_rate"]))
+    made = make_power(point["coldness"])
+    return types.Learner(MLP(hidden=(16,), dropout_rate=point["dropout_rate"]), optimizer, made, self.protocol, MC)
+
+
+MC = types.Posterior("dropout", 3)
+
+
+def make_power(coldness):
+  from al_jax.acquisition import WRAPPERS
+
+  return WRAPPERS["power"](ACQUISITIONS["bald"], coldness=coldness)
+
+
+@pytest.mark.parametrize("pack", loop.PACKS)
+def test_a_grid_is_its_points_run_one_by_one(pack, data, make_learner):
+  values = {
+    "learning_rate": [1e-2, 3e-3, 1e-2, 1e-2],
+    "dropout_rate": [0.25, 0.25, 0.5, 0.25],
+    "weight_decay": [0.0, 0.0, 0.0, 0.5],
+    "coldness": [8.0, 8.0, 8.0, 1.0],
+  }
+  recipe = Point(make_learner().protocol)
+  points = {name: jnp.array(axis, jnp.float32) for name, axis in values.items()}
+  keys = jnp.stack([KEYS[0]] * 4)
+  (runs,) = loop.sweep(keys, data, (recipe,), pack=pack, points=points)
+  losses = np.asarray(runs.info.fit.loss)
+  assert len(set(losses[:, -1].tolist())) == 4, "a value without effect"
+  for k in range(4):
+    _, info = loop.run(KEYS[0], data, recipe({name: axis[k] for name, axis in values.items()}))
+    np.testing.assert_allclose(losses[k], info.fit.loss, rtol=2e-3, atol=1e-4)
+    np.testing.assert_array_equal(runs.info.selected[k, 0], info.selected[0])
+
+
+def test_a_diverging_run_leaves_the_others_alone(data, make_learner):
+  recipe = Point(make_learner().protocol)
+  point = {"dropout_rate": 0.25, "weight_decay": 0.0, "coldness": 8.0}
+  points = {name: jnp.full(2, value, jnp.float32) for name, value in point.items()}
+  both = lambda rates: loop.sweep(KEYS[:2], data, (recipe,), pack="vmap", points=points | {"learning_rate": rates})[0]
+  broken, whole = both(jnp.array([1e30, 1e-2], jnp.float32)), both(jnp.array([1e-2, 1e-2], jnp.float32))
+  assert broken.info.fit.first_bad_step[0, 0] >= 0 and broken.info.fit.first_bad_step[1].tolist() == [-1, -1, -1]
+  assert_equal(of_run(broken, 1), of_run(whole, 1))
+
+
+@pytest.mark.parametrize("pack", loop.PACKS)
+def test_the_program_moves_nothing_between_host_and_device(pack, data, make_learner):
+  learners = (make_learner("entropy"), make_learner("bald"))
+  arguments = jax.device_put((KEYS, data))
+  program = loop.sweep.lower(*arguments, learners, pack=pack).compile()
+  with jax.transfer_guard("disallow"):
+    runs = program(*arguments)
+  assert (np.asarray(runs[0].info.num_labeled) == [10, 17, 24]).all()
+  with jax.transfer_guard("disallow"), pytest.raises(Exception, match="isallowed host-to-device"):
+    jnp.asarray(np.arange(3)) + program(*arguments)[0].info.num_labeled[0]
+
+
+def test_other_keys_compile_nothing(data, make_learner, compilations):
+  learners = (make_learner("entropy"),)
+  loop.sweep(KEYS[:2], data, learners, pack="map")
+  others = KEYS[2:]
+  with compilations() as events:
+    loop.sweep(others, data, learners, pack="map")
+  assert not events
+
+
+@pytest.mark.parametrize("pack", loop.PACKS)
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_whole_program_lowers_for_other_devices(platform, pack, data, make_learner):
+  """Of the default network and of every kind of strategy: nothing in it is tied to this machine's backend."""
+  names = ("entropy", "power_bald", "batchbald", "badge", "bait", "typiclust")
+  learners = tuple(make_learner(name)._replace(model=CNN()) for name in names)
+  lowered = loop.sweep.trace(KEYS[:2], data, learners, pack=pack).lower(lowering_platforms=(platform,))
+  text = lowered.as_text()
+  assert "while" in text and "custom_call @Sharding" not in text and "lapack" not in text
+
+
+def test_bfloat16_scores_agree_with_float32_but_for_near_ties(data, make_learner):
+  learner = make_learner("entropy", score_dtype="bfloat16")
+  exact = make_learner("entropy")
+  state = loop.init_state(KEYS[0], data, exact)
+  ids, scores = rounds.JITTED_PHASES.acquire(state.params, state, data, learner=learner)
+  exact_ids, exact_scores = rounds.JITTED_PHASES.acquire(state.params, state, data, learner=exact)
+  assert scores.dtype == jnp.float32 and not np.array_equal(scores, exact_scores)
+  np.testing.assert_allclose(np.sort(scores), np.sort(exact_scores), atol=0.02)
+  assert len(set(ids.tolist()) & set(exact_ids.tolist())) >= 4  # of 7
+  dtypes = {var.aval.dtype.name for var in _variables(learner, state, data)}
+  assert "bfloat16" in dtypes
+
+
+def _variables(learner, state, data):
+  jaxpr = jax.make_jaxpr(lambda state: rounds.acquire_round(state.params, state, data, learner))(state)
+
+  def walk(jaxpr):
+    for equation in jaxpr.eqns:
+      yield from equation.outvars
+      for value in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")):
+        if hasattr(value, "jaxpr"):
+          yield from walk(value.jaxpr)
+
+  return walk(jaxpr.jaxpr)
+
+
+def test_the_pool_enters_as_bytes_and_is_held_once(data, make_learner):
+  lowered = loop.sweep.lower(KEYS, data, (make_learner("entropy"), make_learner("margin")), pack="vmap")
+  sizes = [leaf.dtype.name for leaf in jax.tree.leaves(lowered.in_avals) if leaf.shape == data.images.shape]
+  assert sizes == ["uint8"]
