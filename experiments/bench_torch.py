@@ -10,6 +10,7 @@ PyTorch is imported by the functions that compute with it, so that it need not b
 
 import argparse
 from collections.abc import Callable
+from collections.abc import Sequence
 import contextlib
 import json
 import os
@@ -44,13 +45,13 @@ def environment() -> dict[str, str]:
 class TorchSide:
   """A process with PyTorch in one memory format and one malloc setting. A context manager."""
 
-  def __init__(self, variant: str, tuned: bool):
+  def __init__(self, variant: str, tuned: bool, module: str = "bench_torch", options: Sequence[str] = ()):
     self.name = f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}"
     self.idle_cpu = self.idle_wall = 0.0
     self.chunk_size = _CHUNKS[0]
     bare = {name: value for name, value in environment().items() if not name.startswith("MALLOC_")}
     self._process = subprocess.Popen(
-      [sys.executable, "-m", "experiments.bench_torch", f"--variant={variant}", f"--threads={num_cores()}"],
+      [sys.executable, "-m", f"experiments.{module}", f"--variant={variant}", f"--threads={num_cores()}", *options],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -169,19 +170,24 @@ def serve(measure: dict[str, Callable[[dict], float]]) -> None:
     print(json.dumps({"seconds": seconds, **idle}), flush=True)
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
-  parser.add_argument("--threads", type=int, default=num_cores())
-  options = parser.parse_args()
+def parser(description: str) -> argparse.ArgumentParser:
+  """The flags of a process with PyTorch."""
+  made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+  made.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
+  made.add_argument("--threads", type=int, default=num_cores())
+  return made
+
+
+def main(options: argparse.Namespace, measure: Callable[[bool], dict[str, Callable[[dict], float]]]) -> None:
+  """Serves what `measure(channels_last)` can measure."""
   try:
     import torch
 
     torch.set_num_threads(options.threads)
-    serve(measurements(options.variant == "channels_last"))
+    serve(measure(options.variant == "channels_last"))
   except KeyboardInterrupt:
     sys.exit(130)
 
 
 if __name__ == "__main__":
-  main()
+  main(parser(__doc__).parse_args(), measurements)

@@ -10,12 +10,10 @@ It does what `Plan.work` counts, and counts as it goes. Where it differs from th
 Like `experiments.bench_torch`, whose process this extends, it can be imported where PyTorch is not installed.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Callable
+import functools
 import json
-import subprocess
-import sys
 import time
 from typing import NamedTuple
 
@@ -144,19 +142,8 @@ class TorchLoopSide(TorchSide):
   """A process with PyTorch that runs a plan, in one memory format and one malloc setting. A context manager."""
 
   def __init__(self, variant: str, tuned: bool, plan: Plan):
-    # In place of the parent's, which starts its own program.
-    self.name = f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}"
-    self.idle_cpu = self.idle_wall = 0.0
+    super().__init__(variant, tuned, "bench_torch_loop", [f"--plan={json.dumps(plan)}"])
     self._plan = plan
-    bare = {name: value for name, value in bench_torch.environment().items() if not name.startswith("MALLOC_")}
-    options = [f"--variant={variant}", f"--threads={bench_torch.num_cores()}", f"--plan={json.dumps(plan)}"]
-    self._process = subprocess.Popen(
-      [sys.executable, "-m", "experiments.bench_torch_loop", *options],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-      env=bare | (bench_torch._MALLOC if tuned else {}),
-    )
 
   def prepare(self, task) -> None:
     """Warms up on a little of each kind of work, because a run takes minutes; chooses the chunk size for scoring."""
@@ -179,20 +166,8 @@ def measurements(plan: Plan, channels_last: bool) -> dict[str, Callable[[dict], 
   return bench_torch.measurements(channels_last) | {"loop": loop}
 
 
-def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
-  parser.add_argument("--threads", type=int, default=bench_torch.num_cores())
-  parser.add_argument("--plan", type=json.loads, required=True, help="the fields of a Plan, a JSON list")
-  options = parser.parse_args()
-  try:
-    import torch
-
-    torch.set_num_threads(options.threads)
-    bench_torch.serve(measurements(Plan(*options.plan), options.variant == "channels_last"))
-  except KeyboardInterrupt:
-    sys.exit(130)
-
-
 if __name__ == "__main__":
-  main()
+  _flags = bench_torch.parser(__doc__)
+  _flags.add_argument("--plan", type=json.loads, required=True, help="the fields of a Plan, a JSON list")
+  _options = _flags.parse_args()
+  bench_torch.main(_options, functools.partial(measurements, Plan(*_options.plan)))

@@ -6,11 +6,16 @@ from rich import progress
 import rich.console
 
 
+def console() -> rich.console.Console:
+  """Where text is printed: as wide as the terminal, or as a table needs where there is none."""
+  return rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
 class Display:
   """A bar over all rounds of all runs, with one printed line a round. A context manager."""
 
   def __init__(self, total_rounds: int):
-    self.console = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    self.console = console()
     self._bar = progress.Progress(
       progress.SpinnerColumn(),
       progress.TextColumn("{task.description}"),

@@ -19,7 +19,7 @@ from experiments.errors import UsageError
 from experiments.flags import Config
 
 # What a resumed run may change without changing a row that is already written.
-_MAY_DIFFER = {
+MAY_DIFFER = {
   *("acq", "seeds", "seeds_per_program", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
 }
@@ -63,9 +63,9 @@ class Workdir:
         (self.path / name).unlink()
     self.rows = self._read_rows()
     if config.resume and (self.path / "config.json").exists():
-      before = _load_json(self.path / "config.json")["flags"]
+      before = load_json(self.path / "config.json")["flags"]
       now = json.loads(json.dumps(dataclasses.asdict(config)))
-      differing = [k for k in now if k not in _MAY_DIFFER and now[k] != before.get(k)]
+      differing = [k for k in now if k not in MAY_DIFFER and now[k] != before.get(k)]
       if differing:
         changes = ", ".join(f"--{k} was {before.get(k)} and is {now[k]}" for k in differing)
         raise UsageError(f"--workdir={self.path} was made by another configuration: {changes}")
@@ -74,16 +74,9 @@ class Workdir:
     path = self.path / "results.jsonl"
     if not path.exists():
       return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    rows = []
-    for number, line in enumerate(whole.splitlines(), 1):
-      try:
-        rows.append(json.loads(line))
-      except ValueError as error:
-        raise UsageError(f"{path} is damaged in line {number}: mend it or pass --overwrite") from error
-    if len(whole) < len(content):
-      os.truncate(path, len(whole))
+    rows, whole = read_rows(path)
+    if whole < path.stat().st_size:
+      os.truncate(path, whole)
     return rows
 
   def done(self, acq: str, seed: int, point: dict[str, float] | None = None) -> list[dict]:
@@ -135,7 +128,7 @@ class Workdir:
   def full_data(self) -> list[dict]:
     """One row a seed of full supervision; empty where none was run."""
     path = self.path / "full_data.json"
-    return _load_json(path) if path.exists() else []
+    return load_json(path) if path.exists() else []
 
   def write_full_data(self, rows: list[dict]) -> None:
     """Replaces full_data.json."""
@@ -150,7 +143,27 @@ class Workdir:
       raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
 
 
-def _load_json(path: Path):
+def read_rows(path: Path) -> tuple[list[dict], int]:
+  """The whole rows of a results.jsonl, and the bytes they take: a last line that a kill cut short is left out.
+
+  Raises:
+    UsageError: a line is no row; the message names file and line.
+  """
+  content = path.read_bytes()
+  whole = content[: content.rfind(b"\n") + 1]
+  rows = []
+  for number, line in enumerate(whole.splitlines(), 1):
+    try:
+      row = json.loads(line)
+      row["acq"], row["seed"], row["round"]
+    except (ValueError, KeyError, TypeError) as error:
+      raise UsageError(f"{path} is damaged in line {number}: mend it or pass --overwrite") from error
+    rows.append(row)
+  return rows, len(whole)
+
+
+def load_json(path: Path):
+  """The content of a JSON file; raises UsageError where it is none."""
   try:
     return json.loads(path.read_text())
   except ValueError as error:
