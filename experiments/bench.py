@@ -4,6 +4,7 @@
   python -m experiments.bench --suite=step --batch_size=64     the training step alone, at one batch size
   python -m experiments.bench --suite=acquisition              every acquisition beside the passes it needs
   python -m experiments.bench --suite=loop                     whole runs in one program beside a plain PyTorch loop
+  python -m experiments.bench --suite=lowering                 the convolutions, lowered in every way
   python -m experiments.bench --out=bench.json                 the raw numbers too
 
 Each repeat measures every side once, in turn, so that a machine that slows down slows all of them; only one works at a
@@ -33,6 +34,7 @@ from al_jax import types
 from al_jax.models.cnn import CNN
 from experiments import bench_acquisition
 from experiments import bench_loop
+from experiments import bench_lowering
 from experiments import data as data_sources
 from experiments.bench_jax import IMAGE
 from experiments.bench_jax import JAX
@@ -68,7 +70,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
   """
   values = flags.FlagValues()
   own = {"flag_values": values}
-  flags.DEFINE_enum("suite", "all", ["step", "scoring", "run", "all", "acquisition", "loop"], "what to measure", **own)
+  flags.DEFINE_enum(
+    "suite", "all", ["step", "scoring", "run", "all", "acquisition", "loop", "lowering"], "what to measure", **own
+  )
   flags.DEFINE_integer("repeats", 5, "measurements of each number; but --suite=run is made once", lower_bound=1, **own)
   flags.DEFINE_list(
     "batch_size",
@@ -347,6 +351,20 @@ def measure_loop(config: flags.FlagValues, display: Display) -> dict:
   }
 
 
+def measure_lowerings(config: flags.FlagValues, display: Display) -> dict:
+  """Measures and prints `--suite=lowering`; returns its raw numbers."""
+  measured = bench_lowering.run(
+    display,
+    batch_sizes=[int(size) for size in config.batch_size],
+    pool=int(config.pool[0]),
+    steps=config.steps,
+    chunk_size=config.chunk_size,
+    repeats=config.repeats,
+  )
+  display.console.print(bench_lowering.table(measured))
+  return {"lowerings": measured}
+
+
 def say_machine(display: Display) -> dict:
   """Prints where and with what this is measured; returns it as raw numbers."""
   where = machine()
@@ -373,7 +391,7 @@ def main(argv: list[str]) -> None:
     config = parse(argv)
     with Display(measurements_of(config)) as display:
       where = say_machine(display)
-      suites = {"acquisition": measure_acquisitions, "loop": measure_loop}
+      suites = {"acquisition": measure_acquisitions, "loop": measure_loop, "lowering": measure_lowerings}
       raw = suites.get(config.suite, measure_tasks)(config, display)
       if config.out is not None:
         Path(config.out).write_text(json.dumps({"machine": where, **raw}, indent=1) + "\n")

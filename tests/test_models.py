@@ -81,7 +81,24 @@ def test_lowering_under_vmap_over_kernels(shape):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max()), got, expected)
 
 
-@pytest.mark.parametrize("lowering", ["conv", "matrix", "auto"])
+@pytest.mark.parametrize("batched", [(0, None), (None, 0), (0, 0)], ids=["images", "kernels", "both"])
+def test_one_kernel_after_another_under_vmap(batched):
+  drawn = [arrays(SHARES[1], seed) for seed in (1, 2, 3)]
+  xs, kernels = (
+    np.stack(arrays) if axis == 0 else arrays[0] for arrays, axis in zip(zip(*drawn, strict=True), batched, strict=True)
+  )
+
+  def gradients(convolve):
+    return jax.vmap(jax.value_and_grad(lambda x, k: jnp.sum(jnp.sin(convolve(x, k))), (0, 1)), in_axes=batched)
+
+  one_by_one, plain = gradients(layers.conv_valid_one_by_one), gradients(layers.conv_valid)
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+  jax.tree.map(close, jax.jit(one_by_one)(xs, kernels), jax.jit(plain)(xs, kernels))
+  forward = jax.vmap(layers.conv_valid_one_by_one, in_axes=batched)
+  assert ("scan[" in str(jax.make_jaxpr(forward)(xs, kernels))) == (batched[1] == 0)
+
+
+@pytest.mark.parametrize("lowering", ["conv", "matrix", "one_by_one", "auto"])
 def test_conv_layer(lowering):
   x, _ = arrays(SHARES[1])
   layer = layers.Conv(3, (5, 2), lowering=lowering)
@@ -97,12 +114,13 @@ def test_conv_layer(lowering):
 def test_lowering_by_use(monkeypatch):
   first, second = 9, 288  # the default network's convolutions
   assert layers.resolve_lowering("auto", depth=second, train=True) == "matrix"
-  assert layers.resolve_lowering("auto", depth=second, train=False) == "conv"
+  assert layers.resolve_lowering("auto", depth=second, train=False) == "one_by_one"
   assert layers.resolve_lowering("auto", depth=first, train=False) == "matrix"
   assert layers.resolve_lowering("conv", depth=first, train=True) == "conv"
   assert layers.resolve_lowering("matrix", depth=second, train=False) == "matrix"
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   assert layers.resolve_lowering("auto", depth=first, train=True) == "conv"
+  assert layers.resolve_lowering("auto", depth=second, train=False) == "conv"
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 7), (7, 5)])
@@ -253,6 +271,21 @@ def dropouts(network, **changes):
   with nn.intercept_methods(look):
     network(**changes).apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
   return seen
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5])
+@pytest.mark.parametrize("broadcast", [(), (1, 2)])
+def test_dropout_is_flaxs_whether_its_rate_is_traced_or_not(rate, broadcast):
+  x = jnp.array(np.random.default_rng(0).normal(size=(3, 4, 4, 5)), jnp.float32)
+
+  def dropped(layer, rate):
+    made = layer(rate, broadcast_dims=broadcast, deterministic=False)
+    return made.apply({}, x, rngs={"dropout": jax.random.key(3)})
+
+  expected = dropped(nn.Dropout, rate)
+  np.testing.assert_array_equal(dropped(layers.Dropout, rate), expected)
+  np.testing.assert_array_equal(jax.jit(lambda rate: dropped(layers.Dropout, rate))(rate), expected)
+  assert layers.Dropout(rate).apply({}, x, deterministic=True) is x
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ class CNN(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float = 0.25
+  lowering: layers.Lowering = "auto"  # of both convolutions
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     dense = lambda features: nn.Dense(features, kernel_init=nn.initializers.glorot_uniform())
-    x = nn.relu(layers.Conv(32, (3, 3))(x, train=train))
-    x = nn.relu(layers.Conv(64, (3, 3))(x, train=train))
+    x = nn.relu(layers.Conv(32, (3, 3), lowering=self.lowering)(x, train=train))
+    x = nn.relu(layers.Conv(64, (3, 3), lowering=self.lowering)(x, train=train))
     x = layers.max_pool_2x2(x)
     x = layers.Dropout(self.dropout_rate, deterministic=not train)(x)
     x = x.reshape((x.shape[0], -1))

@@ -2,8 +2,9 @@
 
 XLA's kernel-gradient convolution runs some twenty times slower inside a loop (`lax.scan`, `lax.fori_loop`) than outside
 it on CPU (github.com/jax-ml/jax/issues/12868), so a training pass on CPU multiplies matrices. Scoring a pool convolves,
-but for a first layer with few input channels, whose column matrix is small. The parameters are the same either way: a
-`[kh, kw, in, out]` kernel and an `[out]` bias.
+but for a first layer with few input channels, whose column matrix is small; with many kernels under vmap one after
+another, because XLA's grouped convolution is several times slower there. `python -m experiments.bench --suite=lowering`
+measures all of these. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an `[out]` bias.
 """
 
 from typing import Literal
@@ -11,9 +12,10 @@ from typing import Literal
 import flax.linen as nn
 import jax
 from jax import lax
+from jax.custom_batching import custom_vmap
 import jax.numpy as jnp
 
-Lowering = Literal["auto", "conv", "matrix"]
+Lowering = Literal["auto", "conv", "matrix", "one_by_one"]
 
 # Up to this many products per output value, all shifted views are joined into one column matrix; above it, copying
 # the input kh * kw times costs more than the single large product saves.
@@ -24,12 +26,42 @@ def resolve_lowering(lowering: Lowering, *, depth: int, train: bool) -> Lowering
   """The lowering that `"auto"` stands for on the default backend; `depth` is the number of products a value sums."""
   if lowering != "auto":
     return lowering
-  return "matrix" if jax.default_backend() == "cpu" and (train or depth <= _IM2COL_MAX_DEPTH) else "conv"
+  if jax.default_backend() != "cpu":
+    return "conv"
+  return "matrix" if train or depth <= _IM2COL_MAX_DEPTH else "one_by_one"
 
 
 def conv_valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Valid cross-correlation, stride 1. `[B, H, W, I]`, `[kh, kw, I, O]` -> `[B, H-kh+1, W-kw+1, O]`."""
   return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@custom_vmap
+def _conv_mapped(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  return conv_valid(x, kernel)
+
+
+@_conv_mapped.def_vmap
+def _conv_mapped_batched(axis_size, batched, x, kernel):
+  x_batched, kernel_batched = batched
+  if not kernel_batched:
+    return jax.vmap(conv_valid, in_axes=(0, None))(x, kernel), True
+  if not x_batched:
+    return lax.map(lambda kernel: _conv_mapped(x, kernel), kernel), True
+  return lax.map(lambda pair: _conv_mapped(*pair), (x, kernel)), True
+
+
+@jax.custom_vjp
+def conv_valid_one_by_one(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """`conv_valid` which, under vmap over kernels, convolves with one kernel after another."""
+  return _conv_mapped(x, kernel)
+
+
+# A function with a batching rule of its own has no reverse mode: it is that of the plain convolution.
+conv_valid_one_by_one.defvjp(
+  lambda x, kernel: (_conv_mapped(x, kernel), (x, kernel)),
+  lambda residuals, grad: jax.vjp(conv_valid, *residuals)[1](grad),
+)
 
 
 def _shifted_columns(x: jax.Array, kw: int) -> jax.Array:
@@ -113,7 +145,7 @@ class Conv(nn.Module):
     kernel_size: `(kh, kw)`.
     kernel_init: initialiser of the `[kh, kw, I, features]` kernel.
     bias_init: initialiser of the `[features]` bias.
-    lowering: `"conv"`, `"matrix"`, or `"auto"` to choose by backend and use.
+    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by backend and use.
 
   Raises:
     ValueError: the images are smaller than the kernel.
@@ -134,16 +166,16 @@ class Conv(nn.Module):
     bias = self.param("bias", self.bias_init, (self.features,))
     depth = kernel.size // self.features
     lowering = resolve_lowering(self.lowering, depth=depth, train=train)
-    return (conv_valid_matrix if lowering == "matrix" else conv_valid)(x, kernel) + bias.reshape((1, 1, 1, -1))
+    convolve = {"conv": conv_valid, "matrix": conv_valid_matrix, "one_by_one": conv_valid_one_by_one}[lowering]
+    return convolve(x, kernel) + bias.reshape((1, 1, 1, -1))
 
 
 class Dropout(nn.Dropout):
   """`nn.Dropout` whose `rate` may also be a traced number in [0, 1), so that one program can run several rates."""
 
   def __call__(self, x: jax.Array, deterministic: bool | None = None) -> jax.Array:
-    if not isinstance(self.rate, jax.Array):
-      return super().__call__(x, deterministic)
-    if nn.merge_param("deterministic", self.deterministic, deterministic):
+    traced = isinstance(self.rate, jax.Array)
+    if nn.merge_param("deterministic", self.deterministic, deterministic) or (not traced and not self.rate):
       return x
     shape = [1 if axis in self.broadcast_dims else size for axis, size in enumerate(x.shape)]
     keep = jax.random.bernoulli(self.make_rng(self.rng_collection), 1 - self.rate, shape)

@@ -1,0 +1,102 @@
+"""How the default network's convolutions are best lowered here: by use, and with one network or several vmapped."""
+
+import statistics
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from rich.table import Table
+
+from al_jax import inference
+from al_jax import training
+from al_jax import types
+from al_jax.models.cnn import CNN
+from experiments.bench_jax import IMAGE
+from experiments.progress import Display
+
+LOWERINGS = ("conv", "matrix", "one_by_one", "auto")
+NETWORKS = 4  # under vmap
+
+
+class Case(NamedTuple):
+  """One use of the network."""
+
+  use: str  # "training" in a loop, or "scoring"
+  networks: int  # 1, or as many vmapped
+  images: int  # a batch, or a pool
+
+
+def cases(batch_sizes: list[int], pool: int) -> list[Case]:
+  """Both uses, with one network and with several."""
+  sizes = [("training", size) for size in batch_sizes] + [("scoring", pool)]
+  return [Case(use, networks, size) for use, size in sizes for networks in (1, NETWORKS)]
+
+
+def _program(case: Case, lowering: str, steps: int, chunk_size: int):
+  """`(compiled, arguments, units)`: units are the steps or scorings of one network that a call does."""
+  model = CNN(lowering=lowering)
+  num = max(case.images, 256)
+  images = jax.random.randint(jax.random.key(0), (num, *IMAGE), 0, 256, jnp.uint8)
+  labels = jax.random.randint(jax.random.key(1), (num,), 0, 10)
+  data = types.Dataset(images, labels, images[:1], labels[:1], num_classes=10)
+  keys = jax.random.split(jax.random.key(2), case.networks)
+  params = jax.vmap(lambda key: training.init_params(key, model, data))(keys)
+
+  def train(params, key, data):
+    sizes = {"batch_size": case.images, "train_steps": steps}
+    optimizer = optax.adam(1e-3)
+    fitted = training.fit(
+      key, key, params, data, jnp.arange(num), jnp.int32(num), model=model, optimizer=optimizer, **sizes
+    )
+    return fitted[1].loss
+
+  def score(params, key, data):
+    return inference.predict(model, params, data.images[: case.images], data, chunk_size=chunk_size).sum(0)
+
+  one = train if case.use == "training" else score
+  if case.networks == 1:
+    params, keys, packed = jax.tree.map(lambda leaf: leaf[0], params), keys[0], one
+  else:
+    packed = jax.vmap(one, in_axes=(0, 0, None))
+  units = case.networks * (steps if case.use == "training" else 1)
+  return jax.jit(packed).lower(params, keys, data).compile(), (params, keys, data), units
+
+
+def run(
+  display: Display, *, batch_sizes: list[int], pool: int, steps: int, chunk_size: int, repeats: int
+) -> list[dict]:
+  """Every case with every lowering, in turn: seconds of one step, or one scoring, of one network."""
+  out = []
+  for case in cases(batch_sizes, pool):
+    programs, seconds = {}, {lowering: [] for lowering in LOWERINGS}
+    for lowering in LOWERINGS:
+      display.phase(f"{case.use}, {case.networks} networks, {lowering}: compiling")
+      programs[lowering] = _program(case, lowering, steps, chunk_size)
+      jax.block_until_ready(programs[lowering][0](*programs[lowering][1]))
+    for _ in range(repeats):
+      for lowering, (compiled, arguments, units) in programs.items():
+        display.phase(f"{case.use}, {case.networks} networks, {lowering}")
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*arguments))
+        seconds[lowering].append((time.perf_counter() - start) / units)
+    out += [case._asdict() | {"lowering": lowering, "seconds": values} for lowering, values in seconds.items()]
+    said = ", ".join(f"{lowering} {statistics.median(values):.4f} s" for lowering, values in seconds.items())
+    display.line(f"{case.use}, {case.images:,} images, {case.networks} networks: {said}")
+  return out
+
+
+def table(measured: list[dict]) -> Table:
+  """Medians, the fastest of the explicit lowerings first to be compared with what `auto` chose."""
+  out = Table(title="Milliseconds a step, or a scoring, of one network")
+  for column in ("use", "images", "networks", *LOWERINGS):
+    out.add_column(column, justify="left" if column == "use" else "right")
+  by_case: dict[Case, dict[str, float]] = {}
+  for row in measured:
+    case = Case(row["use"], row["networks"], row["images"])
+    by_case.setdefault(case, {})[row["lowering"]] = statistics.median(row["seconds"])
+  for case, medians in by_case.items():
+    cells = [f"{1e3 * medians[lowering]:.1f}" for lowering in LOWERINGS]
+    out.add_row(case.use, f"{case.images:,}", str(case.networks), *cells)
+  return out

@@ -1,0 +1,35 @@
+"""The benchmark of lowerings, on a pool of a few images."""
+
+import jax
+import pytest
+
+from experiments import bench_lowering
+from experiments.progress import Display
+
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
+
+def test_every_use_is_measured_with_every_lowering():
+  with Display(1) as display:
+    measured = bench_lowering.run(display, batch_sizes=[2], pool=6, steps=1, chunk_size=3, repeats=2)
+  kinds = {(row["use"], row["networks"], row["lowering"]) for row in measured}
+  assert kinds == {
+    (use, networks, lowering)
+    for use in ("training", "scoring")
+    for networks in (1, 4)
+    for lowering in bench_lowering.LOWERINGS
+  }
+  assert all(len(row["seconds"]) == 2 and min(row["seconds"]) > 0 for row in measured)
+  table = bench_lowering.table(measured)
+  assert table.row_count == 4 and len(table.columns) == 3 + len(bench_lowering.LOWERINGS)
+
+
+def test_lowerings_compute_the_same_scores():
+  case = bench_lowering.Case("scoring", 4, 6)
+  scores = []
+  for lowering in bench_lowering.LOWERINGS:
+    compiled, arguments, units = bench_lowering._program(case, lowering, steps=1, chunk_size=3)
+    scores.append(compiled(*arguments))
+    assert units == 4
+  for other in scores[1:]:
+    assert jax.numpy.allclose(other, scores[0], rtol=1e-4, atol=1e-4)
