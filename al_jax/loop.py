@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from al_jax import checks
 from al_jax import pool
@@ -137,7 +138,7 @@ class Runs(NamedTuple):
   info: types.RoundInfo  # arrays of `[K, rounds + 1, ...]`
 
 
-@functools.partial(jax.jit, static_argnames=("learners", "pack"))
+@functools.partial(jax.jit, static_argnames=("learners", "pack", "mesh"))
 def sweep(
   keys: jax.Array,
   data: types.Dataset,
@@ -145,6 +146,7 @@ def sweep(
   *,
   pack: str,
   points: types.PyTree = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Runs, ...]:
   """A whole ablation as one compiled program: every strategy on every key, all rounds.
 
@@ -159,6 +161,8 @@ def sweep(
       all at once, as accelerators like it: draws are the same bit for bit, but sums may be taken in another order.
     points: hyper-parameters that the learners' numbers depend on (learning rate, dropout rate, coldness); arrays of
       `[K, ...]`, one point a key. A function must be hashable, and equal where its learners are.
+    mesh: devices of one axis that the keys are split over, each working on its own; K is a multiple of their number.
+      None is the one device that the data lie on.
 
   Returns:
     `Runs` for each strategy.
@@ -169,8 +173,7 @@ def sweep(
   if pack not in PACKS:
     raise ValueError(f"unknown packing {pack!r}; choose from {', '.join(PACKS)}")
 
-  def every_strategy(packed: tuple[jax.Array, types.PyTree]) -> tuple[Runs, ...]:
-    key, point = packed
+  def every_strategy(key: jax.Array, point: types.PyTree, data: types.Dataset) -> tuple[Runs, ...]:
     out = []
     for learner in learners:
       made = learner if isinstance(learner, types.Learner) else learner(point)
@@ -178,7 +181,13 @@ def sweep(
       out.append(Runs(initial_ids(first, made.protocol), info))
     return tuple(out)
 
-  return PACKS[pack](every_strategy, (keys, points))
+  def all_runs(keys: jax.Array, points: types.PyTree, data: types.Dataset) -> tuple[Runs, ...]:
+    return PACKS[pack](lambda packed: every_strategy(*packed, data), (keys, points))
+
+  if mesh is not None:
+    split, same = PartitionSpec(mesh.axis_names), PartitionSpec()
+    all_runs = jax.shard_map(all_runs, mesh=mesh, in_specs=(split, split, same), out_specs=split, check_vma=False)
+  return all_runs(keys, points, data)
 
 
 PACKS = {"map": lax.map, "vmap": lambda f, xs: jax.vmap(f)(xs)}

@@ -51,12 +51,12 @@ from experiments.bench_report import ratios
 from experiments.bench_report import time_table
 from experiments.bench_torch import TorchSide
 from experiments.bench_torch import environment
-from experiments.bench_torch import num_cores
 from experiments.bench_torch_loop import VARIANTS
 from experiments.bench_torch_loop import Plan
 from experiments.bench_torch_loop import TorchLoopSide
 from experiments.errors import UsageError
 from experiments.progress import Display
+from experiments.runtime import cores
 
 NO_TORCH = "PyTorch is not installed: JAX alone."
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "scikit-learn", "batchbald_redux")
@@ -252,7 +252,7 @@ def machine() -> dict:
       versions[package] = importlib.metadata.version(package)
   return {
     "cpu": models[0] if models else platform.processor() or platform.machine(),
-    "cores": num_cores(),
+    "cores": cores(),
     "load": os.getloadavg()[0],
     "backend": jax.default_backend(),
     "date": datetime.datetime.now().astimezone().isoformat(timespec="minutes"),
@@ -292,7 +292,7 @@ def say_notes(tasks: list[Task], sides: list, display: Display) -> dict:
     display.line(f"images in a forward pass of scoring: {chunks}")
   if notes["idle_cores"]:
     idle = max(notes["idle_cores"].values())
-    display.line(f"PyTorch uses {num_cores()} threads; a side that waits uses at most {idle:.1%} of a core.")
+    display.line(f"PyTorch uses {cores()} threads; a side that waits uses at most {idle:.1%} of a core.")
   return notes
 
 

@@ -20,6 +20,7 @@ import sys
 import time
 
 from experiments.errors import UsageError
+from experiments.runtime import cores
 
 LABELED = 200
 _CHUNKS = (250, 1000)
@@ -29,11 +30,6 @@ _MALLOC = {
   "MALLOC_TRIM_THRESHOLD_": "8589934592",
   "MALLOC_TOP_PAD_": "268435456",
 }
-
-
-def num_cores() -> int:
-  """Cores that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def environment() -> dict[str, str]:
@@ -51,7 +47,7 @@ class TorchSide:
     self.chunk_size = _CHUNKS[0]
     bare = {name: value for name, value in environment().items() if not name.startswith("MALLOC_")}
     self._process = subprocess.Popen(
-      [sys.executable, "-m", f"experiments.{module}", f"--variant={variant}", f"--threads={num_cores()}", *options],
+      [sys.executable, "-m", f"experiments.{module}", f"--variant={variant}", f"--threads={cores()}", *options],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -174,7 +170,7 @@ def parser(description: str) -> argparse.ArgumentParser:
   """The flags of a process with PyTorch."""
   made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
   made.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
-  made.add_argument("--threads", type=int, default=num_cores())
+  made.add_argument("--threads", type=int, default=cores())
   return made
 
 

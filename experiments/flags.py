@@ -139,7 +139,13 @@ _program.enum(
 _program.integer(
   "seeds_per_program",
   None,
-  "seeds in one call of the program; by default 1 of map, and of vmap as many as fit the memory",
+  "seeds in one call of the program; by default 1 a device with map, and with vmap as many as fit the memory",
+  **_at_least(1),
+)
+_program.integer(
+  "cpu_devices",
+  None,
+  "devices that the processor counts as, each at seeds of its own; by default one a core, at most 8",
   **_at_least(1),
 )
 _program.string("vmap_over", None, "a grid, one program for all of it: learning_rate=1e-3,3e-4;dropout_rate=0.25,0.5")
@@ -208,6 +214,7 @@ class Config:
   precision: str
   pack: str | None
   seeds_per_program: int | None
+  cpu_devices: int | None
   vmap_over: tuple[tuple[str, tuple[float, ...]], ...]
   inspect: bool
   driver: str

@@ -111,7 +111,9 @@ def main(_) -> None:
   logging.set_verbosity(logging.WARNING)
   try:
     config = flags.resolve()
-    runtime.configure(config.platform, config.compilation_cache)
+    packs = config.driver == "scan" and not config.full_data
+    cpu_devices = (config.cpu_devices or min(8, runtime.cores())) if packs else None
+    runtime.configure(config.platform, cpu_devices, config.compilation_cache)
     runs = len(config.acq) * len(grid.points(config.vmap_over))
     total = config.seeds * (1 if config.full_data else runs * (config.rounds + 1))
     with Display(total) as display:

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 import dataclasses
 import functools
+import itertools
 import os
 import time
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec
 import numpy as np
 
 from al_jax import loop
@@ -37,8 +40,8 @@ class Program:
   """A compiled sweep over `size` jobs."""
 
   compiled: jax.stages.Compiled
-  size: int
-  bytes: int  # beside the data: temporaries and results
+  size: int  # a multiple of the devices
+  bytes: int  # beside the data, on each device: temporaries and results
   seconds: float  # that compiling took
 
 
@@ -49,13 +52,16 @@ def packing(config: Config) -> str:
 
 def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display) -> None:
   """Runs every strategy on every seed and point, a program of jobs at a time, writing its rows when it has ended."""
+  data = jax.device_put(data, NamedSharding(mesh(), PartitionSpec()))
+  for seed, point, acq in itertools.product(_seeds(config), grid.points(config.vmap_over), config.acq):
+    display.advance(len(workdir.done(acq, seed, point)))
   for acqs, jobs in missing(config, workdir):
     learners = _learners(config, acqs, data.num_classes)
     display.phase(f"compiling {len(acqs)} strategies")
     program = fitting(config, data, learners, jobs)
     display.line(
       f"compiled in {program.seconds:.1f} s: {', '.join(acqs)}; {program.size} run{'s' * (program.size > 1)} of each a"
-      f" program ({packing(config)}), {program.bytes / 2**20:.0f} MiB beside the data"
+      f" program ({packing(config)}, {said_devices()}), {program.bytes / 2**20:.0f} MiB a device beside the data"
     )
     for start in range(0, len(jobs), program.size):
       packed = jobs[start : start + program.size]
@@ -63,10 +69,26 @@ def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Di
       _write(config, data, workdir, display, acqs, packed, *execute(program, data, packed))
 
 
+def mesh() -> jax.sharding.Mesh:
+  """All local devices, side by side: each runs jobs of its own."""
+  devices = jax.local_devices()
+  return jax.make_mesh((len(devices),), ("runs",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def said_devices() -> str:
+  """`2 cpu devices`, for people."""
+  devices = jax.local_devices()
+  return f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
+
+
+def _seeds(config: Config) -> range:
+  return range(config.seed, config.seed + config.seeds)
+
+
 def missing(config: Config, workdir: Workdir) -> Iterator[tuple[list[str], list[Job]]]:
   """Strategies that have rows to come, with the jobs where they have: as few groups as there are kinds of gap."""
   gaps: dict[tuple[str, ...], list[Job]] = {}
-  for seed in range(config.seed, config.seed + config.seeds):
+  for seed in _seeds(config):
     for point in grid.points(config.vmap_over):
       open_ = [acq for acq in config.acq if not workdir.ended(acq, seed, point, config.rounds)]
       if open_:
@@ -85,7 +107,13 @@ def _learners(config: Config, acqs: list[str], num_classes: int) -> tuple:
 def _arguments(jobs: list[Job]) -> tuple[jax.Array, dict[str, jax.Array] | None]:
   keys = jax.vmap(jax.random.key)(jnp.array([job.seed for job in jobs], jnp.uint32))
   names = [name for name, _ in jobs[0].point]
-  return keys, {name: jnp.array([dict(job.point)[name] for job in jobs], jnp.float32) for name in names} or None
+  points = {name: jnp.array([dict(job.point)[name] for job in jobs], jnp.float32) for name in names} or None
+  return jax.device_put((keys, points), NamedSharding(mesh(), PartitionSpec("runs")))
+
+
+def _filled(jobs: list[Job], size: int) -> list[Job]:
+  """So many jobs, the last one again and again behind the others."""
+  return jobs + [jobs[-1]] * (size - len(jobs))
 
 
 def compile_for(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> Program:
@@ -97,7 +125,7 @@ def compile_for(config: Config, data: types.Dataset, learners: tuple, jobs: list
   start = time.perf_counter()
   keys, points = _arguments(jobs)
   try:
-    lowered = loop.sweep.lower(keys, data, learners, pack=packing(config), points=points)
+    lowered = loop.sweep.lower(keys, data, learners, pack=packing(config), points=points, mesh=mesh())
   except jax.errors.JAXTypeError as error:
     raise UsageError(f"{_culprit(config, data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
   compiled = lowered.compile()
@@ -107,7 +135,7 @@ def compile_for(config: Config, data: types.Dataset, learners: tuple, jobs: list
 
 
 def _culprit(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> str:
-  keys, points = _arguments(jobs[:1])
+  keys, points = _arguments(jobs)
   for acq, learner in zip(config.acq, learners, strict=False):
     program = functools.partial(loop.sweep, learners=(learner,), pack="map")
     try:
@@ -124,42 +152,47 @@ def _first_line(error: Exception) -> str:
 def fitting(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> Program:
   """The program of as many jobs as `--seeds_per_program` says, or as fit the memory.
 
-  One run after another takes no more memory for many than for one and saves no time either: a program of one writes
-  its rows soonest.
+  One run after another takes no more memory for many than for one and saves no time either: a program of one job a
+  device writes its rows soonest.
 
   Raises:
-    UsageError: not even one job fits, or fewer than asked for.
+    UsageError: not even one job a device fits, or fewer than asked for.
   """
-  size = min(len(jobs), config.seeds_per_program or (1 if packing(config) == "map" else len(jobs)))
+  devices = len(jax.local_devices())
   room = int(_SHARE_OF_MEMORY * free_bytes())
+  per_device = 1 if packing(config) == "map" else -(-len(jobs) // devices)
+  if config.seeds_per_program:
+    per_device = -(-min(config.seeds_per_program, len(jobs)) // devices)
   while True:
-    program = compile_for(config, data, learners, jobs[:size])
+    size = per_device * devices
+    program = compile_for(config, data, learners, _filled(jobs[:size], size))
     if program.bytes <= room:
       return program
-    said = f"a program of {size} seeds needs {program.bytes / 2**20:.0f} MiB and {room / 2**20:.0f} are free"
-    if size == 1:
+    said = f"a program of {size} runs needs {program.bytes / 2**20:.0f} MiB a device and {room / 2**20:.0f} are free"
+    if per_device == 1:
       raise UsageError(f"{said}: give a smaller --chunk_size, --mc_samples or --pool_subset")
     if config.seeds_per_program:
       raise UsageError(f"{said}: give fewer --seeds_per_program")
-    size = max(1, min(size - 1, size * room // program.bytes))
+    per_device = max(1, min(per_device - 1, per_device * room // program.bytes))
 
 
 def free_bytes() -> int:
-  """Memory that a program may still take: of the device where it counts, else of the machine."""
+  """Memory that a program may still take on a device: by its own count, or else its share of the machine's."""
   stats = jax.local_devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
   try:
     with open("/proc/meminfo") as file:
-      return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+      available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+
   except (OSError, StopIteration):
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  return available // len(jax.local_devices())
 
 
 def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[loop.Runs, ...], float]:
   """What the jobs came to, on the host, and the seconds they took. A last, smaller group is filled up with repeats."""
-  filled = jobs + [jobs[-1]] * (program.size - len(jobs))
-  keys, points = _arguments(filled)
+  keys, points = _arguments(_filled(jobs, program.size))
   start = time.perf_counter()
   try:
     runs = jax.block_until_ready(program.compiled(keys, data, points=points))

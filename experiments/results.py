@@ -20,7 +20,7 @@ from experiments.flags import Config
 
 # What a resumed run may change without changing a row that is already written.
 MAY_DIFFER = {
-  *("acq", "seeds", "seeds_per_program", "full_data"),
+  *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
 }
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")

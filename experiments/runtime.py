@@ -15,14 +15,16 @@ from experiments import user_cache
 from experiments.errors import UsageError
 
 
-def configure(device: str | None, compilation_cache: str) -> None:
-  """Chooses the device and the folder of compiled programs.
+def configure(device: str | None, cpu_devices: int | None, compilation_cache: str) -> None:
+  """Chooses the device, how many of them the processor counts as, and the folder of compiled programs.
 
   Raises:
     UsageError: there is no such device here, or the folder cannot be used.
   """
   if device is not None:
     jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(device, device))
+  if cpu_devices is not None and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    jax.config.update("jax_num_cpu_devices", cpu_devices)
   try:
     jax.devices()
   except RuntimeError as error:
@@ -38,6 +40,11 @@ def configure(device: str | None, compilation_cache: str) -> None:
       raise UsageError(f"--compilation_cache={folder} cannot be used: {error.strerror}") from error
     return  # no home to write to: programs are compiled anew, which costs time alone
   jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def cores() -> int:
+  """Cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def default_cache() -> Path:
@@ -81,5 +88,7 @@ def profiled(folder: Path, wanted: bool) -> Iterator[None]:
   if not wanted:
     yield
     return
-  with jax.profiler.trace(str(folder), create_perfetto_trace=True):
+  options = jax.profiler.ProfileOptions()
+  options.python_tracer_level = 0  # the calls of Python while tracing and compiling would fill the trace
+  with jax.profiler.trace(str(folder), create_perfetto_trace=True, profiler_options=options):
     yield

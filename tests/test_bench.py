@@ -14,6 +14,7 @@ import rich.console
 from al_jax.models.cnn import CNN
 from experiments import bench
 from experiments import bench_torch
+from experiments import runtime
 from experiments.errors import UsageError
 from experiments.progress import Display
 
@@ -200,4 +201,4 @@ if importlib.util.find_spec("torch") is not None:
         assert statistics.fmean([side.measure(task) for _ in range(2)]) > 0
       assert side.chunk_size in (250, 1000)
       # Threads that have just worked spin for a moment before they sleep.
-      assert 0 <= side.idle_cpu <= bench_torch.num_cores() * side.idle_wall + 0.5
+      assert 0 <= side.idle_cpu <= runtime.cores() * side.idle_wall + 0.5

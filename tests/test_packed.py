@@ -50,7 +50,7 @@ def untimed(rows):
 
 
 def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_missing(tmp_path):
-  flags = ("--acq=random,power_bald", f"--workdir={tmp_path / 'packed'}", "--seeds_per_program=2")
+  flags = ("--acq=random,power_bald", f"--workdir={tmp_path / 'packed'}", "--seeds_per_program=2", "--cpu_devices=2")
   printed = ablate(*flags, "--seeds=3")
   assert printed.count("compiled in") == 1, "the last, smaller group is another program"
   rows = read(tmp_path / "packed")
@@ -130,10 +130,10 @@ def test_as_many_seeds_as_fit_the_memory(tmp_path, data, monkeypatch):
   assert fit(asked, data).size == 5
   monkeypatch.setattr(packed, "free_bytes", lambda: 1.2 * need[2].bytes)
   assert 1 <= fit(asked, data).size <= 3
-  with pytest.raises(UsageError, match=r"a program of 5 seeds needs .* give fewer --seeds_per_program"):
+  with pytest.raises(UsageError, match=r"a program of 5 runs needs .* give fewer --seeds_per_program"):
     fit(study(tmp_path, pack="vmap", seeds_per_program=5), data)
   monkeypatch.setattr(packed, "free_bytes", lambda: 1000)
-  with pytest.raises(UsageError, match=r"a program of 1 seeds needs .* smaller --chunk_size"):
+  with pytest.raises(UsageError, match=r"a program of 1 runs needs .* smaller --chunk_size"):
     fit(asked, data)
 
 
