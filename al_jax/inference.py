@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from al_jax import types
 from al_jax.chunks import map_chunks
 
-# Dropout multiplies activations by the number of samples: a chunk holds fewer images then, within this many times
-# `chunk_size` rows.
+# Where all samples of a chunk are worked out at once, dropout multiplies activations by their number: a chunk holds
+# fewer images then, within this many times `chunk_size` rows.
 _ROWS_PER_CHUNK = 10
 
 
@@ -116,14 +116,14 @@ def outputs(
     params: its parameters; with an ensemble's posterior, with a leading axis of members.
     inputs: `[B]` ids -> `[B, ...]` images as the network takes them.
     ids: `[K]` int32.
-    chunk_size: images in one forward pass; with dropout, fewer.
+    chunk_size: images in one forward pass; with dropout, fewer where all samples are worked out at once.
     posterior: where the samples come from.
     samples: whether log-probabilities are wanted.
     features: whether features are wanted: of the network as fitted, dropout off; of an ensemble's first member.
     dtype: the arithmetic of the passes; what is returned is float32.
 
   Returns:
-    `Outputs`. Memory: one chunk's activations (times S behind the first dropout) beside the result.
+    `Outputs`. Memory: one chunk's activations (times S behind the first dropout, but on CPU) beside the result.
 
   Raises:
     ValueError: features of a network without a dense layer are wanted.
@@ -154,14 +154,17 @@ def outputs(
     log_probs = jnp.moveaxis(members, 0, 1)
   else:
     keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(posterior.samples))
+    # One sample after another stays in a processor's cache, and XLA moves what does not depend on the sample out of the
+    # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample.
+    in_turn = jax.default_backend() == "cpu"
 
     def chunk(ids: jax.Array) -> jax.Array:
-      own = ids if posterior.per_example else None
-      logits = jax.vmap(lambda key: _forward(model, params, pass_inputs(ids), own, key)[0], out_axes=1)(keys)
-      return log_softmax(logits)
+      own, images = ids if posterior.per_example else None, pass_inputs(ids)
+      sample = lambda key: log_softmax(_forward(model, params, images, own, key)[0])
+      return jnp.moveaxis(jax.lax.map(sample, keys) if in_turn else jax.vmap(sample)(keys), 0, 1)
 
-    rows = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
-    log_probs = map_chunks(chunk, ids, chunk_size=rows)
+    at_once = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
+    log_probs = map_chunks(chunk, ids, chunk_size=chunk_size if in_turn else at_once)
   return Outputs(log_probs, deterministic(first, False, True).features if features else None)
 
 

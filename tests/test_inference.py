@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import flax.linen as nn
 import jax
@@ -113,7 +114,31 @@ def test_mc_dropout_leaves_other_layers_in_inference_mode(data):
   assert np.asarray(log_probs).std(axis=1).max() > 0.1
 
 
+def loops_around_products(text: str) -> dict[str, int]:
+  """Of each matrix product in a compiled program's text, by the shape of its result: the loops that it lies in."""
+  blocks = dict(re.findall(r"^(?:ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", text, flags=re.M | re.S))
+  found = {}
+
+  def visit(name: str, depth: int) -> None:
+    for line in blocks[name].splitlines():
+      if product := re.search(r"= (\w+\[[\d,]*\])\S* (?:dot\(|custom-call\(.*matmul)", line):
+        found[product[1]] = max(depth, found.get(product[1], 0))
+      for role, inner in re.findall(r"(body|calls|to_apply|condition)=%([\w.\-]+)", line):
+        visit(inner, depth + (role == "body"))
+
+  visit(re.search(r"^ENTRY %([\w.\-]+)", text, flags=re.M)[1], 0)
+  return found
+
+
 def test_layers_below_the_first_dropout_are_worked_out_once_an_image(data, model):
+  """The loop over samples lies in that over chunks: the hidden layer in the outer one, the logits in the inner one."""
+  params = params_of(model)
+  predict = lambda ids: outputs(data, model, ids, params=params, chunk_size=20).log_probs
+  loops = loops_around_products(jax.jit(predict).lower(jnp.arange(60)).compile().as_text())
+  assert loops == {f"f32[20,{model.hidden}]": 1, "f32[20,10]": 2}
+
+
+def test_on_an_accelerator_they_are_too(data, model, monkeypatch):
   rows = []
 
   def look(jaxpr):
@@ -124,10 +149,14 @@ def test_layers_below_the_first_dropout_are_worked_out_once_an_image(data, model
         look(inner)
 
   params = params_of(model)
-  look(jax.make_jaxpr(lambda ids: outputs(data, model, ids, params=params).log_probs)(jnp.arange(20)).jaxpr)
+  in_turn = outputs(data, model, np.arange(20), params=params)
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  at_once = lambda ids: outputs(data, model, ids, params=params).log_probs
+  look(jax.make_jaxpr(at_once)(jnp.arange(20)).jaxpr)
   hidden = [size for shape, size in rows if model.hidden in shape]
   logits = [size for shape, size in rows if 10 in shape]
   assert hidden == [20 * model.hidden] and logits == [4 * 20 * 10]
+  np.testing.assert_allclose(at_once(np.arange(20)), in_turn.log_probs, rtol=1e-5, atol=1e-6)
 
 
 def test_spatial_dropout_drops_whole_channels(data):
