@@ -97,11 +97,11 @@ def missing(config: Config, workdir: Workdir) -> Iterator[tuple[list[str], list[
     yield list(acqs), jobs
 
 
-def _learners(config: Config, acqs: list[str], num_classes: int) -> tuple:
+def _learners(config: Config, acqs: list[str], num_classes: int) -> dict[str, types.Learner | build.Recipe]:
   if config.vmap_over:
-    return tuple(build.Recipe(config, acq, num_classes) for acq in acqs)
+    return {acq: build.Recipe(config, acq, num_classes) for acq in acqs}
   made = build.learners(config, num_classes)
-  return tuple(made[acq] for acq in acqs)
+  return {acq: made[acq] for acq in acqs}
 
 
 def _arguments(jobs: list[Job]) -> tuple[jax.Array, dict[str, jax.Array] | None]:
@@ -116,7 +116,7 @@ def _filled(jobs: list[Job], size: int) -> list[Job]:
   return jobs + [jobs[-1]] * (size - len(jobs))
 
 
-def compile_for(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> Program:
+def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
   """The program that runs so many jobs.
 
   Raises:
@@ -125,31 +125,32 @@ def compile_for(config: Config, data: types.Dataset, learners: tuple, jobs: list
   start = time.perf_counter()
   keys, points = _arguments(jobs)
   try:
-    lowered = loop.sweep.lower(keys, data, learners, pack=packing(config), points=points, mesh=mesh())
+    lowered = loop.sweep.lower(keys, data, tuple(learners.values()), pack=packing(config), points=points, mesh=mesh())
   except jax.errors.JAXTypeError as error:
-    raise UsageError(f"{_culprit(config, data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
+    raise UsageError(f"{_culprit(data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
   compiled = lowered.compile()
   analysis = compiled.memory_analysis()
   need = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
   return Program(compiled, len(jobs), need, time.perf_counter() - start)
 
 
-def _culprit(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> str:
+def _culprit(data: types.Dataset, learners: dict, jobs: list[Job]) -> str:
+  """The first strategy that cannot be traced."""
   keys, points = _arguments(jobs)
-  for acq, learner in zip(config.acq, learners, strict=False):
-    program = functools.partial(loop.sweep, learners=(learner,), pack="map")
+  for acq, learner in learners.items():
+    alone = functools.partial(loop.sweep, learners=(learner,), pack="map")
     try:
-      jax.eval_shape(lambda keys, points, program=program: program(keys, data, points=points), keys, points)
+      jax.eval_shape(lambda keys, points, alone=alone: alone(keys, data, points=points), keys, points)
     except jax.errors.JAXTypeError:
       return acq
-  return ", ".join(config.acq)
+  return ", ".join(learners)
 
 
 def _first_line(error: Exception) -> str:
   return str(error).strip().splitlines()[0]
 
 
-def fitting(config: Config, data: types.Dataset, learners: tuple, jobs: list[Job]) -> Program:
+def fitting(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
   """The program of as many jobs as `--seeds_per_program` says, or as fit the memory.
 
   One run after another takes no more memory for many than for one and saves no time either: a program of one job a

@@ -13,8 +13,12 @@ from al_jax import metrics
 from experiments import grid
 
 THRESHOLDS = (0.80, 0.90, 0.95)
-# Okabe & Ito's palette without its yellow, too pale for a line on white.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F")
+# A colour for each acquisition of the registry: Okabe & Ito's palette without its yellow, too pale for a line on white,
+# then Paul Tol's muted one.
+_COLORS = (
+  *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F"),
+  *("#332288", "#882255", "#117733", "#AA4499", "#44AA99", "#999933", "#661100", "#B8860B", "#6A3D9A", "#1B4F72"),
+)
 _MARKERS = "Ds^vpXP*"
 _DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
@@ -43,7 +47,6 @@ def style(acq: str) -> Style:
   order = [known for known in acquisition.REGISTRY if known != "random"]
   place = order.index(base) if base in order else len(order)
   dash = 0 if wrapper is None else 1 + list(acquisition.WRAPPERS).index(wrapper)
-  # Seven colours by eight markers: the first pair that repeats is the 57th.
   return Style(_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)], _DASHES[dash])
 
 

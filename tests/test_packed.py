@@ -117,15 +117,13 @@ def jobs(num):
 
 
 def fit(asked, data, num=5):
-  learners = tuple(build.learners(asked, 10).values())
+  learners = build.learners(asked, 10)
   return packed.fitting(asked, data, learners, jobs(num))
 
 
 def test_as_many_seeds_as_fit_the_memory(tmp_path, data, monkeypatch):
   asked = study(tmp_path, pack="vmap")
-  need = {
-    num: packed.compile_for(asked, data, tuple(build.learners(asked, 10).values()), jobs(num)) for num in (1, 2, 5)
-  }
+  need = {num: packed.compile_for(asked, data, build.learners(asked, 10), jobs(num)) for num in (1, 2, 5)}
   assert need[5].bytes > need[2].bytes > need[1].bytes
   assert fit(asked, data).size == 5
   monkeypatch.setattr(packed, "free_bytes", lambda: 1.2 * need[2].bytes)
