@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
-from pathlib import Path
 import re
-import subprocess
 import sys
 
 import flax.linen as nn
@@ -29,9 +26,11 @@ from experiments import splits
 from experiments.data import idx_order
 from experiments.errors import UsageError
 from tests.conftest import ACQUISITIONS
+from tests.programs import read
+from tests.programs import run
+from tests.programs import untimed
 from tests.test_strategies import config
 
-ROOT = Path(__file__).resolve().parent.parent
 FIELDS = {
   "acq": str, "seed": int, "round": int, "num_labeled": int, "test_accuracy": float, "test_nll": float,
   "test_ece": float, "val_accuracy": float | None, "selected": list, "selected_labels": list,
@@ -51,20 +50,7 @@ class MLP(nn.Module):
 
 
 def main(*flags, expect=0):
-  done = subprocess.run(
-    [sys.executable, "-m", "experiments.mnist", "--dataset=digits", *flags],
-    cwd=ROOT,
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == expect, done.stdout + done.stderr
-  return done.stdout + done.stderr
-
-
-def read(folder):
-  return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+  return run(sys.executable, "-m", "experiments.mnist", "--dataset=digits", *flags, expect=expect)
 
 
 def test_posteriors_pools_and_contact_sheets_from_the_command_line(tmp_path):
@@ -119,11 +105,11 @@ def test_learning_on_digits_from_the_command_line_and_resuming_it(tmp_path):
     assert ("initial" in row) == (row["round"] == 0)
   assert rows[0]["initial"] == rows[4]["initial"] and rows[0]["test_accuracy"] == rows[4]["test_accuracy"]
   assert np.bincount(data.labels[rows[0]["initial"]]).tolist() == [2] * 10
-  for run in (rows[:4], rows[4:]):
-    bought = sum((row["selected"] for row in run), run[0]["initial"])
+  for own in (rows[:4], rows[4:]):
+    bought = sum((row["selected"] for row in own), own[0]["initial"])
     assert len(set(bought)) == 80
-    assert run[-1]["test_accuracy"] > 0.8 and run[-1]["test_accuracy"] > run[0]["test_accuracy"] + 0.05
-    assert run[-1]["seconds_acquire"] == 0
+    assert own[-1]["test_accuracy"] > 0.8 and own[-1]["test_accuracy"] > own[0]["test_accuracy"] + 0.05
+    assert own[-1]["seconds_acquire"] == 0
   assert (tmp_path / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
   content = json.loads((tmp_path / "config.json").read_text())
   assert content["data_sha256"] == data_sources.fingerprint(data) and content["flags"]["rounds"] == 3
@@ -133,7 +119,6 @@ def test_learning_on_digits_from_the_command_line_and_resuming_it(tmp_path):
   lines = (tmp_path / "results.jsonl").read_bytes().splitlines(keepends=True)
   (tmp_path / "results.jsonl").write_bytes(b"".join(lines[:7]) + lines[7][:25])
   main(*flags, "--resume")
-  untimed = lambda row: {k: v for k, v in row.items() if not k.startswith("seconds") and k != "peak_bytes"}
   assert [untimed(row) for row in read(tmp_path)] == [untimed(row) for row in rows]
 
   assert "--resume" in main(*flags, expect=1)

@@ -1,10 +1,6 @@
 """The ablation program: groups of runs, what fits, what is missing, and the command line end to end."""
 
-import json
-import os
-from pathlib import Path
 import re
-import subprocess
 import sys
 
 import jax
@@ -19,34 +15,22 @@ from experiments import grid
 from experiments import packed
 from experiments.errors import UsageError
 from experiments.results import Workdir
+from tests.programs import read
+from tests.programs import run
+from tests.programs import untimed
 from tests.test_strategies import config
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--dataset=digits", "--model=mlp", "--rounds=2", "--train_steps=30", "--mc_samples=3")
 # Programs are compiled without optimisations: that takes half the time.
-ENVIRONMENT = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def ablate(*flags, program="ablation", expect=0):
-  done = subprocess.run(
-    [sys.executable, "-m", f"experiments.{program}", *SMALL, *flags],
-    cwd=ROOT,
-    env={**os.environ, **ENVIRONMENT},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == expect, done.stdout + done.stderr
-  return done.stdout + done.stderr
+  return run(sys.executable, "-m", f"experiments.{program}", *SMALL, *flags, expect=expect, **ENVIRONMENT)
 
 
-def read(folder):
-  return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-
-
-def untimed(rows):
-  kept = lambda row: {k: v for k, v in row.items() if not k.startswith("seconds") and k != "peak_bytes"}
-  return sorted((kept(row) for row in rows), key=lambda row: (row["acq"], row["seed"], row["round"]))
+def in_order(rows):
+  return sorted(map(untimed, rows), key=lambda row: (row["acq"], row["seed"], row["round"]))
 
 
 def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_missing(tmp_path):
@@ -61,7 +45,7 @@ def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_m
   assert (tmp_path / "packed" / "learning_curve.png").exists() and "area under the curve" in printed
 
   ablate("--acq=random,power_bald", "--seeds=2", f"--workdir={tmp_path / 'main'}", program="mnist")
-  assert untimed(read(tmp_path / "main")) == untimed(row for row in rows if row["seed"] < 2)
+  assert in_order(read(tmp_path / "main")) == in_order(row for row in rows if row["seed"] < 2)
 
   # A kill that lost the last seed and half of the second one's rows; then a seed and a strategy more.
   lines = (tmp_path / "packed" / "results.jsonl").read_bytes().splitlines(keepends=True)
@@ -70,7 +54,7 @@ def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_m
   after = read(tmp_path / "packed")
   assert len({(r["acq"], r["seed"], r["round"]) for r in after}) == len(after) == 3 * 4 * 3
   earlier = [row for row in after if row["acq"] != "margin" and row["seed"] < 3]
-  assert untimed(earlier) == untimed(rows)
+  assert in_order(earlier) == in_order(rows)
 
 
 def test_a_grid_is_one_program_with_its_values_in_the_rows(tmp_path):

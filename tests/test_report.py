@@ -3,15 +3,17 @@
 import json
 import os
 from pathlib import Path
-import subprocess
 import sys
 
 import pytest
 
 from experiments import report
 from experiments.errors import UsageError
+from tests.programs import ROOT
+from tests.programs import read
+from tests.programs import run
+from tests.programs import untimed
 
-ROOT = Path(__file__).resolve().parent.parent
 FLAGS = {"acq": ["random"], "seeds": 1, "seed": 0, "rounds": 1, "workdir": "x", "learning_rate": 1e-3}
 
 
@@ -25,19 +27,6 @@ def workdir(path: Path, seeds=(0,), flags=(), data="abc", acq="random") -> Path:
   ]
   (path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   return path
-
-
-def run(*words, expect=0, **environment):
-  done = subprocess.run(
-    words,
-    cwd=ROOT,
-    env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == expect, done.stdout + done.stderr
-  return done.stdout + done.stderr
 
 
 def test_rows_of_all_workdirs_are_gathered(tmp_path):
@@ -104,12 +93,9 @@ def test_an_array_job_is_requeued_and_reported_as_one_study(tmp_path):
   whole = rows.read_text()
   rows.write_text("".join(whole.splitlines(keepends=True)[:5]))
   assert "compiled in" in run("bash", "experiments/slurm.sh", *plan, SLURM_ARRAY_TASK_ID="1", **job)  # requeued
-  untimed = lambda text: [
-    {k: v for k, v in json.loads(line).items() if k not in ("seconds_total", "peak_bytes")}
-    for line in text.splitlines()
-  ]
-  assert untimed(rows.read_text()) == untimed(whole)
-  assert sorted({row["seed"] for row in untimed(rows.read_text())}) == [2, 3]
+  after = [untimed(row) for row in read(study / "task001")]
+  assert after == [untimed(json.loads(line)) for line in whole.splitlines()]
+  assert sorted({row["seed"] for row in after}) == [2, 3]
 
   printed = run(sys.executable, "-m", "experiments.report", *map(str, sorted(study.iterdir())), f"--out={study}")
   assert "│ margin      │     4 │" in printed and (study / "learning_curve.png").exists()

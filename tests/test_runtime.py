@@ -1,46 +1,31 @@
 """The cache of compiled programs, the device, the profiler."""
 
 import json
-import os
-from pathlib import Path
-import subprocess
 import sys
 
 import pytest
 
 from experiments import runtime
 from experiments.errors import UsageError
+from tests.programs import run
 
-ROOT = Path(__file__).resolve().parent.parent
 RUN = ("--dataset=digits", "--model=mlp", "--rounds=0", "--train_steps=2", "--acq=random", "--driver=scan")
 
 
-def run(tmp_path, *flags, expect=0):
-  done = subprocess.run(
-    [sys.executable, "-m", "experiments.mnist", *RUN, *flags, f"--workdir={tmp_path / 'run'}", "--overwrite"],
-    cwd=ROOT,
-    env={
-      **os.environ,
-      "JAX_PLATFORMS": "",
-      "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-      "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    },
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == expect, done.stdout + done.stderr
-  return done.stdout + done.stderr
+def study(tmp_path, *flags, expect=0):
+  words = (sys.executable, "-m", "experiments.mnist", *RUN, *flags, f"--workdir={tmp_path / 'run'}", "--overwrite")
+  environment = {"JAX_PLATFORMS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+  return run(*words, expect=expect, **environment)
 
 
 def test_programs_are_kept_for_the_next_process_where_only_this_user_reads(tmp_path):
-  run(tmp_path, "--platform=cpu")
+  study(tmp_path, "--platform=cpu")
   (folder,) = (tmp_path / "cache" / "al_jax" / "programs").iterdir()
   kept = sorted(path.name for path in folder.iterdir() if path.name.endswith("-cache"))
   assert any("sweep" in name for name in kept)
   assert folder.stat().st_mode & 0o777 == 0o700
   before = {path.name for path in folder.iterdir()}
-  run(tmp_path, "--platform=cpu")
+  study(tmp_path, "--platform=cpu")
   assert {path.name for path in folder.iterdir()} == before
   config = json.loads((tmp_path / "run" / "config.json").read_text())
   assert config["flags"]["platform"] == "cpu" and config["platform"] == "cpu"
@@ -52,7 +37,7 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path):
   shared.chmod(0o777)
   with pytest.raises(UsageError, match="others may write to it"):
     runtime.make_private(shared)
-  message = run(tmp_path, "--platform=cpu", f"--compilation_cache={shared}", expect=1)
+  message = study(tmp_path, "--platform=cpu", f"--compilation_cache={shared}", expect=1)
   assert message.startswith("error: --compilation_cache=") and message.count("\n") == 1
   own = tmp_path / "own"
   runtime.make_private(own)
@@ -60,11 +45,11 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
-  message = run(tmp_path, "--platform=tpu", expect=1)
+  message = study(tmp_path, "--platform=tpu", expect=1)
   assert "--platform=tpu: JAX finds no such device here" in message and "Traceback" not in message
 
 
 def test_a_trace_is_written(tmp_path):
-  run(tmp_path, "--platform=cpu", "--profile", "--compilation_cache=none")
+  study(tmp_path, "--platform=cpu", "--profile", "--compilation_cache=none")
   names = {path.name for path in (tmp_path / "run" / "profile").rglob("*") if path.is_file()}
   assert any(name.endswith(".xplane.pb") for name in names) and "perfetto_trace.json.gz" in names

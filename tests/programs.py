@@ -1,0 +1,32 @@
+"""Programs run as a user runs them, and what they write."""
+
+import json
+import os
+from pathlib import Path
+import subprocess
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run(*words: str, expect: int = 0, **environment: str) -> str:
+  """What a program printed, run from the project's root on the CPU; it must end with the exit code `expect`."""
+  done = subprocess.run(
+    words,
+    cwd=ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == expect, done.stdout + done.stderr
+  return done.stdout + done.stderr
+
+
+def read(folder: Path) -> list[dict]:
+  """The rows of a workdir."""
+  return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def untimed(row: dict) -> dict:
+  """A row without what differs from run to run."""
+  return {k: v for k, v in row.items() if not k.startswith("seconds") and k != "peak_bytes"}
