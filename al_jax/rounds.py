@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import functools
 import math
+from typing import Any
 from typing import NamedTuple
 
 import jax
@@ -47,50 +48,87 @@ def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
   return jnp.array([trained for _, trained in _held_and_trained(protocol)], jnp.int32)[state.round]
 
 
-@functools.partial(jax.named_call, name="train")
-def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
-  """Trains this round's model, or ensemble, from new parameters unless the protocol starts warm.
-
-  Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
-  have one.
-  """
-  protocol, members = learner.protocol, num_members(learner)
-  if protocol.warm_start:
-    params = state.params
-  else:
-    params = init_params(role_key(state.key, Role.MODEL_INIT, state.round), learner.model, data, members)
-  ids = state.order if protocol.val_last else pool.labeled_ids(state.labeled, size=protocol.max_labels)
-  count = num_trained(state, protocol)
-
-  def fit(key_batches: jax.Array, key_dropout: jax.Array, params: types.PyTree):
-    return training.fit(
-      key_batches,
-      key_dropout,
-      params,
-      data,
-      ids,
-      count,
-      model=learner.model,
-      optimizer=learner.optimizer,
-      batch_size=protocol.batch_size,
-      train_steps=protocol.train_steps,
-      epochs=protocol.epochs,
-      early_stop=protocol.early_stop,
-      validate=validate,
-    )
+def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learner) -> dict[str, Any]:
+  """The arguments of `training.advance` that a round's data and protocol decide."""
+  protocol = learner.protocol
 
   def validate(params: types.PyTree) -> jax.Array:
     ids = views.validation_ids(state.key, data, protocol)
     out = inference.outputs(None, learner.model, params, views.in_pool(data), ids, chunk_size=protocol.chunk_size)
     return metrics.accuracy(out.log_probs[:, 0], jnp.asarray(data.labels)[ids])
 
+  return {
+    "data": data,
+    "ids": state.order if protocol.val_last else pool.labeled_ids(state.labeled, size=protocol.max_labels),
+    "count": num_trained(state, protocol),
+    "model": learner.model,
+    "optimizer": learner.optimizer,
+    "validate": validate,
+    **_how_long(protocol),
+  }
+
+
+def _how_long(protocol: types.Protocol) -> dict[str, Any]:
+  names = ("batch_size", "train_steps", "epochs", "early_stop")
+  return {name: getattr(protocol, name) for name in names}
+
+
+def _training_axes(protocol: types.Protocol) -> training.Training:
+  """Where the trainings of an ensemble have their axis of members. Without early stopping all are equally far."""
+  return training.Training(None if protocol.early_stop is None else 0, 0, 0, 0, 0)
+
+
+def begin_fit(state: types.ALState, data: types.Dataset, learner: types.Learner) -> training.Training:
+  """This round's training before its first step: from new parameters unless the protocol starts warm."""
+  protocol, members = learner.protocol, num_members(learner)
+  if protocol.warm_start:
+    params = state.params
+  else:
+    params = init_params(role_key(state.key, Role.MODEL_INIT, state.round), learner.model, data, members)
+  begin = functools.partial(training.begin, optimizer=learner.optimizer, early_stop=protocol.early_stop)
+  return begin(params) if members is None else jax.vmap(begin, out_axes=_training_axes(protocol))(params)
+
+
+def advance_fit(
+  begun: training.Training, state: types.ALState, data: types.Dataset, learner: types.Learner, *, limit: int | None
+) -> training.Training:
+  """Goes on with this round's training: to its end, or so many steps and to the next look or epoch."""
+  how = _how_to_fit(state, data, learner)
   keys = [role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT)]
+  members = num_members(learner)
+  one = lambda batches, dropout, begun: training.advance(batches, dropout, begun, **how, limit=limit)
   if members is None:
-    return fit(*keys, params)
-  params, info = jax.vmap(fit)(*(training.member_keys(key, members) for key in keys), params)
+    return one(*keys, begun)
+  axes = _training_axes(learner.protocol)
+  keys = [training.member_keys(key, members) for key in keys]
+  return jax.vmap(one, in_axes=(0, 0, axes), out_axes=axes)(*keys, begun)
+
+
+def fit_unfinished(begun: training.Training, state: types.ALState, learner: types.Learner) -> jax.Array:
+  """`[]` bool: whether this round's training, or that of a member of the ensemble, has steps to take."""
+  return training.unfinished(begun, num_trained(state, learner.protocol), **_how_long(learner.protocol)).any()
+
+
+def end_fit(begun: training.Training, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
+  """The fitted parameters, with a leading axis of members for an ensemble, and how the training went.
+
+  Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
+  have one.
+  """
+  params, info = training.result(begun)
+  members = num_members(learner)
+  if members is None:
+    return params, info
   bad = info.first_bad_step
   first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, info.steps, bad).min())
   return params, types.FitInfo(info.loss.mean(), info.steps.sum() // members, first_bad)
+
+
+@functools.partial(jax.named_call, name="train")
+def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
+  """Trains this round's model, or ensemble: `begin_fit`, `advance_fit` to the end, `end_fit`."""
+  begun = begin_fit(state, data, learner)
+  return end_fit(advance_fit(begun, state, data, learner, limit=None), learner)
 
 
 @functools.partial(jax.named_call, name="evaluate")
@@ -173,12 +211,13 @@ class Phases(NamedTuple):
   acquire: Callable = acquire_round  # (params, state, data, learner) -> ids and scores, `[acq_size]`
 
 
-def _jit_without_acquisition(phase: Callable) -> Callable:
-  compiled = jax.jit(phase, static_argnames="learner")
+def jit_without_acquisition(phase: Callable, **options) -> Callable:
+  """The phase, compiled once for all learners that differ in what they acquire alone."""
+  compiled = jax.jit(phase, **{"static_argnames": "learner"} | options)
 
-  def call(*args, learner: types.Learner):
+  def call(*args, learner: types.Learner, **kwargs):
     posterior = learner.posterior if learner.posterior.kind == "ensemble" else types.Posterior()
-    return compiled(*args, learner=learner._replace(acquisition=None, posterior=posterior))
+    return compiled(*args, learner=learner._replace(acquisition=None, posterior=posterior), **kwargs)
 
   return call
 
@@ -189,7 +228,7 @@ PURE_PHASES = Phases()
 # Each compiled on its own: what a round-by-round driver calls. Same ids as in one program, on CPU. Only `acquire`
 # depends on the acquisition, so the others compile once for all strategies of a study.
 JITTED_PHASES = Phases(
-  fit=_jit_without_acquisition(fit_round),
-  evaluate=_jit_without_acquisition(evaluate_round),
+  fit=jit_without_acquisition(fit_round),
+  evaluate=jit_without_acquisition(evaluate_round),
   acquire=jax.jit(acquire_round, static_argnames="learner"),
 )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from al_jax import inference
@@ -56,7 +57,7 @@ def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Ar
   return jnp.argsort(jnp.where(places < count, jax.random.uniform(key, (size,)), jnp.inf), stable=True)
 
 
-class _Best(NamedTuple):
+class Best(NamedTuple):
   """The best parameters so far, of those that were looked at."""
 
   params: types.PyTree
@@ -64,10 +65,29 @@ class _Best(NamedTuple):
   waited: jax.Array  # `[]` int32: looks since
 
 
-def fit(
+class Training(NamedTuple):
+  """A training under way."""
+
+  stretch: jax.Array  # `[]` int32: stretches taken, as `advance` counts them
+  params: types.PyTree
+  opt_state: types.PyTree
+  info: types.FitInfo
+  best: Best | None  # kept with early stopping alone
+
+
+def begin(
+  params: types.PyTree, *, optimizer: optax.GradientTransformation, early_stop: types.EarlyStop | None = None
+) -> Training:
+  """A training that has taken no step; the optimiser's state is new."""
+  info = types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1))
+  best = None if early_stop is None else Best(params, jnp.float32(-1), jnp.int32(0))
+  return Training(np.int32(0), params, optimizer.init(params), info, best)
+
+
+def advance(
   key_batches: jax.Array,
   key_dropout: jax.Array,
-  params: types.PyTree,
+  training: Training,
   data: types.Dataset,
   ids: jax.Array,
   count: jax.Array,
@@ -79,40 +99,47 @@ def fit(
   epochs: int | None = None,
   early_stop: types.EarlyStop | None = None,
   validate: Callable[[types.PyTree], jax.Array] | None = None,
-) -> tuple[types.PyTree, types.FitInfo]:
+  limit: int | None = None,
+) -> Training:
   """Trains on the pool images `ids[:count]`: nothing else of the pool is read.
 
   With `train_steps`, every step draws `batch_size` of them with replacement. With `epochs`, every epoch is one shuffled
   pass in `ceil(count / batch_size)` batches, the last of which may be smaller. With `early_stop`, these are ceilings:
   the model is looked at every so many steps, or after every epoch, and the training ends after `patience` looks in a
-  row that were no better than the best; the best parameters are returned, the earliest of equals.
+  row that were no better than the best; the best parameters are kept, the earliest of equals.
 
   Args:
-    key_batches: decides which images are in which batch; it is consumed.
-    key_dropout: decides the dropout masks; it is consumed.
-    params: where to start.
+    key_batches: decides which images are in which batch; the same in all calls of a training.
+    key_dropout: decides the dropout masks; likewise.
+    training: where it stands.
     data: the pool.
     ids: `[K]` int32 pool ids, valid in the first `count` places.
     count: `[]` int32, at least 1.
     model: a Flax module called as `model(images, train=True)`.
-    optimizer: an optax transformation; its state starts anew.
+    optimizer: an optax transformation.
     batch_size: images a step.
     train_steps: how many steps; or
     epochs: how many passes.
     early_stop: when to look and when to stop; or None to train to the end.
     validate: parameters -> accuracy on the validation set, `[]`; read with `early_stop` alone.
+    limit: steps after which the call returns, at the next look or end of an epoch; None for the end of the training.
+      It changes nothing in what is trained, but is the same in all calls of a training.
 
   Returns:
-    The fitted parameters and how it went.
+    The training, further on.
   """
   labels = jnp.asarray(data.labels)[ids]
-  # A stretch of training goes from one look at the validation set to the next: the whole of it without early stopping.
+  # A stretch goes from one look at the validation set to the next; without looks, as far as one call.
   if epochs is None:
-    stretch = train_steps if early_stop is None else min(early_stop.every, train_steps)
+    stretch = min(early_stop.every if early_stop else limit or train_steps, train_steps)
     stretches = -(-train_steps // stretch)
+    stretch_steps = stretch
     everything = jax.random.randint(jax.random.fold_in(key_batches, 0), (train_steps * batch_size,), 0, count)
   else:
-    stretches = epochs
+    stretches, stretch_steps = epochs, (count + batch_size - 1) // batch_size
+  end = stretches
+  if limit is not None:
+    end = jnp.minimum(training.stretch + (limit + stretch_steps - 1) // stretch_steps, stretches)
 
   def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | int]:
     """A stretch's places among `ids`, its number of steps, and how many of the places count."""
@@ -124,7 +151,7 @@ def fit(
     places = shuffled_positions(jax.random.fold_in(key_batches, i), count, size=ids.shape[0])
     places = jnp.pad(places, (0, size - ids.shape[0]))
     # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
-    return jnp.where(jnp.arange(size) < count, places, 0), (count + batch_size - 1) // batch_size, count
+    return jnp.where(jnp.arange(size) < count, places, 0), stretch_steps, count
 
   def one_stretch(i, carry):
     positions, steps, valid = positions_of(i)
@@ -148,23 +175,58 @@ def fit(
 
     return jax.lax.fori_loop(0, steps, one_step, carry)
 
-  start = (params, optimizer.init(params), types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1)))
-  if early_stop is None:
-    params, _, info = jax.lax.fori_loop(0, stretches, one_stretch, start)
-    return params, info
-
-  def unfinished(carry) -> jax.Array:
-    i, _, best = carry
-    return (i < stretches) & (best.waited < early_stop.patience)
-
-  def stretch_and_look(carry):
-    i, trained, best = carry
-    trained = one_stretch(i, trained)
-    accuracy = validate(trained[0])
+  def look(params: types.PyTree, best: Best) -> Best:
+    accuracy = validate(params)
     better = accuracy > best.accuracy
-    kept = jax.tree.map(functools.partial(jnp.where, better), trained[0], best.params)
-    return i + 1, trained, _Best(kept, jnp.maximum(accuracy, best.accuracy), jnp.where(better, 0, best.waited + 1))
+    kept = jax.tree.map(functools.partial(jnp.where, better), params, best.params)
+    return Best(kept, jnp.maximum(accuracy, best.accuracy), jnp.where(better, 0, best.waited + 1))
 
-  best = _Best(params, jnp.float32(-1), jnp.int32(0))
-  _, (_, _, info), best = jax.lax.while_loop(unfinished, stretch_and_look, (jnp.int32(0), start, best))
-  return best.params, info
+  def goes_on(training: Training) -> jax.Array:
+    return (training.stretch < end) & (training.best.waited < early_stop.patience)
+
+  def stretch_and_look(training: Training) -> Training:
+    trained = one_stretch(training.stretch, (training.params, training.opt_state, training.info))
+    return Training(training.stretch + 1, *trained, look(trained[0], training.best))
+
+  if early_stop is not None:
+    return jax.lax.while_loop(goes_on, stretch_and_look, training)
+  start = (training.params, training.opt_state, training.info)
+  return Training(end, *jax.lax.fori_loop(training.stretch, end, one_stretch, start), None)
+
+
+def unfinished(
+  training: Training,
+  count: jax.Array,
+  *,
+  batch_size: int,
+  train_steps: int | None = None,
+  epochs: int | None = None,
+  early_stop: types.EarlyStop | None = None,
+) -> jax.Array:
+  """`[]` bool: whether a training has steps to take. Arguments as in `advance`."""
+  steps = train_steps if epochs is None else epochs * ((count + batch_size - 1) // batch_size)
+  left = training.info.steps < steps
+  return left if early_stop is None else left & (training.best.waited < early_stop.patience)
+
+
+def result(training: Training) -> tuple[types.PyTree, types.FitInfo]:
+  """The fitted parameters, with early stopping the best ones, and how the training went."""
+  return (training.params if training.best is None else training.best.params), training.info
+
+
+def fit(
+  key_batches: jax.Array,
+  key_dropout: jax.Array,
+  params: types.PyTree,
+  data: types.Dataset,
+  ids: jax.Array,
+  count: jax.Array,
+  *,
+  optimizer: optax.GradientTransformation,
+  early_stop: types.EarlyStop | None = None,
+  **how: Any,
+) -> tuple[types.PyTree, types.FitInfo]:
+  """A whole training from `params`: `begin`, `advance` to the end, `result`; takes and returns what they do."""
+  training = begin(params, optimizer=optimizer, early_stop=early_stop)
+  how |= {"optimizer": optimizer, "early_stop": early_stop}
+  return result(advance(key_batches, key_dropout, training, data, ids, count, **how))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import functools
 import math
 import resource
 import time
@@ -13,10 +14,13 @@ import numpy as np
 from al_jax import loop
 from al_jax import rounds
 from al_jax import types
+from experiments import long_training
+from experiments.checkpoint import Checkpoints
 from experiments.errors import UsageError
 
 OnPhase = Callable[[int, str], None]  # (round, what is being done)
 OnRound = Callable[[dict, types.ALState], None]  # (row, the state after its round, with the round's fitted model)
+NOTHING: OnRound = lambda row, state: None
 
 
 def run_python(
@@ -26,24 +30,32 @@ def run_python(
   learner: types.Learner,
   done: list[dict],
   on_phase: OnPhase,
-  on_round: OnRound = lambda row, state: None,
+  on_round: OnRound = NOTHING,
+  checkpoints: Checkpoints | None = None,
 ) -> Iterator[dict]:
   """Yields a row as each round ends; see `results.jsonl` in the README for its fields.
+
+  A row is yielded when the checkpoint after its round is on the disk.
 
   Args:
     acq: the acquisition's name.
     seed: the run's seed.
     data: the data set, on the device.
     learner: what runs.
-    done: the rows already there. They stand for their rounds: labels are revealed as they say, and nothing is trained
-      again, but with warm starts, where the parameters have to be made anew.
+    done: the rows already there. They stand for their rounds: the run goes on from its checkpoint after them, or,
+      where that is not kept, labels are revealed as they say; nothing is trained again, but with warm starts and
+      without a checkpoint, where the parameters have to be made anew.
     on_phase: told what begins.
     on_round: given each new row before it is yielded.
+    checkpoints: where the states are kept; None keeps none.
+
+  Raises:
+    UsageError: the rows are not of this run, or a checkpoint cannot be written or read.
   """
   state = loop.init_state(jax.random.key(seed), data, learner)
   initial = np.asarray(loop.initial_ids(state, learner.protocol)).tolist()
-  if done and not learner.protocol.warm_start:
-    state = _replay(state, done, learner)
+  if done:
+    state = _resumed(state, done, learner, checkpoints)
   seconds: dict[str, float] = {}
 
   def timed(name: str, phase: Callable) -> Callable:
@@ -56,7 +68,10 @@ def run_python(
 
     return call
 
-  phases = rounds.Phases(*(timed(name, phase) for name, phase in rounds.JITTED_PHASES._asdict().items()))
+  phases = rounds.JITTED_PHASES
+  if checkpoints is not None and long_training.is_long(learner.protocol):
+    phases = phases._replace(fit=functools.partial(long_training.fit, checkpoints))
+  phases = rounds.Phases(*(timed(name, phase) for name, phase in phases._asdict().items()))
   for r in range(int(state.round), learner.protocol.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
@@ -64,23 +79,36 @@ def run_python(
     row = _row(acq, seed, r, info, labels, seconds | {"total": time.perf_counter() - start}, initial, {})
     if r >= len(done):
       if "error" not in row:
+        if checkpoints is not None:
+          checkpoints.save_round(state)
         on_round(row, state)
       yield row
     if "error" in row:
       return
 
 
-def _replay(state: types.ALState, done: list[dict], learner: types.Learner) -> types.ALState:
-  """The state after the rounds in `done`, but for the parameters, which the next round makes anew.
+def _resumed(
+  state: types.ALState, done: list[dict], learner: types.Learner, checkpoints: Checkpoints | None
+) -> types.ALState:
+  """The state that the next round, or of a warm start without a checkpoint the first one, starts from.
 
   Raises:
-    UsageError: the rows did not start from this seed's initial set.
+    UsageError: the rows did not start from this seed's initial set, or do not agree with the checkpoint.
   """
+  whose = f"the rows of {done[0]['acq']}, seed {done[0]['seed']},"
   if done[0].get("initial") != np.asarray(loop.initial_ids(state, learner.protocol)).tolist():
-    raise UsageError(f"the rows of {done[0]['acq']}, seed {done[0]['seed']}, have another initial set: --overwrite")
+    raise UsageError(f"{whose} have another initial set: --overwrite")
+  kept = None if checkpoints is None else checkpoints.load_round(state, len(done))
+  if kept is None and learner.protocol.warm_start:
+    return state
+  replayed = state
   for row in done:
-    state = loop.label(state, jnp.array(row["selected"], jnp.int32), learner.protocol)
-  return state
+    replayed = loop.label(replayed, jnp.array(row["selected"], jnp.int32), learner.protocol)
+  if kept is None:
+    return replayed
+  if not (kept.labeled == replayed.labeled).all():
+    raise UsageError(f"{whose} and its checkpoint hold other labels: delete {checkpoints.folder} or pass --overwrite")
+  return kept
 
 
 def rows_of(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 import sys
 
 from absl import flags
@@ -158,6 +159,13 @@ _running.string(
   "compilation_cache", "auto", "folder of compiled programs: auto for one in the user's cache folder, none for no cache"
 )
 _running.boolean("profile", False, "write a trace for XProf or Perfetto to WORKDIR/profile; for runs of few rounds")
+_running.boolean("tensorboard", False, "write the rows' numbers for TensorBoard to WORKDIR/tensorboard, too")
+_running.enum(
+  "log_level",
+  "warning",
+  "what is told beside the results, on stderr",
+  enum_values=["debug", "info", "warning", "error"],
+)
 _running.string("workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
 _running.boolean("resume", False, "add what is missing to the results in --workdir")
 _running.boolean("overwrite", False, "delete the results in --workdir first")
@@ -221,6 +229,8 @@ class Config:
   platform: str | None
   compilation_cache: str
   profile: bool
+  tensorboard: bool
+  log_level: str
   workdir: str | None
   resume: bool
   overwrite: bool
@@ -262,6 +272,14 @@ def help_text() -> str:
   for name, preset in presets.PRESETS.items():
     lines.append(f"  {name:<19}{preset.summary}")
   return "\n".join(lines)
+
+
+def resume_command(workdir: str) -> str:
+  """The command line that goes on where this one stopped, with its results in `workdir`."""
+  kept = [name for names in GROUPS.values() for name in names if name not in ("resume", "overwrite", "workdir")]
+  words = [FLAGS[name].serialize() for name in kept if FLAGS[name].present]
+  program = sys.modules["__main__"].__spec__.name
+  return shlex.join(["python", "-m", program, *words, f"--workdir={workdir}", "--resume"])
 
 
 def resolve() -> Config:

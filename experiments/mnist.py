@@ -6,6 +6,7 @@ python -m experiments.mnist --dataset=digits                  scikit-learn's dig
 """
 
 import dataclasses
+import errno
 import sys
 import time
 
@@ -24,18 +25,24 @@ from experiments import inspect
 from experiments import packed
 from experiments import pools
 from experiments import runtime
+from experiments import scalars
 from experiments import splits
+from experiments import strategies
 from experiments import summary
+from experiments.checkpoint import Checkpoints
 from experiments.errors import UsageError
 from experiments.flags import Config
+from experiments.interrupt import Interrupt
+from experiments.interrupt import Stopped
 from experiments.progress import Display
 from experiments.results import Workdir
 
 _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
-def run_rounds(config: Config, data, workdir: Workdir, display: Display) -> None:
-  """Runs every acquisition on every seed, round by round, writing each row as it comes."""
+def run_rounds(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
+  """Runs every acquisition on every seed, round by round, writing a checkpoint and the row after each."""
   learners = build.learners(config, data.num_classes)
   width = max(16, *map(len, learners))
   for seed in range(config.seed, config.seed + config.seeds):
@@ -45,19 +52,22 @@ def run_rounds(config: Config, data, workdir: Workdir, display: Display) -> None
       if workdir.ended(acq, seed, {}, config.rounds):
         continue
       before = done[-1]["test_accuracy"] if done else None
+      display.run(f"{acq}, seed {seed}", config.rounds + 1, len(done))
 
       def on_phase(r: int, name: str, label: str = f"{acq}, seed {seed}") -> None:
         display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
 
-      extra = [inspect.writer(workdir.path / "inspect", data, learner)] if config.inspect else []
-      for row in drivers.run_python(acq, seed, data, learner, done, on_phase, *extra):
-        workdir.append(row)
-        display.advance()
-        display.line(summary.round_line(row, before, config.rounds, width))
-        before = row.get("test_accuracy")
+      on_round = inspect.writer(workdir.path / "inspect", data, learner) if config.inspect else drivers.NOTHING
+      with Checkpoints(workdir.path / "checkpoints" / strategies.file_name(acq, seed)) as checkpoints:
+        for row in drivers.run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
+          workdir.append(row)
+          display.advance()
+          display.line(summary.round_line(row, before, config.rounds, width))
+          before = row.get("test_accuracy")
+          stop.check()
 
 
-def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> None:
+def run_full_data(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
   """Trains on the whole pool for every seed: the reference line."""
   learner = build.full_data_learner(config, data.num_classes)
   rows = {row["seed"]: row for row in workdir.full_data()}
@@ -76,6 +86,7 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> N
         f"  ece {row['test_ece']:.3f}  {fit.steps} steps  {rows[seed]['seconds_total']:.1f} s"
       )
     display.advance()
+    stop.check()
 
 
 def check(config: Config, data) -> None:
@@ -108,9 +119,10 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
 
 
 def main(_) -> None:
-  logging.set_verbosity(logging.WARNING)
+  workdir = None
   try:
     config = flags.resolve()
+    logging.set_verbosity(config.log_level)
     packs = config.driver == "scan" and not config.full_data
     cpu_devices = (config.cpu_devices or min(8, runtime.cores())) if packs else None
     runtime.configure(config.platform, cpu_devices, config.compilation_cache)
@@ -123,7 +135,7 @@ def main(_) -> None:
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, len(data.images))
       data = pools.apply(config, data)
       check(config, data)
-      workdir = Workdir(config)
+      workdir = Workdir(config, fingerprint)
       display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")
       for line in posterior_lines(config, data.num_classes):
         display.line(line)
@@ -131,13 +143,12 @@ def main(_) -> None:
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
         workdir.write_config(config, fingerprint, pool_ids)
       data = jax.device_put(data)
-      with runtime.profiled(workdir.path / "profile", config.profile):
-        if config.full_data:
-          run_full_data(config, data, workdir, display)
-        elif config.driver == "scan":
-          packed.run_study(config, data, workdir, display)
-        else:
-          run_rounds(config, data, workdir, display)
+      study = {"python": run_rounds, "scan": packed.run_study}[config.driver]
+      if config.full_data:
+        study = run_full_data
+      with runtime.profiled(workdir.path / "profile", config.profile), scalars.written(workdir, config.tensorboard):
+        stop = Interrupt()
+        stop.run(lambda: study(config, data, workdir, display, stop))
     figure = workdir.path / "learning_curve.png"
     full_data = workdir.full_data()
     if summary.curves(workdir.rows):
@@ -147,8 +158,15 @@ def main(_) -> None:
     display.line(f"results in {workdir.path}")
   except (UsageError, data_sources.DataError) as error:
     sys.exit(f"error: {error}")
+  except OSError as error:
+    if error.errno not in _NO_ROOM:
+      raise
+    sys.exit(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; every row written is kept")
+  except Stopped as stopped:
+    print(f"stopped by {stopped.name}; to go on: {flags.resume_command(workdir.path)}", file=sys.stderr)
+    sys.exit(stopped.exit_code)
   except KeyboardInterrupt:
-    print("\ninterrupted: every row written is kept; go on with --resume and the same --workdir", file=sys.stderr)
+    print("\ninterrupted before anything ran", file=sys.stderr)
     sys.exit(130)
 
 

@@ -21,6 +21,7 @@ from experiments import summary
 from experiments.drivers import rows_of
 from experiments.errors import UsageError
 from experiments.flags import Config
+from experiments.interrupt import Interrupt
 from experiments.progress import Display
 from experiments.results import Workdir
 
@@ -50,7 +51,7 @@ def packing(config: Config) -> str:
   return config.pack or ("map" if jax.default_backend() == "cpu" else "vmap")
 
 
-def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display) -> None:
+def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display, stop: Interrupt) -> None:
   """Runs every strategy on every seed and point, a program of jobs at a time, writing its rows when it has ended."""
   data = jax.device_put(data, NamedSharding(mesh(), PartitionSpec()))
   for seed, point, acq in itertools.product(_seeds(config), grid.points(config.vmap_over), config.acq):
@@ -67,6 +68,7 @@ def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Di
       packed = jobs[start : start + program.size]
       display.phase(f"runs {start + 1}..{start + len(packed)} of {len(jobs)}, {len(acqs)} strategies: one program")
       _write(config, data, workdir, display, acqs, packed, *execute(program, data, packed))
+      stop.check()
 
 
 def mesh() -> jax.sharding.Mesh:

@@ -12,7 +12,10 @@ def console() -> rich.console.Console:
 
 
 class Display:
-  """A bar over all rounds of all runs, with one printed line a round. A context manager."""
+  """A bar over all rounds of all runs, one over the rounds of the run in hand, and one printed line a round.
+
+  A context manager.
+  """
 
   def __init__(self, total_rounds: int):
     self.console = console()
@@ -28,6 +31,7 @@ class Display:
       transient=True,
     )
     self._task = self._bar.add_task("", total=total_rounds)
+    self._run = None
 
   def __enter__(self):
     self._bar.start()
@@ -36,9 +40,16 @@ class Display:
   def __exit__(self, *_):
     self._bar.stop()
 
+  def run(self, text: str, rounds: int, done: int) -> None:
+    """Begins a run, of which so many rounds are there already."""
+    self._bar.update(self._task, description="all runs")
+    if self._run is not None:
+      self._bar.remove_task(self._run)
+    self._run = self._bar.add_task(text, total=rounds, completed=done)
+
   def phase(self, text: str) -> None:
     """Says what is being done now."""
-    self._bar.update(self._task, description=text)
+    self._bar.update(self._task if self._run is None else self._run, description=text)
 
   def line(self, text: str) -> None:
     """Prints a line above the bar."""
@@ -47,3 +58,5 @@ class Display:
   def advance(self, rounds: int = 1) -> None:
     """Counts rounds as done."""
     self._bar.advance(self._task, rounds)
+    if self._run is not None:
+      self._bar.advance(self._run, rounds)

@@ -1,5 +1,6 @@
 """What a run writes to its workdir: config.json, results.jsonl and full_data.json; and what it finds there."""
 
+from collections.abc import Callable
 import dataclasses
 import datetime
 import errno
@@ -22,9 +23,11 @@ from experiments.flags import Config
 MAY_DIFFER = {
   *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
+  *("tensorboard", "log_level"),
 }
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
+_FOLDERS = ("checkpoints", "tensorboard", "inspect")
 
 
 class Workdir:
@@ -34,12 +37,12 @@ class Workdir:
   when the run is resumed.
   """
 
-  def __init__(self, config: Config):
+  def __init__(self, config: Config, data_hash: str):
     """Opens, or makes, the folder.
 
     Raises:
       UsageError: it cannot be written, another process holds it, it has results and neither --resume nor --overwrite
-        was given, or its results are of another configuration.
+        was given, or its results are of another configuration or of other data.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     self.path = Path(config.workdir or f"runs/{config.dataset.replace('/', '-').replace(':', '-')}-{stamp}")
@@ -52,18 +55,24 @@ class Workdir:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise UsageError(f"--workdir={self.path} is in use by another process") from error
-    self._adopt(config)
+    self.on_row: Callable[[dict], None] = lambda row: None  # told of every row that is appended
+    self._adopt(config, data_hash)
 
-  def _adopt(self, config: Config) -> None:
+  def _adopt(self, config: Config, data_hash: str) -> None:
     present = [name for name in _FILES if (self.path / name).exists()]
     if present and not (config.resume or config.overwrite):
       raise UsageError(f"--workdir={self.path} holds results already: pass --resume to add to them or --overwrite")
     if config.overwrite:
       for name in present:
         (self.path / name).unlink()
+      for name in _FOLDERS:
+        shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
     if config.resume and (self.path / "config.json").exists():
-      before = load_json(self.path / "config.json")["flags"]
+      found = load_json(self.path / "config.json")
+      if found["data_sha256"] != data_hash:
+        raise UsageError(f"--workdir={self.path} has results on other data than --dataset={config.dataset} is here")
+      before = found["flags"]
       now = json.loads(json.dumps(dataclasses.asdict(config)))
       differing = [k for k in now if k not in MAY_DIFFER and now[k] != before.get(k)]
       if differing:
@@ -104,6 +113,7 @@ class Workdir:
     finally:
       os.close(descriptor)
     self.rows.append(row)
+    self.on_row(row)
 
   def write_config(self, config: Config, data_hash: str, pool_ids: np.ndarray | None = None) -> None:
     """Writes config.json: every resolved flag, the command, versions, device kind, hash of the data, git revision.

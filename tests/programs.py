@@ -8,12 +8,17 @@ import subprocess
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(*words: str, expect: int = 0, **environment: str) -> str:
+def environment(**changes: str) -> dict[str, str]:
+  """That of a program on the CPU."""
+  return {**os.environ, "JAX_PLATFORMS": "cpu", **changes}
+
+
+def run(*words: str, expect: int = 0, **changes: str) -> str:
   """What a program printed, run from the project's root on the CPU; it must end with the exit code `expect`."""
   done = subprocess.run(
     words,
     cwd=ROOT,
-    env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
+    env=environment(**changes),
     capture_output=True,
     text=True,
     check=False,

@@ -87,7 +87,7 @@ def study(tmp_path, **changes):
 
 def test_what_is_missing_is_grouped_by_strategy(tmp_path):
   asked = study(tmp_path, seeds=4)
-  workdir = Workdir(asked)
+  workdir = Workdir(asked, "hash")
   for acq, seed, rounds in (("random", 0, 2), ("entropy", 0, 2), ("random", 1, 2), ("entropy", 2, 1)):
     for r in range(rounds):
       workdir.append({"acq": acq, "seed": seed, "round": r})

@@ -22,7 +22,7 @@ def config(folder, **changes):
 
 def opened(folder, **changes):
   """A workdir with its config written, as a run leaves it."""
-  workdir = Workdir(config(folder, **changes))
+  workdir = Workdir(config(folder, **changes), "hash")
   workdir.write_config(config(folder, **changes), "hash")
   return workdir
 
@@ -36,7 +36,7 @@ def test_rows_come_back(tmp_path):
   workdir.append(ROW)
   workdir.append(ROW | {"round": 1})
   close(workdir)
-  again = Workdir(config(tmp_path, resume=True))
+  again = Workdir(config(tmp_path, resume=True), "hash")
   assert again.done("random", 0) == [ROW, ROW | {"round": 1}]
   assert again.done("random", 1) == [] and again.done("entropy", 0) == []
 
@@ -46,14 +46,14 @@ def test_results_are_neither_overwritten_nor_mixed_unasked(tmp_path):
   workdir.append(ROW)
   close(workdir)
   with pytest.raises(UsageError, match=r"--resume.*--overwrite"):
-    Workdir(config(tmp_path))
+    Workdir(config(tmp_path), "hash")
   assert json.loads((tmp_path / "results.jsonl").read_text()) == ROW
-  fresh = Workdir(config(tmp_path, overwrite=True))
+  fresh = Workdir(config(tmp_path, overwrite=True), "hash")
   assert fresh.rows == [] and not (tmp_path / "results.jsonl").exists()
 
 
 def test_resume_without_an_earlier_run_starts_one(tmp_path):
-  assert Workdir(config(tmp_path / "new", resume=True)).rows == []
+  assert Workdir(config(tmp_path / "new", resume=True), "hash").rows == []
 
 
 def test_a_torn_last_line_is_cut(tmp_path):
@@ -64,7 +64,7 @@ def test_a_torn_last_line_is_cut(tmp_path):
   whole = path.read_bytes()
   for cut in range(1, len(whole)):
     path.write_bytes(whole + whole[:cut])
-    again = Workdir(config(tmp_path, resume=True))
+    again = Workdir(config(tmp_path, resume=True), "hash")
     assert again.rows == [ROW] and path.read_bytes() == whole
     close(again)
 
@@ -76,7 +76,7 @@ def test_a_damaged_line_is_named(tmp_path):
   with open(tmp_path / "results.jsonl", "a") as file:
     file.write("{oops\n" + json.dumps(ROW) + "\n")
   with pytest.raises(UsageError, match=r"results\.jsonl is damaged in line 2"):
-    Workdir(config(tmp_path, resume=True))
+    Workdir(config(tmp_path, resume=True), "hash")
 
 
 def test_not_a_number_is_never_written(tmp_path):
@@ -111,11 +111,11 @@ def test_resuming_compares_what_changes_a_row(tmp_path, change, accepted):
   close(opened(tmp_path))
   changed = config(tmp_path, resume=True, **change)
   if accepted:
-    Workdir(changed)
+    Workdir(changed, "hash")
   else:
     (name,) = change
     with pytest.raises(UsageError, match=f"--{name} was .* and is"):
-      Workdir(changed)
+      Workdir(changed, "hash")
 
 
 def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path):
@@ -128,16 +128,16 @@ def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path):
   ) as holder:
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UsageError, match="in use by another process"):
-      Workdir(config(tmp_path))
+      Workdir(config(tmp_path), "hash")
     holder.kill()
     holder.wait()
-    Workdir(config(tmp_path))
+    Workdir(config(tmp_path), "hash")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UsageError, match="cannot be written"):
-    Workdir(config(tmp_path / "file" / "below"))
+    Workdir(config(tmp_path / "file" / "below"), "hash")
 
 
 def test_config_json_says_what_ran(tmp_path):
