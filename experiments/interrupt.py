@@ -38,7 +38,10 @@ class Interrupt:
     before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
       with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        return pool.submit(work).result()
+        future = pool.submit(work)
+        while not concurrent.futures.wait([future], timeout=0.2).done:
+          pass  # handlers run in this thread, which a signal to another one does not wake
+        return future.result()
     finally:
       for number, handler in before.items():
         signal.signal(number, handler)
