@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import functools
 from pathlib import Path
-import re
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ import numpy as np
 from al_jax import inference
 from al_jax import types
 from al_jax import views
+from experiments.rows import sheet_name
 
 _COLUMNS, _MOST = 10, 100
 
@@ -33,9 +33,7 @@ def writer(folder: Path, data: types.Dataset, learner: types.Learner) -> Callabl
     ids = jnp.array(row["selected"], jnp.int32)
     state = state._replace(round=jnp.int32(row["round"]))
     log_probs, images = jax.device_get(_look(state, data, ids, learner))
-    path = (
-      folder / f"{re.sub(r'[^a-z0-9_.=-]+', '-', row['acq']).strip('-')}-seed{row['seed']}-round{row['round']:02}.png"
-    )
+    path = folder / sheet_name(row)
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(row, images, np.exp(log_probs), path)
 
