@@ -11,7 +11,7 @@ import numpy as np
 from al_jax import inference
 from al_jax import types
 from al_jax import views
-from experiments import strategies
+from experiments.rows import sheet_name
 
 _COLUMNS, _MOST = 10, 100
 
@@ -33,7 +33,7 @@ def writer(folder: Path, data: types.Dataset, learner: types.Learner) -> Callabl
     ids = jnp.array(row["selected"], jnp.int32)
     state = state._replace(round=jnp.int32(row["round"]))
     log_probs, images = jax.device_get(_look(state, data, ids, learner))
-    path = folder / f"{strategies.file_name(row['acq'], row['seed'])}-round{row['round']:02}.png"
+    path = folder / sheet_name(row)
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(row, images, np.exp(log_probs), path)
 

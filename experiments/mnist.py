@@ -27,7 +27,6 @@ from experiments import pools
 from experiments import runtime
 from experiments import scalars
 from experiments import splits
-from experiments import strategies
 from experiments import summary
 from experiments.checkpoint import Checkpoints
 from experiments.errors import UsageError
@@ -36,6 +35,7 @@ from experiments.interrupt import Interrupt
 from experiments.interrupt import Stopped
 from experiments.progress import Display
 from experiments.results import Workdir
+from experiments.rows import run_name
 
 _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -58,7 +58,7 @@ def run_rounds(config: Config, data, workdir: Workdir, display: Display, stop: I
         display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
 
       on_round = inspect.writer(workdir.path / "inspect", data, learner) if config.inspect else drivers.NOTHING
-      with Checkpoints(workdir.path / "checkpoints" / strategies.file_name(acq, seed)) as checkpoints:
+      with Checkpoints(workdir.path / "checkpoints" / run_name(acq, seed)) as checkpoints:
         for row in drivers.run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
           workdir.append(row)
           display.advance()

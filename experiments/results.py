@@ -18,13 +18,10 @@ import numpy as np
 
 from experiments.errors import UsageError
 from experiments.flags import Config
+from experiments.rows import MAY_DIFFER
+from experiments.rows import load_json
+from experiments.rows import read_rows
 
-# What a resumed run may change without changing a row that is already written.
-MAY_DIFFER = {
-  *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
-  *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
-  *("tensorboard", "log_level"),
-}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
 _FOLDERS = ("checkpoints", "tensorboard", "inspect")
@@ -151,33 +148,6 @@ class Workdir:
       os.replace(temporary, self.path / name)
     except OSError as error:
       raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
-
-
-def read_rows(path: Path) -> tuple[list[dict], int]:
-  """The whole rows of a results.jsonl, and the bytes they take: a last line that a kill cut short is left out.
-
-  Raises:
-    UsageError: a line is no row; the message names file and line.
-  """
-  content = path.read_bytes()
-  whole = content[: content.rfind(b"\n") + 1]
-  rows = []
-  for number, line in enumerate(whole.splitlines(), 1):
-    try:
-      row = json.loads(line)
-      row["acq"], row["seed"], row["round"]
-    except (ValueError, KeyError, TypeError) as error:
-      raise UsageError(f"{path} is damaged in line {number}: mend it or pass --overwrite") from error
-    rows.append(row)
-  return rows, len(whole)
-
-
-def load_json(path: Path):
-  """The content of a JSON file; raises UsageError where it is none."""
-  try:
-    return json.loads(path.read_text())
-  except ValueError as error:
-    raise UsageError(f"{path} is damaged: mend it or pass --overwrite") from error
 
 
 def _git_revision() -> str | None:

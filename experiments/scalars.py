@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 import contextlib
 
-from experiments import strategies
-from experiments import summary
+from experiments.learning_curves import name_of
 from experiments.results import Workdir
+from experiments.rows import run_name
 
 _NAMES = ("test_accuracy", "test_nll", "test_ece", "val_accuracy", "train_loss", "train_steps", "seconds_total")
 
@@ -23,7 +23,7 @@ def written(workdir: Workdir, wanted: bool) -> Iterator[None]:
   def add(row: dict) -> None:
     if "error" in row:
       return
-    run = strategies.file_name(summary.name_of(row), row["seed"])
+    run = run_name(name_of(row), row["seed"])
     writer = writers[run] = writers.get(run) or SummaryWriter(str(workdir.path / "tensorboard" / run))
     for name in _NAMES:
       if row[name] is not None:

@@ -54,11 +54,6 @@ def parse(spelling: str) -> Strategy:
   return Strategy(name, tuple(hyper.items()), posterior)
 
 
-def file_name(spelling: str, seed: int) -> str:
-  """A run as a part of a path: `power_bald-coldness=8-seed0`."""
-  return f"{re.sub(r'[^a-z0-9_.=-]+', '-', spelling).strip('-')}-seed{seed}"
-
-
 def hyper_flags() -> dict[str, tuple[acquisition.Number, list[str]]]:
   """Every hyper-parameter of the registry with its default and who takes it: each is a flag of its own."""
   found: dict[str, tuple[acquisition.Number, list[str]]] = {}

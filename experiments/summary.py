@@ -1,62 +1,20 @@
 """What a study came to: the closing table and the learning-curve figure."""
 
 from collections.abc import Sequence
+import math
 from pathlib import Path
 import statistics
-from typing import Any
-from typing import NamedTuple
 
 from rich.table import Table
 
-from al_jax import acquisition
-from al_jax import metrics
-from experiments import grid
+from experiments import styles
+from experiments.learning_curves import area_under_curve
+from experiments.learning_curves import curves
+from experiments.learning_curves import labels_to_reach
+from experiments.learning_curves import name_of
+from experiments.learning_curves import quartiles
 
 THRESHOLDS = (0.80, 0.90, 0.95)
-# A colour for each acquisition of the registry: Okabe & Ito's palette without its yellow, too pale for a line on white,
-# then Paul Tol's muted one.
-_COLORS = (
-  *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F"),
-  *("#332288", "#882255", "#117733", "#AA4499", "#44AA99", "#999933", "#661100", "#B8860B", "#6A3D9A", "#1B4F72"),
-)
-_MARKERS = "Ds^vpXP*"
-_DASHES = ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))
-
-
-class Style(NamedTuple):
-  """How a strategy is drawn, in every figure alike."""
-
-  color: str
-  marker: str
-  dash: Any
-
-
-def name_of(row: dict) -> str:
-  """What a row's run is called: its strategy and, of a grid, the point."""
-  return f"{row['acq']} [{grid.spell(row['hyper'])}]" if "hyper" in row else row["acq"]
-
-
-def style(acq: str) -> Style:
-  """A strategy's style: colour and marker by its acquisition, the dash by its wrapper; random is black and dotted."""
-  name = acq.partition(" [")[0].partition("(")[0]
-  wrapper, _, base = name.partition("_")
-  if name in acquisition.REGISTRY or wrapper not in acquisition.WRAPPERS:
-    wrapper, base = None, name
-  if base == "random":
-    return Style("#000000", "o", ":")
-  order = [known for known in acquisition.REGISTRY if known != "random"]
-  place = order.index(base) if base in order else len(order)
-  dash = 0 if wrapper is None else 1 + list(acquisition.WRAPPERS).index(wrapper)
-  return Style(_COLORS[place % len(_COLORS)], _MARKERS[place % len(_MARKERS)], _DASHES[dash])
-
-
-def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
-  """Rows by `name_of` and seed, in order of their rounds; runs that ended in an error stop there."""
-  out: dict[str, dict[int, list[dict]]] = {}
-  for row in rows:
-    if "error" not in row:
-      out.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(row)
-  return out
 
 
 def _accuracies(run: Sequence[dict]) -> tuple[list[int], list[float]]:
@@ -71,17 +29,17 @@ def mean_spread(values: Sequence[float]) -> str:
 
 def labels_needed(threshold: float, runs: Sequence[Sequence[dict]]) -> str:
   """Median labels to reach an accuracy over the runs; a run that never does counts as more than its last."""
-  reached = [metrics.labels_to_reach(threshold, *_accuracies(run)) for run in runs]
-  never = reached.count(None)
-  median = statistics.median_high([float("inf") if n is None else n for n in reached])
-  if median == float("inf"):
+  reached = [labels_to_reach(threshold, *_accuracies(run)) for run in runs]
+  never = reached.count(math.inf)
+  _, median, _ = quartiles(reached)
+  if median == math.inf:
     return f"not by {max(run[-1]['num_labeled'] for run in runs)}"
-  return f"{median}" + (f" ({never} of {len(runs)} never)" if never else "")
+  return f"{int(median)}" + (f" ({never} of {len(runs)} never)" if never else "")
 
 
 def mean_area(runs: Sequence[Sequence[dict]]) -> float:
   """Mean over runs of the area under the curve of accuracy over labels."""
-  return statistics.fmean(metrics.area_under_curve(*_accuracies(run)) for run in runs)
+  return statistics.fmean(area_under_curve(*_accuracies(run)) for run in runs)
 
 
 def run_line(rows: Sequence[dict], width: int) -> str:
@@ -90,7 +48,7 @@ def run_line(rows: Sequence[dict], width: int) -> str:
   head = f"{name_of(last):<{width}} seed {last['seed']}"
   if "error" in last:
     return f"{head}  stopped in round {last['round']}: {last['error']}"
-  area = metrics.area_under_curve(*_accuracies(rows))
+  area = area_under_curve(*_accuracies(rows))
   return (
     f"{head}  {rows[0]['num_labeled']}..{last['num_labeled']} labels  accuracy {rows[0]['test_accuracy']:.4f} .."
     f" {last['test_accuracy']:.4f}  area {area:.4f}  {sum(row['seconds_total'] for row in rows):.1f} s"
@@ -125,7 +83,7 @@ def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
       acq,
       str(len(runs)),
       *(labels_needed(threshold, runs) for threshold in THRESHOLDS),
-      mean_spread([metrics.area_under_curve(*_accuracies(run)) for run in runs]),
+      mean_spread([area_under_curve(*_accuracies(run)) for run in runs]),
       mean_spread([run[-1]["test_accuracy"] for run in runs]),
     )
   if full_data:
@@ -142,23 +100,19 @@ def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path
   import matplotlib.pyplot as plt
 
   figure, axes = plt.subplots(figsize=(7, 4.5), dpi=130, layout="constrained")
-  seen: dict[Style, int] = {}
-  for acq, by_seed in curves(rows).items():
+  by_acq = curves(rows)
+  drawn = styles.lines(list(by_acq))
+  for acq, by_seed in by_acq.items():
     by_labels: dict[int, list[float]] = {}
     for run in by_seed.values():
       for row in run:
         by_labels.setdefault(row["num_labeled"], []).append(row["test_accuracy"])
     labels = sorted(by_labels)
-    drawn = style(acq)
-    color, marker, dash = drawn
-    # Points of a grid share their strategy's colour; the later ones are hollow, then larger.
-    points = seen[drawn] = seen.get(drawn, -1) + 1
-    marker_style = {"markersize": 4 + 2 * (points // 2), "markerfacecolor": "white" if points % 2 else color}
     name = f"{acq} ({len(by_seed)} seed{'s' if len(by_seed) > 1 else ''})"
     mean = [statistics.fmean(by_labels[n]) for n in labels]
-    axes.plot(labels, mean, color=color, marker=marker, linestyle=dash, linewidth=1.3, **marker_style, label=name)
+    axes.plot(labels, mean, **drawn[acq], label=name)
     low, high = [min(by_labels[n]) for n in labels], [max(by_labels[n]) for n in labels]
-    axes.fill_between(labels, low, high, color=color, alpha=0.12, linewidth=0)
+    axes.fill_between(labels, low, high, color=drawn[acq]["color"], alpha=0.12, linewidth=0)
   if full_data:
     level = statistics.fmean(row["test_accuracy"] for row in full_data)
     axes.axhline(level, color="#888888", linestyle=(0, (6, 2)), linewidth=1.2, label=f"all labels: {level:.3f}")

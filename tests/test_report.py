@@ -1,4 +1,4 @@
-"""One report over many workdirs, and the array job that makes them."""
+"""A report over many workdirs: what is read and refused, the program, and the array job that makes them."""
 
 import json
 import os
@@ -7,41 +7,33 @@ import sys
 
 import pytest
 
-from experiments import report
 from experiments.errors import UsageError
+from experiments.reporting import study
+from tests import studies
 from tests.programs import ROOT
 from tests.programs import read
 from tests.programs import run
 from tests.programs import untimed
 
-FLAGS = {"acq": ["random"], "seeds": 1, "seed": 0, "rounds": 1, "workdir": "x", "learning_rate": 1e-3}
 
-
-def workdir(path: Path, seeds=(0,), flags=(), data="abc", acq="random") -> Path:
-  path.mkdir()
-  (path / "config.json").write_text(json.dumps({"flags": {**FLAGS, **dict(flags)}, "data_sha256": data}))
-  rows = [
-    {"acq": acq, "seed": seed, "round": r, "num_labeled": 10 + r, "test_accuracy": 0.5 + 0.1 * r}
-    for seed in seeds
-    for r in range(2)
-  ]
-  (path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-  return path
+def workdir(path: Path, seeds=(0,), acq="random", **changes) -> Path:
+  rows = [row for seed in seeds for row in studies.run(acq, seed, (0.5, 0.6, 0.7))]
+  return studies.workdir(path, rows, **changes)
 
 
 def test_rows_of_all_workdirs_are_gathered(tmp_path):
   first = workdir(tmp_path / "a", seeds=(0, 1))
   second = workdir(tmp_path / "b", seeds=(2,), flags={"seed": 2, "seeds": 3, "workdir": "y"})
   (second / "full_data.json").write_text('[{"seed": 2, "test_accuracy": 0.9}]')
-  rows, full_data = report.gather([first, second])
-  assert [row["seed"] for row in rows] == [0, 0, 1, 1, 2, 2] and full_data == [{"seed": 2, "test_accuracy": 0.9}]
+  gathered = study.gather([first, second])
+  assert [row["seed"] for row in gathered.rows[::3]] == [0, 1, 2] and gathered.full_accuracy == 0.9
 
 
 def test_a_row_that_a_kill_cut_short_is_left_out_and_left_there(tmp_path):
   path = workdir(tmp_path / "a") / "results.jsonl"
   torn = path.read_text()[:-9]
   path.write_text(torn)
-  assert len(report.gather([path.parent])[0]) == 1 and path.read_text() == torn
+  assert len(study.gather([path.parent]).rows) == 2 and path.read_text() == torn
 
 
 @pytest.mark.parametrize(
@@ -57,7 +49,7 @@ def test_damaged_and_doubled_workdirs_are_refused(spoil, sentence, tmp_path):
   a, b = workdir(tmp_path / "a"), workdir(tmp_path / "b", seeds=(1,))
   spoil(a, b)
   with pytest.raises(UsageError, match=sentence):
-    report.gather([a, b])
+    study.gather([a, b])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +61,59 @@ def test_damaged_and_doubled_workdirs_are_refused(spoil, sentence, tmp_path):
 )
 def test_workdirs_of_two_studies_are_refused(changes, sentence, tmp_path):
   with pytest.raises(UsageError, match=sentence):
-    report.gather([workdir(tmp_path / "a"), workdir(tmp_path / "b", seeds=(1,), **changes)])
+    study.gather([workdir(tmp_path / "a"), workdir(tmp_path / "b", seeds=(1,), **changes)])
+
+
+@pytest.mark.parametrize(
+  ("change", "sentence"),
+  [
+    ({"test_accuracy": None}, "line 5: test_accuracy is None, not a number"),
+    ({"test_nll": float("nan")}, "line 5: test_nll is nan, not a number"),
+    ({"selected": 3}, "line 5: selected is 3, not a list"),
+    ({"selected_labels": [1]}, "line 5: 10 ids were selected and 1 labels came"),
+    ({"round": 2}, "line 5: round 2 of random, seed 1, stands where round 1 should"),
+    ({"round": "1"}, "line 5: mend it"),
+    ({"num_labeled": 10}, "line 5: 10 labels follow 10"),
+    ({"num_labeled": 25}, "line 5: round 1 has 25 labels and had 20 in other runs: two studies"),
+  ],
+)
+def test_a_row_out_of_place_is_named_by_file_and_line(change, sentence, tmp_path):
+  path = workdir(tmp_path / "a", seeds=(0, 1)) / "results.jsonl"
+  rows = read(path.parent)
+  rows[4] |= change
+  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+  with pytest.raises(UsageError, match=rf"a/results\.jsonl is damaged in {sentence}"):
+    study.gather([path.parent])
+
+
+def test_one_workdir_named_twice_and_one_without_a_row_are_refused(tmp_path):
+  folder = workdir(tmp_path / "a")
+  with pytest.raises(UsageError, match="both hold random, seed 0"):
+    study.gather([folder, folder])
+  nothing = studies.workdir(tmp_path / "b", [studies.error("random", 0, 0)])
+  with pytest.raises(UsageError, match=r"no run of .*b has a row to show; random, seed 0: the loss was not finite"):
+    study.choose(study.gather([nothing]))
+
+
+def test_the_program_writes_a_report_without_jax(tmp_path):
+  folder = studies.workdir(tmp_path / "a", studies.three_seeds())
+  program = (
+    "import sys\nfrom absl import app\nfrom experiments import report\n"
+    "try:\n  app.run(report.main)\nfinally:\n  print('jax' in sys.modules, 'al_jax' in sys.modules)"
+  )
+  printed = run(sys.executable, "-c", program, str(folder))
+  assert "│ margin      │     3 │" in printed and f"report in {folder}/report/report.html" in printed
+  assert printed.endswith("False False\n")
+  written = {path.name for path in (folder / "report").iterdir()}
+  assert {"report.md", "report.html", "learning_curve.png", "learning_curve.svg"} <= written
+
+
+def test_nothing_is_written_of_a_damaged_study(tmp_path):
+  folder = workdir(tmp_path / "a")
+  (folder / "results.jsonl").write_text('{"acq": "random"}\n')
+  message = run(sys.executable, "-m", "experiments.report", str(folder), expect=1)
+  assert message == f"error: {folder}/results.jsonl is damaged in line 1: mend it, or run again with --overwrite\n"
+  assert not (folder / "report").exists()
 
 
 def test_the_program_says_what_is_wrong_in_one_sentence(tmp_path):
@@ -83,19 +127,19 @@ def test_an_array_job_is_requeued_and_reported_as_one_study(tmp_path):
   srun = tmp_path / "srun"
   srun.write_text('#!/bin/sh\nexec "$@"\n')
   srun.chmod(0o755)
-  study = tmp_path / "study"
+  folder = tmp_path / "study"
   plan = ("--dataset=digits", "--model=mlp", "--acq=random,margin", "--rounds=1", "--train_steps=5")
-  job = {"STUDY": str(study), "SEEDS_PER_TASK": "2", "SLURM_SUBMIT_DIR": str(ROOT), "PYTHON": sys.executable}
+  job = {"STUDY": str(folder), "SEEDS_PER_TASK": "2", "SLURM_SUBMIT_DIR": str(ROOT), "PYTHON": sys.executable}
   job |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
   for task in ("0", "1"):
     run("bash", "experiments/slurm.sh", *plan, SLURM_ARRAY_TASK_ID=task, **job)
-  rows = study / "task001" / "results.jsonl"
+  rows = folder / "task001" / "results.jsonl"
   whole = rows.read_text()
   rows.write_text("".join(whole.splitlines(keepends=True)[:5]))
   assert "compiled in" in run("bash", "experiments/slurm.sh", *plan, SLURM_ARRAY_TASK_ID="1", **job)  # requeued
-  after = [untimed(row) for row in read(study / "task001")]
+  after = [untimed(row) for row in read(folder / "task001")]
   assert after == [untimed(json.loads(line)) for line in whole.splitlines()]
   assert sorted({row["seed"] for row in after}) == [2, 3]
 
-  printed = run(sys.executable, "-m", "experiments.report", *map(str, sorted(study.iterdir())), f"--out={study}")
-  assert "│ margin      │     4 │" in printed and (study / "learning_curve.png").exists()
+  printed = run(sys.executable, "-m", "experiments.report", *map(str, sorted(folder.iterdir())), f"--out={folder}")
+  assert "│ margin      │     4 │" in printed and (folder / "report.html").exists()

@@ -1,0 +1,64 @@
+"""Learning curves out of a study's rows, and their numbers; without JAX, so that a report starts anywhere."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments import grid
+
+RESAMPLES = 2000
+
+
+def name_of(row: dict) -> str:
+  """What a row's run is called: its strategy and, of a grid, the point."""
+  return f"{row['acq']} [{grid.spell(row['hyper'])}]" if "hyper" in row else row["acq"]
+
+
+def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
+  """Rows by `name_of` and seed, in order of their rounds; runs that ended in an error stop there."""
+  out: dict[str, dict[int, list[dict]]] = {}
+  for row in rows:
+    if "error" not in row:
+      out.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(row)
+  return out
+
+
+def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[float]):
+  """Trapezoid of `[..., L]` accuracies over `[L]` labels divided by their range -> `[...]` in 0..1.
+
+  As `al_jax.metrics` has it for one curve. A single point has no area; its accuracy is returned.
+  """
+  if len(labels) == 1:
+    return np.asarray(accuracies)[..., 0]
+  return np.trapezoid(accuracies, labels, axis=-1) / (labels[-1] - labels[0])
+
+
+def labels_to_reach(threshold: float, labels: Sequence[int], accuracies: Sequence[float]) -> float:
+  """The fewest labels at which a curve is at or above `threshold`; infinity where it never is."""
+  return next((n for n, value in zip(labels, accuracies, strict=True) if value >= threshold), float("inf"))
+
+
+def labels_at(accuracy: float, labels: Sequence[int], mean: Sequence[float]) -> float | None:
+  """Labels at which a curve first has that accuracy, linear between its points; None where it never has."""
+  first = next((i for i, value in enumerate(mean) if value >= accuracy), None)
+  if not first:
+    return None if first is None else float(labels[0])
+  return float(np.interp(accuracy, mean[first - 1 : first + 1], labels[first - 1 : first + 1]))
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+  """Lower quartile, median and upper quartile; between two values the upper one, so that infinity is never halved."""
+  low, median, high = np.percentile(values, [25, 50, 75], method="higher")
+  return float(low), float(median), float(high)
+
+
+def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+  """95% percentile bootstrap interval of the mean over seeds: `[S, ...]` -> two of `[...]`; None for one seed."""
+  from scipy import stats
+
+  if len(values) < 2:
+    return None
+  found = stats.bootstrap(
+    (values,), np.mean, n_resamples=RESAMPLES, batch=200, method="percentile", rng=np.random.default_rng(0)
+  )
+  return found.confidence_interval.low, found.confidence_interval.high

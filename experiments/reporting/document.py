@@ -1,0 +1,63 @@
+"""The whole report, made in memory: nothing is written of one that fails."""
+
+from experiments.reporting import acquired
+from experiments.reporting import comparison
+from experiments.reporting import page
+from experiments.reporting import sections
+from experiments.reporting import study as studies
+from experiments.reporting.page import Heading
+from experiments.reporting.page import Text
+from experiments.reporting.study import Chosen
+from experiments.reporting.study import Study
+from experiments.reporting.wording import many
+from experiments.reporting.wording import number
+from experiments.reporting.wording import seeds_said
+
+
+def files(study: Study) -> dict[str, bytes]:
+  """The report's files by name: report.md, report.html, every figure as PNG and SVG, and the contact sheets shown.
+
+  Raises:
+    UsageError: no run has a row to show.
+  """
+  chosen = studies.choose(study)
+  incomplete = studies.incomplete(study)
+  curves, curve_drawings = sections.curves(study, chosen)
+  compared, comparison_drawings = comparison.comparison(chosen)
+  balance, balance_drawings = acquired.balance(chosen)
+  sheets, out = acquired.sheets(study, chosen)
+  blocks = [
+    *_head(study, chosen, len(incomplete)),
+    Heading(2, "Results"),
+    *sections.results(study, chosen),
+    Heading(2, "Learning curves"),
+    *curves,
+    Heading(2, "Label efficiency"),
+    *sections.efficiency(chosen),
+    Heading(2, "Significance"),
+    *compared,
+    Heading(2, "What was acquired"),
+    *balance,
+    *sheets,
+    *sections.protocol(study, chosen, incomplete),
+  ]
+  for name, drawing in (curve_drawings | comparison_drawings | balance_drawings).items():
+    out |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
+  return out | {"report.md": page.to_markdown(blocks).encode(), "report.html": page.to_html(blocks).encode()}
+
+
+def _head(study: Study, chosen: Chosen, incomplete: int) -> list[page.Block]:
+  best, *others = chosen.runs
+  labels = chosen.labels(best)
+  said = (
+    f"{many(len(chosen.runs), 'strategy', 'strategies')}, {labels[0]} to {labels[-1]} labels, {seeds_said(chosen)}."
+  )
+  if others:
+    said += f" Largest mean area under the curve: {best}, {number(chosen.areas(best).mean())}."
+  if incomplete:
+    said += f" {many(incomplete, 'run')} did not come to an end and {'is' if incomplete == 1 else 'are'} named below."
+  return [
+    Heading(1, f"Active learning on {study.flags.get('dataset', 'a data set')}"),
+    Text(said),
+    *map(Text, chosen.remarks),
+  ]

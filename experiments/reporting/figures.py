@@ -1,0 +1,146 @@
+"""The figures of a report, each drawn to PNG and SVG in memory."""
+
+from collections.abc import Sequence
+import io
+import math
+from typing import NamedTuple
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments import styles
+from experiments.learning_curves import interval
+from experiments.learning_curves import quartiles
+from experiments.published import Curve
+from experiments.reporting.study import Chosen
+
+_WIDTH = 5.6  # inches: letters stay readable on a phone
+_NUMBERED = 14  # columns of a heat map beyond which cells hold no number
+_STYLE = {"font.size": 9, "svg.hashsalt": "al_jax", "savefig.dpi": 160, "axes.grid": False}
+
+
+class Drawing(NamedTuple):
+  """A figure's files."""
+
+  png: bytes
+  svg: bytes
+
+
+def _saved(figure) -> Drawing:
+  files = []
+  for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, metadata=metadata)
+    files.append(buffer.getvalue())
+  plt.close(figure)
+  return Drawing(*files)
+
+
+def _legend(figure, entries: int) -> None:
+  figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+  figure.set_figheight(3.4 + 0.19 * math.ceil(entries / 2))
+
+
+@matplotlib.rc_context(_STYLE)
+def curves(
+  chosen: Chosen,
+  metric: str,
+  metric_name: str,
+  *,
+  over: str = "labels",
+  full_data: float | None = None,
+  published: dict[str, Curve] | None = None,
+  published_full_data: float | None = None,
+) -> Drawing:
+  """A metric's mean over seeds with its bootstrap band, a line a strategy.
+
+  Args:
+    chosen: the runs.
+    metric: a name of the rows.
+    metric_name: the axis's.
+    over: `labels`, or `seconds` for the time a run has taken until then, mean over seeds.
+    full_data: accuracy of full supervision, a horizontal line.
+    published: what others published, by strategy: stars, with a bar between quartiles.
+    published_full_data: theirs of full supervision.
+  """
+  figure, axes = plt.subplots(figsize=(_WIDTH, 4), layout="constrained")
+  drawn = styles.lines(list(chosen.runs))
+  for name in chosen.runs:
+    values = chosen.values(name, metric)
+    x = chosen.labels(name)
+    if over == "seconds":
+      x = chosen.values(name, "seconds_total").cumsum(axis=1).mean(axis=0)
+    axes.plot(x, values.mean(axis=0), **drawn[name], label=name)
+    band = interval(values)
+    if band is not None:
+      axes.fill_between(x, *band, color=drawn[name]["color"], alpha=0.13, linewidth=0)
+  references = {"all labels": (full_data, (0, (6, 2))), "all labels, published": (published_full_data, (0, (1, 2)))}
+  for said, (level, dash) in references.items():
+    if level is not None:
+      axes.axhline(level, color="#888888", linestyle=dash, linewidth=1.2, label=f"{said}: {level:.3f}")
+  for name, curve in (published or {}).items():
+    _stars(axes, curve, drawn[name]["color"], f"{curve.said}, published")
+  axes.set_xlabel(over)
+  axes.set_ylabel(metric_name)
+  axes.grid(alpha=0.25)
+  _legend(figure, len(axes.get_legend_handles_labels()[0]))
+  return _saved(figure)
+
+
+def _stars(axes, curve: Curve, color: str, label: str) -> None:
+  look = {"marker": "*", "markersize": 9, "color": color, "markeredgecolor": "black", "markeredgewidth": 0.5}
+  look |= {"linestyle": "none", "elinewidth": 1, "capsize": 2}
+  for labels, numbers in curve.accuracy.items():
+    low, middle, high = numbers if len(numbers) == 3 else numbers * 3
+    axes.errorbar([labels], [middle], yerr=[[middle - low], [high - middle]], label=label, **look)
+    label = None
+  for accuracy, runs in curve.reached.items():
+    low, middle, high = quartiles(runs)
+    if middle < math.inf:
+      right = 0 if high == math.inf else high - middle
+      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], label=label, **look)
+      label = None
+
+
+@matplotlib.rc_context(_STYLE)
+def heat_map(
+  matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, x: str, y: str, top: float, digits: int = 2
+) -> Drawing:
+  """A matrix from 0 (white) to `top` (dark), its numbers in the cells where there is room; NaN cells stay empty."""
+  height = 1.7 + 0.3 * len(rows)
+  figure, axes = plt.subplots(figsize=(_WIDTH, height), layout="constrained")
+  image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=top, aspect="auto")
+  axes.set_yticks(range(len(rows)), rows)
+  step = math.ceil(len(columns) / 20)
+  slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, columns)) > 3 else {}
+  axes.set_xticks(range(0, len(columns), step), columns[::step], **slanted)
+  axes.set_xlabel(x)
+  axes.set_ylabel(y)
+  if len(columns) <= _NUMBERED:
+    for (i, j), value in np.ndenumerate(matrix):
+      if not math.isnan(value):
+        color = "white" if value > 0.6 * top else "black"
+        axes.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=7.5, color=color)
+  else:
+    figure.colorbar(image)
+  return _saved(figure)
+
+
+@matplotlib.rc_context(_STYLE)
+def critical_difference(ranks: dict[str, float], p_values) -> Drawing:
+  """Average ranks on a line, best to the left; a bar joins strategies that the test does not tell apart."""
+  import scikit_posthocs
+
+  figure, axes = plt.subplots(figsize=(_WIDTH, 1.2 + 0.17 * len(ranks)), layout="constrained")
+  scikit_posthocs.critical_difference_diagram(
+    ranks,
+    p_values,
+    ax=axes,
+    label_props={"fontsize": 8},
+    text_h_margin=0.03 * len(ranks),
+    color_palette={name: styles.style(name).color for name in ranks},
+  )
+  return _saved(figure)

@@ -1,0 +1,217 @@
+"""What one or several workdirs of a study hold, checked line by line; and the runs that can be compared."""
+
+from collections.abc import Sequence
+import json
+import math
+import numbers
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import grid
+from experiments.errors import UsageError
+from experiments.learning_curves import area_under_curve
+from experiments.learning_curves import curves
+from experiments.learning_curves import name_of
+from experiments.rows import MAY_DIFFER
+from experiments.rows import load_json
+from experiments.rows import read_rows
+
+_NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
+_LISTS = ("selected", "selected_labels")
+_FLAGS = {"acq", "seeds", "seed", "rounds"}
+
+
+class Study(NamedTuple):
+  """The rows of all workdirs, and those of full supervision; `configs` has one entry a workdir."""
+
+  workdirs: tuple[Path, ...]
+  configs: tuple[dict, ...]
+  rows: tuple[dict, ...]
+  full_data: tuple[dict, ...]
+
+  @property
+  def flags(self) -> dict:
+    """The flags that all workdirs share (those of `MAY_DIFFER` and the first seed are of the first alone)."""
+    return self.configs[0]["flags"]
+
+  @property
+  def full_accuracy(self) -> float | None:
+    """Mean test accuracy of full supervision; None where it was not run."""
+    return float(np.mean([row["test_accuracy"] for row in self.full_data])) if self.full_data else None
+
+
+def gather(workdirs: Sequence[Path]) -> Study:
+  """Reads the workdirs of one study.
+
+  Raises:
+    UsageError: a workdir has no results or damaged ones, they are not of one study, or two hold the same run.
+  """
+  configs, rows, full_data, holders, labels = [], [], [], {}, {}
+  for place, workdir in enumerate(workdirs):
+    if not (workdir / "results.jsonl").exists() or not (workdir / "config.json").exists():
+      raise UsageError(f"{workdir} holds no results.jsonl with its config.json")
+    configs.append(_config(workdir / "config.json"))
+    first, plan = _plan(configs[0]), _plan(configs[-1])
+    for name in first | plan:
+      if plan.get(name) != first.get(name):
+        raise UsageError(
+          f"{workdir} is of another study than {workdirs[0]}: {name} is {plan.get(name)}, not {first.get(name)}"
+        )
+    own, _ = read_rows(workdir / "results.jsonl")
+    _check(workdir / "results.jsonl", own, labels)
+    for row in own:
+      if holders.setdefault(_run_of(row), place) != place:
+        other = workdirs[holders[_run_of(row)]]
+        raise UsageError(f"{workdir} and {other} both hold {name_of(row)}, seed {row['seed']}")
+    rows += own
+    full_data += _full_data(workdir / "full_data.json")
+  return Study(tuple(workdirs), tuple(configs), tuple(rows), tuple(full_data))
+
+
+def _plan(config: dict) -> dict:
+  """What workdirs of one study have in common."""
+  plan = {name: value for name, value in config["flags"].items() if name not in MAY_DIFFER | {"seed"}}
+  return plan | {"the data": config["data_sha256"]}
+
+
+def _config(path: Path) -> dict:
+  config = load_json(path)
+  flags = config.get("flags") if isinstance(config, dict) else None
+  if not isinstance(flags, dict) or not flags.keys() >= _FLAGS or "data_sha256" not in config:
+    raise UsageError(f"{path} is damaged: it lacks data_sha256 or one of the flags {', '.join(sorted(_FLAGS))}")
+  return config
+
+
+def _full_data(path: Path) -> list[dict]:
+  rows = load_json(path) if path.exists() else []
+  if not isinstance(rows, list) or not all(isinstance(r, dict) and _finite(r.get("test_accuracy")) for r in rows):
+    raise UsageError(f"{path} is damaged: it is no list of rows with a test_accuracy")
+  return rows
+
+
+def _run_of(row: dict) -> tuple:
+  return row["acq"], row["seed"], json.dumps(row.get("hyper"), sort_keys=True)
+
+
+def _finite(value) -> bool:
+  return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _check(path: Path, rows: list[dict], labels: dict[int, int]) -> None:
+  """Raises UsageError, with file and line, for a row that is out of place. Fills in the `labels` of each round."""
+  ended: dict[tuple, list[dict]] = {}
+  for number, row in enumerate(rows, 1):
+    before = ended.setdefault(_run_of(row), [])
+    fault = _fault(row, before, labels)
+    if fault:
+      raise UsageError(f"{path} is damaged in line {number}: {fault}")
+    before.append(row)
+
+
+def _fault(row: dict, before: list[dict], labels: dict[int, int]) -> str | None:
+  if row["round"] != len(before) or (before and "error" in before[-1]):
+    return f"round {row['round']} of {name_of(row)}, seed {row['seed']}, stands where round {len(before)} should"
+  if "error" in row:
+    return None
+  for name in _NUMBERS:
+    if not _finite(row.get(name)):
+      return f"{name} is {row.get(name)}, not a number"
+  for name in _LISTS:
+    if not isinstance(row.get(name), list):
+      return f"{name} is {row.get(name)}, not a list"
+  if len(row["selected"]) != len(row["selected_labels"]):
+    return f"{len(row['selected'])} ids were selected and {len(row['selected_labels'])} labels came"
+  if before and row["num_labeled"] <= before[-1]["num_labeled"]:
+    return f"{row['num_labeled']} labels follow {before[-1]['num_labeled']}"
+  expected = labels.setdefault(row["round"], row["num_labeled"])
+  if row["num_labeled"] != expected:
+    return f"round {row['round']} has {row['num_labeled']} labels and had {expected} in other runs: two studies"
+  return None
+
+
+class Chosen(NamedTuple):
+  """The runs that figures and tables are made of; a strategy's are of equal length. Largest mean area first."""
+
+  runs: dict[str, dict[int, list[dict]]]  # by strategy and seed
+  seeds: tuple[int, ...]  # matched: completed by every strategy; empty where there is none, and nothing is paired
+  remarks: tuple[str, ...]  # what was left out, and why
+
+  def labels(self, name: str) -> np.ndarray:
+    """`[L]` labels of a strategy's rounds."""
+    return np.array([row["num_labeled"] for row in next(iter(self.runs[name].values()))])
+
+  def values(self, name: str, metric: str) -> np.ndarray:
+    """`[S, L]` values of a metric of the rows, by seed and round."""
+    return np.array([[row[metric] for row in run] for run in self.runs[name].values()], float)
+
+  def areas(self, name: str) -> np.ndarray:
+    """`[S]` areas under the curve of accuracy over labels."""
+    return area_under_curve(self.labels(name), self.values(name, "test_accuracy"))
+
+
+def choose(study: Study) -> Chosen:
+  """The runs on matched seeds: those that every strategy with a completed run has completed.
+
+  Where there are none, each strategy's own completed seeds; where no run was completed, what there is.
+
+  Raises:
+    UsageError: no run has a row to show.
+  """
+  found = curves(study.rows)
+  if not found:
+    errors = "".join(f"; {name_of(row)}, seed {row['seed']}: {row['error']}" for row in study.rows[:1])
+    raise UsageError(f"no run of {', '.join(map(str, study.workdirs))} has a row to show{errors}")
+  rounds = study.flags["rounds"]
+  completed = {
+    name: {seed: run for seed, run in sorted(by_seed.items()) if run[-1]["round"] == rounds}
+    for name, by_seed in found.items()
+  }
+  completed = {name: by_seed for name, by_seed in completed.items() if by_seed}
+  if not completed:
+    runs = {}
+    for name, by_seed in found.items():
+      shortest = min(map(len, by_seed.values()))
+      runs[name] = {seed: run[:shortest] for seed, run in sorted(by_seed.items())}
+    return _sorted(runs, (), ("No run is complete: each curve ends where its strategy's shortest run does.",))
+  absent = sorted(found.keys() - completed.keys())
+  remarks = [f"Left out, without a completed run: {', '.join(absent)}."] if absent else []
+  matched = set.intersection(*(set(by_seed) for by_seed in completed.values()))
+  if not matched:
+    remarks.append("No seed was completed by every strategy: each has its own seeds, and nothing is paired.")
+    return _sorted(completed, (), tuple(remarks))
+  others = sorted({seed for by_seed in found.values() for seed in by_seed} - matched)
+  if others:
+    said = ", ".join(map(str, others))
+    remarks.append(f"Left out, not completed by every strategy: seed{'s' * (len(others) > 1)} {said}.")
+  runs = {name: {seed: by_seed[seed] for seed in sorted(matched)} for name, by_seed in completed.items()}
+  return _sorted(runs, tuple(sorted(matched)), tuple(remarks))
+
+
+def _sorted(runs: dict, seeds: tuple[int, ...], remarks: tuple[str, ...]) -> Chosen:
+  chosen = Chosen(runs, seeds, remarks)
+  order = sorted(runs, key=lambda name: -chosen.areas(name).mean())
+  return chosen._replace(runs={name: runs[name] for name in order})
+
+
+def incomplete(study: Study) -> list[tuple[str, int, str]]:
+  """Strategy, seed and what became of it, for every run that ended in an error, is unfinished or has no row yet."""
+  last = {(name_of(row), row["seed"]): row for row in study.rows}
+  planned = [
+    (name_of({"acq": acq} | ({"hyper": point} if point else {})), seed)
+    for flags in (config["flags"] for config in study.configs)
+    for acq in flags["acq"]
+    for seed in range(flags["seed"], flags["seed"] + flags["seeds"])
+    for point in grid.points(flags.get("vmap_over") or ())
+  ]
+  out = []
+  for name, seed in dict.fromkeys([*planned, *last]):
+    row = last.get((name, seed))
+    if row is None:
+      out.append((name, seed, "not started"))
+    elif "error" in row:
+      out.append((name, seed, f"stopped in round {row['round']}: {row['error']}"))
+    elif row["round"] < study.flags["rounds"]:
+      out.append((name, seed, f"unfinished: round {row['round']} of {study.flags['rounds']}"))
+  return out

@@ -1,0 +1,77 @@
+"""How a strategy is drawn: the same in every figure, and told apart in grey as well."""
+
+from typing import Any
+from typing import NamedTuple
+
+RANDOM = "random"
+# Every acquisition but random, which is black. Okabe & Ito's palette without its yellow, too pale for a line on white,
+# then Paul Tol's muted one.
+COLORS = {
+  "least_confidence": "#0072B2",
+  "margin": "#E69F00",
+  "entropy": "#009E73",
+  "variation_ratio": "#D55E00",
+  "mean_std": "#CC79A7",
+  "bald": "#56B4E9",
+  "vote_entropy": "#7F7F7F",
+  "consensus_kl": "#332288",
+  "batchbald": "#882255",
+  "epig": "#117733",
+  "kcenter": "#AA4499",
+  "kmeans": "#44AA99",
+  "badge": "#999933",
+  "bait": "#661100",
+  "cluster_margin": "#B8860B",
+  "typiclust": "#6A3D9A",
+  "probcover": "#1B4F72",
+}
+WRAPPERS = {"power": "--", "softmax": "-.", "softrank": (0, (5, 1, 1, 1, 1, 1))}
+_OTHER = "#444444"
+_MARKERS = "Ds^vpXP*"
+_DASHES = ("-", (0, (10, 2)), (0, (8, 2, 2, 2)))
+
+
+class Style(NamedTuple):
+  """Colour, marker and dash of a line."""
+
+  color: str
+  marker: str
+  dash: Any
+
+
+def base_of(name: str) -> tuple[str | None, str]:
+  """The wrapper, if any, and the acquisition in a strategy's name, without hyper-parameters or the point of a grid."""
+  name = name.partition(" [")[0].partition("(")[0]
+  wrapper, _, base = name.partition("_")
+  return (wrapper, base) if wrapper in WRAPPERS and base in (*COLORS, RANDOM) else (None, name)
+
+
+def style(name: str) -> Style:
+  """A strategy's style: colour and marker by its acquisition, the dash by its wrapper; random is black and dotted."""
+  wrapper, base = base_of(name)
+  if base == RANDOM:
+    return Style("#000000", "o", ":")
+  place = list(COLORS).index(base) if base in COLORS else len(COLORS)
+  dash = WRAPPERS[wrapper] if wrapper else _DASHES[place // len(_MARKERS)]
+  return Style(COLORS.get(base, _OTHER), _MARKERS[place % len(_MARKERS)], dash)
+
+
+def lines(names: list[str]) -> dict[str, dict[str, Any]]:
+  """Arguments of `axes.plot` for each strategy.
+
+  Strategies that differ in hyper-parameters alone share a style; the later ones' markers are hollow, then larger.
+  """
+  seen: dict[Style, int] = {}
+  out = {}
+  for name in names:
+    drawn = style(name)
+    count = seen[drawn] = seen.get(drawn, -1) + 1
+    out[name] = {
+      "color": drawn.color,
+      "marker": drawn.marker,
+      "linestyle": drawn.dash,
+      "linewidth": 1.3,
+      "markersize": 4 + 2 * (count // 2),
+      "markerfacecolor": "white" if count % 2 else drawn.color,
+    }
+  return out

@@ -1,0 +1,29 @@
+"""A strategy looks the same everywhere, and like no other."""
+
+from al_jax import acquisition
+from experiments import styles
+
+
+def test_every_acquisition_and_wrapper_of_the_registry_has_a_style():
+  assert [*styles.COLORS] == [name for name in acquisition.REGISTRY if name != styles.RANDOM]
+  assert [*styles.WRAPPERS] == [*acquisition.WRAPPERS]
+
+
+def test_no_two_acquisitions_look_alike_in_colour_or_in_grey():
+  drawn = [styles.style(name) for name in acquisition.REGISTRY]
+  assert len({style.color for style in drawn}) == len(drawn)
+  assert len({(style.marker, style.dash) for style in drawn}) == len(drawn)
+
+
+def test_a_wrapper_changes_the_dash_and_hyper_parameters_nothing():
+  bald, power = styles.style("bald"), styles.style("power_bald")
+  assert bald[:2] == power[:2] and bald.dash != power.dash
+  assert styles.style("power_bald(coldness=8)") == styles.style("power_bald [coldness=8]") == power
+  assert styles.base_of("mean_std") == (None, "mean_std")
+
+
+def test_strategies_of_one_style_differ_in_their_markers():
+  drawn = styles.lines(["bald", "bald [learning_rate=0.1]", "bald [learning_rate=0.2]", "margin"])
+  looks = [(line["marker"], line["markersize"], line["markerfacecolor"]) for line in drawn.values()]
+  assert len(set(looks)) == 4
+  assert drawn["bald"] == styles.lines(["margin", "bald"])["bald"]
