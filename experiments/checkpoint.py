@@ -1,8 +1,12 @@
 """Checkpoints of one run: its state after each round, and within a long training; written whole or not at all."""
 
+from collections.abc import Iterator
+import contextlib
 from pathlib import Path
+import re
 import shutil
 
+from absl import logging
 from etils import epath
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -34,10 +38,11 @@ class Checkpoints:
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
-    self._rounds.close()
-    if self._training is not None:
-      self._training.close()
+  def __exit__(self, kind, *_):
+    with _quiet(), contextlib.suppress(*[Exception] if kind else []):  # a write that failed is raised again on closing
+      self._rounds.close()
+      if self._training is not None:
+        self._training.close()
 
   def _open(self, name: str) -> ocp.training.Checkpointer:
     try:
@@ -99,7 +104,8 @@ def _place(round_: int, begun: training.Training) -> int:
 
 def _save(checkpointer: ocp.training.Checkpointer, step: int, tree: types.PyTree) -> None:
   try:
-    checkpointer.save(step, tree, force=True, overwrite=True)
+    with _quiet():
+      checkpointer.save(step, tree, force=True, overwrite=True)
   except (OSError, ValueError, RuntimeError) as error:
     raise UsageError(f"{checkpointer.directory} cannot be written: {_said(error)}; what it held is kept") from error
 
@@ -109,11 +115,27 @@ def _load(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree
     return None
   abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
   try:
-    return checkpointer.load(step, abstract)
-  except (OSError, ValueError, RuntimeError) as error:
+    with _quiet():
+      return checkpointer.load(step, abstract)
+  except Exception as error:  # a damaged file makes Orbax raise many things, a KeyError among them
     folder = checkpointer.directory / str(step)
     raise UsageError(f"{folder} is damaged: delete it, and the run goes on from what is left") from error
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Keeps Orbax from logging, with its stack, an error that it raises as well."""
+  before = logging.get_verbosity()
+  if before < logging.INFO:
+    logging.set_verbosity(logging.FATAL)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(before)
+
+
 def _said(error: Exception) -> str:
-  return getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+  """The system's words, which are at the end of a long line in Orbax's."""
+  text = str(error).strip().splitlines()[0]
+  words = re.search(r"([^:]+) \[os_error_code", text)
+  return getattr(error, "strerror", None) or (words[1].strip() if words else text)
