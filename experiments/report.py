@@ -37,6 +37,8 @@ def main(argv: list[str]) -> None:
     print(f"report in {out / 'report.html'} and {out / 'report.md'}")
   except UsageError as error:
     sys.exit(f"error: {error}")
+  except OSError as error:
+    sys.exit(f"error: {error.filename} cannot be read: {error.strerror}")
 
 
 if __name__ == "__main__":

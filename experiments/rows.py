@@ -26,9 +26,10 @@ def read_rows(path: Path) -> tuple[list[dict], int]:
   for number, line in enumerate(whole.splitlines(), 1):
     try:
       row = json.loads(line)
-      if not (isinstance(row["acq"], str) and isinstance(row["seed"], int) and isinstance(row["round"], int)):
-        raise TypeError("not a row")
-    except (ValueError, KeyError, TypeError) as error:
+      key = [type(row[name]) for name in ("acq", "seed", "round")]
+      if key != [str, int, int] or any(type(value) not in (int, float) for value in row.get("hyper", {}).values()):
+        raise TypeError("not the key of a run")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise UsageError(f"{path} is damaged in line {number}: mend it, or run again with --overwrite") from error
     rows.append(row)
   return rows, len(whole)

@@ -69,10 +69,12 @@ def test_workdirs_of_two_studies_are_refused(changes, sentence, tmp_path):
   [
     ({"test_accuracy": None}, "line 5: test_accuracy is None, not a number"),
     ({"test_nll": float("nan")}, "line 5: test_nll is nan, not a number"),
-    ({"selected": 3}, "line 5: selected is 3, not a list"),
+    ({"selected": 3}, "line 5: selected is 3, not a list of whole numbers"),
     ({"selected_labels": [1]}, "line 5: 10 ids were selected and 1 labels came"),
     ({"round": 2}, "line 5: round 2 of random, seed 1, stands where round 1 should"),
+    ({"selected_labels": [-1] * 10}, r"line 5: selected_labels is .*, not a list of whole numbers"),
     ({"round": "1"}, "line 5: mend it"),
+    ({"hyper": {"coldness": "8"}}, "line 5: mend it"),
     ({"num_labeled": 10}, "line 5: 10 labels follow 10"),
     ({"num_labeled": 25}, "line 5: round 1 has 25 labels and had 20 in other runs: two studies"),
   ],

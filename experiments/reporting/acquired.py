@@ -15,6 +15,7 @@ from experiments.reporting.study import Study
 from experiments.reporting.wording import Drawings
 from experiments.reporting.wording import images
 from experiments.reporting.wording import mean_spread
+from experiments.reporting.wording import numbered
 from experiments.reporting.wording import seeds_said
 from experiments.rows import sheet_name
 
@@ -66,7 +67,7 @@ def balance(chosen: Chosen) -> tuple[list[Block], Drawings]:
     f" uniform share 1/{classes}. Mean over {seeds_said(chosen)}."
   }
   if len(names) > 1 and chosen.seeds:
-    drawn["overlap"] = figures.heat_map(overlap(chosen.runs, chosen.seeds), names, names, x="", y="", top=1.0)
+    drawn["overlap"] = figures.heat_map(overlap(chosen.runs, chosen.seeds), *numbered(names), x="", y="", top=1.0)
     captions["overlap"] = (
       "Jaccard index of the ids that two strategies acquired on the same seed, 1 for the same images. Mean over"
       f" {seeds_said(chosen)}."

@@ -16,6 +16,7 @@ from experiments.reporting.wording import between
 from experiments.reporting.wording import images
 from experiments.reporting.wording import many
 from experiments.reporting.wording import number
+from experiments.reporting.wording import numbered
 from experiments.reporting.wording import p_value
 
 
@@ -82,7 +83,8 @@ def _penalties(chosen: Chosen) -> tuple[list[Block], Drawings]:
   shown = matrix.copy()
   np.fill_diagonal(shown, np.nan)
   shown = np.vstack([shown, significance.column_means(matrix)])
-  drawing = figures.heat_map(shown, [*names, "column mean"], names, x="column is beaten", y="row wins", top=1.0)
+  rows, columns = numbered(names)
+  drawing = figures.heat_map(shown, [*rows, "column mean"], columns, x="column is beaten", y="row wins", top=1.0)
   caption = (
     "Pairwise penalties: the share of budgets at which the row's strategy beats the column's. At each of the"
     f" {budgets} budgets after an acquisition, a two-sided paired t-test at 5% on accuracy; a significant win adds"

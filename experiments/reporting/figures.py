@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import io
 import math
+import textwrap
 from typing import NamedTuple
 
 import matplotlib
@@ -18,6 +19,7 @@ from experiments.published import Curve
 from experiments.reporting.study import Chosen
 
 _WIDTH = 5.6  # inches: letters stay readable on a phone
+_LONG = 30  # letters of a name that stand in one line
 _NUMBERED = 14  # columns of a heat map beyond which cells hold no number
 _STYLE = {"font.size": 9, "svg.hashsalt": "al_jax", "savefig.dpi": 160, "axes.grid": False}
 
@@ -39,9 +41,15 @@ def _saved(figure) -> Drawing:
   return Drawing(*files)
 
 
-def _legend(figure, entries: int) -> None:
-  figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-  figure.set_figheight(3.4 + 0.19 * math.ceil(entries / 2))
+def _legend(figure, axes) -> None:
+  labels = axes.get_legend_handles_labels()[1]
+  columns = 2 if max(map(len, labels)) <= _LONG else 1
+  figure.legend(loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+  figure.set_figheight(3.4 + 0.19 * math.ceil(len(labels) / columns))
+
+
+def _wrapped(name: str) -> str:
+  return textwrap.fill(name, _LONG)
 
 
 @matplotlib.rc_context(_STYLE)
@@ -86,7 +94,7 @@ def curves(
   axes.set_xlabel(over)
   axes.set_ylabel(metric_name)
   axes.grid(alpha=0.25)
-  _legend(figure, len(axes.get_legend_handles_labels()[0]))
+  _legend(figure, axes)
   return _saved(figure)
 
 
@@ -110,13 +118,13 @@ def heat_map(
   matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, x: str, y: str, top: float, digits: int = 2
 ) -> Drawing:
   """A matrix from 0 (white) to `top` (dark), its numbers in the cells where there is room; NaN cells stay empty."""
-  height = 1.7 + 0.3 * len(rows)
-  figure, axes = plt.subplots(figsize=(_WIDTH, height), layout="constrained")
+  names = list(map(_wrapped, rows))
+  height = sum(0.16 + 0.14 * (1 + name.count("\n")) for name in names)
+  figure, axes = plt.subplots(figsize=(_WIDTH, 0.8 + height), layout="constrained")
   image = axes.imshow(matrix, cmap="Blues", vmin=0, vmax=top, aspect="auto")
-  axes.set_yticks(range(len(rows)), rows)
-  step = math.ceil(len(columns) / 20)
-  slanted = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if max(map(len, columns)) > 3 else {}
-  axes.set_xticks(range(0, len(columns), step), columns[::step], **slanted)
+  axes.set_yticks(range(len(names)), names)
+  step = math.ceil(len(columns) / 16)
+  axes.set_xticks(range(0, len(columns), step), columns[::step])
   axes.set_xlabel(x)
   axes.set_ylabel(y)
   if len(columns) <= _NUMBERED:
@@ -134,13 +142,15 @@ def critical_difference(ranks: dict[str, float], p_values) -> Drawing:
   """Average ranks on a line, best to the left; a bar joins strategies that the test does not tell apart."""
   import scikit_posthocs
 
-  figure, axes = plt.subplots(figsize=(_WIDTH, 1.2 + 0.17 * len(ranks)), layout="constrained")
+  names = {name: _wrapped(name) for name in ranks}
+  height = 1.2 + 0.17 * sum(1 + name.count("\n") for name in names.values())
+  figure, axes = plt.subplots(figsize=(_WIDTH, height), layout="constrained")
   scikit_posthocs.critical_difference_diagram(
-    ranks,
-    p_values,
+    {names[name]: rank for name, rank in ranks.items()},
+    p_values.rename(index=names, columns=names),
     ax=axes,
     label_props={"fontsize": 8},
     text_h_margin=0.03 * len(ranks),
-    color_palette={name: styles.style(name).color for name in ranks},
+    color_palette={wrapped: styles.style(name).color for name, wrapped in names.items()},
   )
   return _saved(figure)

@@ -119,8 +119,8 @@ def _fault(row: dict, before: list[dict], labels: dict[int, int]) -> str | None:
     if not _finite(row.get(name)):
       return f"{name} is {row.get(name)}, not a number"
   for name in _LISTS:
-    if not isinstance(row.get(name), list):
-      return f"{name} is {row.get(name)}, not a list"
+    if not isinstance(row.get(name), list) or not all(isinstance(i, int) and i >= 0 for i in row[name]):
+      return f"{name} is {row.get(name)}, not a list of whole numbers"
   if len(row["selected"]) != len(row["selected_labels"]):
     return f"{len(row['selected'])} ids were selected and {len(row['selected_labels'])} labels came"
   if before and row["num_labeled"] <= before[-1]["num_labeled"]:

@@ -61,6 +61,11 @@ def seeds_said(chosen: Chosen) -> str:
   return f"{many(counts[-1], 'seed')} a strategy{' at most' if len(counts) > 1 else ''}, not matched"
 
 
+def numbered(names: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Rows and columns of a matrix of strategies by strategies: names with their numbers, and the numbers alone."""
+  return [f"{name}  {i}" for i, name in enumerate(names, 1)], [str(i) for i in range(1, len(names) + 1)]
+
+
 def images(drawn: Drawings, captions: dict[str, str]) -> list[Image]:
   """The drawings with their captions, whose first sentence is what a reader without eyes is told."""
   return [
