@@ -5,7 +5,6 @@ python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, th
 python -m experiments.mnist --dataset=digits                  scikit-learn's digits, no download
 """
 
-import dataclasses
 import sys
 import time
 
@@ -87,8 +86,7 @@ def check(config: Config, data) -> None:
       return
     checks.check(build.protocol(config), data)
     for point in grid.points(config.vmap_over):
-      of_point = dataclasses.replace(config, **{k: v for k, v in point.items() if k not in flags.HYPER})
-      for name, learner in build.learners(of_point, data.num_classes).items():  # noqa: B007 (read where one is refused)
+      for name, learner in build.learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
         checks.check_learner(learner, data)
   except ValueError as error:
     raise UsageError(f"{name}: {error}" if name else error) from error
@@ -105,6 +103,20 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
       text = f"{learner.posterior.samples} {samples[learner.posterior.kind]}"
       by_posterior.setdefault(text, []).append(name)
   return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
+
+
+def training_line(config: Config) -> str:
+  """How networks are trained, with the values of a grid."""
+  varied = dict(config.vmap_over)
+  values = lambda name: varied.get(name, (getattr(config, name),))
+  said = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
+  parts = [config.optimizer, said("learning_rate")]
+  parts += [said("momentum")] if config.optimizer == "sgd" else []
+  parts += [said("weight_decay")] if any(values("weight_decay")) else []
+  steps = config.full_train_steps if config.full_data else config.train_steps
+  length = f"{config.epochs} epochs" if config.epochs else f"{steps} steps"
+  parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
+  return ", ".join(parts) + (" on the whole pool" if config.full_data else " a round: the same for every strategy")
 
 
 def main(_) -> None:
@@ -127,6 +139,7 @@ def main(_) -> None:
       display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")
       for line in posterior_lines(config, data.num_classes):
         display.line(line)
+      display.line(training_line(config))
       display.line(f"results in {workdir.path}")
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
         workdir.write_config(config, fingerprint, pool_ids)
