@@ -60,7 +60,15 @@ _data.integer("pool_copies", 1, "copies of every image of the pool", **_at_least
 _data.float(
   "pool_noise", 0.0, "standard deviation of Gaussian noise on each pool image, a copy its own", **_at_least(0)
 )
-_data.integer("pool_seed", 0, "decides --pool_size's draw and the noise, for every seed alike", **_at_least(0))
+_data.float(
+  "imbalance",
+  1.0,
+  "images of the most frequent class over those of the rarest: a long-tailed pool; 1 leaves it as it is",
+  **_at_least(1.0),
+)
+_data.integer(
+  "pool_seed", 0, "decides the draws of --pool_size and --imbalance and the noise, for every seed alike", **_at_least(0)
+)
 _data.string("embedding", None, ".npy file of [training images, E] features for what compares images")
 _data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
@@ -183,6 +191,7 @@ class Config:
   pool_size: int | None
   pool_copies: int
   pool_noise: float
+  imbalance: float
   pool_seed: int
   embedding: str | None
   val_last: float

@@ -132,17 +132,19 @@ def main(_) -> None:
       display.phase(f"loading {config.dataset}")
       data = data_sources.load(config.dataset, config.data_dir)
       data = splits.apply(config.split, data, config.dataset)
-      fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, len(data.images))
+      fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data)
       check(config, data)
       workdir = Workdir(config)
       display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")
+      if config.imbalance > 1:
+        display.line(f"images of each class: {', '.join(map(str, pools.class_counts(data)))}")
       for line in posterior_lines(config, data.num_classes):
         display.line(line)
       display.line(training_line(config))
       display.line(f"results in {workdir.path}")
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
-        workdir.write_config(config, fingerprint, pool_ids)
+        workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data))
       data = jax.device_put(data)
       with runtime.profiled(workdir.path / "profile", config.profile):
         if config.full_data:
