@@ -2,6 +2,8 @@
 
 import math
 
+import jax
+
 from al_jax import inference
 from al_jax import types
 
@@ -58,6 +60,8 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
 def check_learner(learner: types.Learner, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for a learner whose parts do not fit together or not this pool."""
   check(learner.protocol, data)
+  if not isinstance(learner.label_noise, jax.Array) and not 0 <= learner.label_noise < 1:
+    raise ValueError(f"label_noise is a probability in [0, 1), not {learner.label_noise}")
   acquisition, posterior, evaluated = learner.acquisition, learner.posterior, learner.eval_posterior
   if acquisition is not None:
     if unknown := acquisition.needs - set(types.NEEDS):

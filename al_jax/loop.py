@@ -197,11 +197,11 @@ PACKS = {"map": lax.map, "vmap": lambda f, xs: jax.vmap(f)(xs)}
 def fit_full(
   key: jax.Array, data: types.Dataset, learner: types.Learner
 ) -> tuple[types.PyTree, types.FitInfo, types.Metrics]:
-  """Trains once on every label for sale: full supervision, the line that active learning is held against.
+  """Trains once on the labels of all that is for sale: full supervision, the line that active learning is held against.
 
-  Takes what `run` takes; the acquisition, `init_labels`, `acq_size` and `rounds` play no part; with `val_last`, the
-  pool's last rows are held out. Returns the parameters, how the training went, and the metrics; raises what `run`
-  raises.
+  The labels are the same oracle's answers that a run with this key gets. Takes what `run` takes; the acquisition,
+  `init_labels`, `acq_size` and `rounds` play no part; with `val_last`, the pool's last rows are held out. Returns the
+  parameters, how the training went, and the metrics; raises what `run` raises.
   """
   size = data.pool_size - learner.protocol.val_size * (data.pool_size // data.images.shape[0])
   protocol = dataclasses.replace(learner.protocol, init_labels=size, rounds=0, pool_subset=None)

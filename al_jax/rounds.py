@@ -1,6 +1,7 @@
 """The three costly parts of a round: training, evaluating, acquiring."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import math
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 
 from al_jax import inference
 from al_jax import metrics
+from al_jax import oracle
 from al_jax import pool
 from al_jax import training
 from al_jax import types
@@ -47,6 +49,11 @@ def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
   return jnp.array([trained for _, trained in _held_and_trained(protocol)], jnp.int32)[state.round]
 
 
+def _answered(state: types.ALState, data: types.Dataset, learner: types.Learner) -> types.Dataset:
+  """The data set with the oracle's answers for the pool's labels."""
+  return dataclasses.replace(data, labels=oracle.answers(state.key, data, learner.label_noise))
+
+
 @functools.partial(jax.named_call, name="train")
 def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner) -> tuple[types.PyTree, types.FitInfo]:
   """Trains this round's model, or ensemble, from new parameters unless the protocol starts warm.
@@ -55,6 +62,7 @@ def fit_round(state: types.ALState, data: types.Dataset, learner: types.Learner)
   have one.
   """
   protocol, members = learner.protocol, num_members(learner)
+  data = _answered(state, data, learner)
   if protocol.warm_start:
     params = state.params
   else:
@@ -102,6 +110,7 @@ def evaluate_round(
   By `eval_posterior`: the mean prediction of its samples. An ensemble evaluated deterministically is its first member.
   """
   protocol = learner.protocol
+  data = _answered(state, data, learner)
   if num_members(learner) is not None and learner.eval_posterior.kind != "ensemble":
     params = jax.tree.map(lambda leaf: leaf[0], params)
 

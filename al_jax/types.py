@@ -30,7 +30,7 @@ class Dataset:
   """
 
   images: jax.Array  # `[O, ...]` uint8 or float: the pool's originals; O = N without copies
-  labels: jax.Array  # `[N]` int32: the oracle's answers, read only through a labeled mask
+  labels: jax.Array  # `[N]` int32: the classes, which the oracle is asked for; read only through a labeled mask
   test_images: jax.Array  # `[M, ...]`
   test_labels: jax.Array  # `[M]` int32
   num_classes: int = _static()
@@ -124,7 +124,7 @@ class Metrics(NamedTuple):
   test_accuracy: jax.Array  # `[]` in 0..1
   test_nll: jax.Array  # `[]` nats an example
   test_ece: jax.Array  # `[]` in 0..1
-  val_accuracy: jax.Array  # `[]` in 0..1; NaN where the protocol has no validation set
+  val_accuracy: jax.Array  # `[]` in 0..1, by the oracle's answers; NaN where the protocol has no validation set
 
 
 class FitInfo(NamedTuple):
@@ -182,3 +182,4 @@ class Learner(NamedTuple):
   protocol: Protocol
   posterior: Posterior = Posterior()  # what the acquisition's samples are; an ensemble is trained as one
   eval_posterior: Posterior = Posterior()  # what the metrics are measured on; of an ensemble, by default, its first
+  label_noise: float | jax.Array = 0.0  # probability that the oracle answers with another class: `oracle.answers`

@@ -95,6 +95,7 @@ def learners(
       plan,
       posterior=posterior(strategy, made, config),
       eval_posterior=_posterior(config.eval_posterior, config),
+      label_noise=config.label_noise,
     )
   return out
 
@@ -121,4 +122,6 @@ def full_data_learner(config: Config, num_classes: int) -> types.Learner:
     train_steps=None if config.epochs else config.full_train_steps,
   )
   own = evaluated if evaluated.kind == "ensemble" else types.Posterior()
-  return types.Learner(model(config, num_classes), optimizer(config), None, plan, own, evaluated)
+  return types.Learner(
+    model(config, num_classes), optimizer(config), None, plan, own, evaluated, label_noise=config.label_noise
+  )

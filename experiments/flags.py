@@ -80,7 +80,7 @@ _labels.enum(
 )
 _labels.integer("acq_size", 10, "labels bought in a round", **_at_least(1))
 _labels.integer("rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
-
+_labels.float("label_noise", 0.0, "probability that the oracle answers with another class, drawn by id", **_share())
 _labels.integer("pool_subset", None, "candidates looked at in a round, drawn anew each time; all by default")
 
 _posterior = _Group("Posterior")
@@ -200,6 +200,7 @@ class Config:
   init: str
   acq_size: int
   rounds: int
+  label_noise: float
   pool_subset: int | None
   posterior: str | None
   mc_samples: int
