@@ -376,6 +376,18 @@ def test_fit_full_leaves_the_validation_set_alone(data, make_learner):
     assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner)[0])
 
 
+def test_nothing_is_tuned_stopped_or_bought_by_test_data(data, make_learner):
+  learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), train_steps=40)
+  state, info = loop.run(KEY, data, learner)
+  assert info.fit.steps.min() < 40  # it does stop
+  other = dataclasses.replace(data, test_images=data.test_images[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
+  other_state, other_info = loop.run(KEY, other, learner)
+  of = lambda info: (info.fit, info.selected, info.scores, info.metrics.val_accuracy)
+  assert equal((state, of(info)), (other_state, of(other_info)))
+  assert not equal(info.metrics.test_nll, other_info.metrics.test_nll)
+  assert equal(loop.fit_full(KEY, data, learner)[:2], loop.fit_full(KEY, other, learner)[:2])
+
+
 REFUSALS = [
   ({"init_labels": 0}, "init_labels must be at least 1, not 0"),
   ({"acq_size": 0}, "acq_size must be at least 1, not 0"),
