@@ -93,7 +93,8 @@ class Protocol:
   batch_size: int = 64
   train_steps: int | None = None
   epochs: int | None = None
-  init_balanced: bool = True  # the initial set holds equally many images of every class
+  init_balanced: bool = True  # the initial set holds equally many images of every class, true ones
+  initial_ids: tuple[int, ...] = ()  # the initial set itself, `init_labels` pool ids, in place of a draw
   warm_start: bool = False  # go on from the last round's parameters instead of from new ones
   val_size: int = 0  # pool images set aside for validation: never labeled, never trained on
   val_last: float = 0.0  # the share of the labeled rows, the last acquired, that is held out of training

@@ -42,6 +42,7 @@ def protocol(config: Config) -> types.Protocol:
     train_steps=config.train_steps,
     epochs=config.epochs,
     init_balanced=config.init == "balanced",
+    initial_ids=config.init_ids,
     warm_start=config.warm_start,
     val_size=config.val_size,
     val_last=config.val_last,

@@ -79,12 +79,14 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display) -> N
 
 def check(config: Config, data) -> None:
   """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
-  name = None
+  plan, name = build.protocol(config), f"--init_file={config.init_file}"
   try:
+    checks.check_initial(plan, data)
+    name = None
     if config.full_data:
       checks.check_learner(build.full_data_learner(config, data.num_classes), data)
       return
-    checks.check(build.protocol(config), data)
+    checks.check(plan, data)
     for point in grid.points(config.vmap_over):
       for name, learner in build.learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
         checks.check_learner(learner, data)

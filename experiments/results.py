@@ -22,6 +22,7 @@ from experiments.flags import Config
 MAY_DIFFER = {
   *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
+  "init_file",  # what it lists is compared, as init_ids
 }
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")

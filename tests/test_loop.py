@@ -411,6 +411,10 @@ REFUSALS = [
   ({"rounds": 13}, "10 initial labels .* 13 rounds of 7 .* = 101, but the pool holds 97"),
   ({"val_size": 74}, "74 for validation = 98, but the pool holds 97"),
   ({"init_labels": 9, "init_balanced": True}, "balanced initial set of 9 labels cannot hold all 10 classes"),
+  ({"initial_ids": (1, 2)}, "2 initial ids are given, but init_labels is 10"),
+  ({"initial_ids": (*range(9), 97)}, "initial id 97 is not in the pool, whose ids are 0 to 96"),
+  ({"initial_ids": (*range(9), -1)}, "initial id -1 is not in the pool"),
+  ({"initial_ids": (*range(9), 3)}, "initial id 3 is given more than once"),
 ]
 
 
