@@ -2,6 +2,8 @@
 
 import math
 
+import jax
+
 from al_jax import inference
 from al_jax import types
 
@@ -44,20 +46,40 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
       f"{protocol.init_labels} initial labels + {protocol.rounds} rounds of {protocol.acq_size}"
       f" + {held_out} for validation = {protocol.max_labels + held_out}, but the pool holds {size}"
     )
+  check_initial(protocol, data)
   if protocol.pool_subset is not None and not protocol.acq_size <= protocol.pool_subset <= size:
     raise ValueError(
       f"pool_subset={protocol.pool_subset} must lie between acq_size, {protocol.acq_size}, and the pool's {size} images"
     )
-  if protocol.init_balanced and protocol.init_labels < data.num_classes:
+  if protocol.init_balanced and not protocol.initial_ids and protocol.init_labels < data.num_classes:
     raise ValueError(
       f"a balanced initial set of {protocol.init_labels} labels cannot hold all {data.num_classes} classes;"
       f" ask for at least {data.num_classes} or for a random initial set"
     )
 
 
+def check_initial(protocol: types.Protocol, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for given initial ids that cannot be this pool's initial set."""
+  ids, size, originals = protocol.initial_ids, data.pool_size, data.images.shape[0]
+  if not ids:
+    return
+  if len(ids) != protocol.init_labels:
+    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {protocol.init_labels}")
+  for i in ids:
+    if not 0 <= i < size:
+      raise ValueError(f"initial id {i} is not in the pool, whose ids are 0 to {size - 1}")
+  if len(set(ids)) < len(ids):
+    raise ValueError(f"initial id {next(i for i in ids if ids.count(i) > 1)} is given more than once")
+  free = originals - len({i % originals for i in ids})
+  if protocol.val_size > free:
+    raise ValueError(f"val_size={protocol.val_size}, but the initial ids leave {free} images for validation")
+
+
 def check_learner(learner: types.Learner, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for a learner whose parts do not fit together or not this pool."""
   check(learner.protocol, data)
+  if not isinstance(learner.label_noise, jax.Array) and not 0 <= learner.label_noise < 1:
+    raise ValueError(f"label_noise is a probability in [0, 1), not {learner.label_noise}")
   acquisition, posterior, evaluated = learner.acquisition, learner.posterior, learner.eval_posterior
   if acquisition is not None:
     if unknown := acquisition.needs - set(types.NEEDS):

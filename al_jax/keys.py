@@ -24,6 +24,7 @@ class Role(enum.IntEnum):
   POOL_SUBSET = 9
   TARGETS = 10
   POSTERIOR = 11
+  POOL_IMBALANCE = 12
 
 
 def role_key(key: jax.Array, role: Role, round: jax.Array | int = 0) -> jax.Array:

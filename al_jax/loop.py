@@ -37,7 +37,9 @@ def init_state(key: jax.Array, data: types.Dataset, learner: types.Learner) -> t
 def _init_state(key: jax.Array, data: types.Dataset, model, protocol, members: int | None) -> types.ALState:
   available = views.for_sale(key, data, protocol)
   key_initial = role_key(key, Role.INITIAL_SET)
-  if protocol.init_balanced:
+  if protocol.initial_ids:
+    ids = jnp.array(protocol.initial_ids, jnp.int32)
+  elif protocol.init_balanced:
     ids = pool.balanced_subset(
       key_initial, data.labels, available, num=protocol.init_labels, num_classes=data.num_classes
     )
@@ -59,7 +61,7 @@ _jitted_init_state = jax.jit(_init_state, static_argnames=("model", "protocol", 
 
 
 def initial_ids(state: types.ALState, protocol: types.Protocol) -> jax.Array:
-  """`[init_labels]` int32 ids of the initial set: as drawn where the state keeps an order, else ascending.
+  """`[init_labels]` int32 ids of the initial set: as drawn or given where the state keeps an order, else ascending.
 
   Of a state before its first acquisition.
   """
@@ -197,16 +199,17 @@ PACKS = {"map": lax.map, "vmap": lambda f, xs: jax.vmap(f)(xs)}
 def fit_full(
   key: jax.Array, data: types.Dataset, learner: types.Learner
 ) -> tuple[types.PyTree, types.FitInfo, types.Metrics]:
-  """Trains once on every label for sale: full supervision, the line that active learning is held against.
+  """Trains once on the labels of all that is for sale: full supervision, the line that active learning is held against.
 
-  Takes what `run` takes; the acquisition, `init_labels`, `acq_size` and `rounds` play no part; with `val_last`, the
-  pool's last rows are held out. Returns the parameters, how the training went, and the metrics; raises what `run`
-  raises.
+  The labels are the same oracle's answers that a run with this key gets. Takes what `run` takes; the acquisition,
+  `init_labels`, `acq_size` and `rounds` play no part; with `val_last`, the pool's last rows are held out. Returns the
+  parameters, how the training went, and the metrics; raises what `run` raises.
   """
   size = data.pool_size - learner.protocol.val_size * (data.pool_size // data.images.shape[0])
   protocol = dataclasses.replace(learner.protocol, init_labels=size, rounds=0, pool_subset=None)
   learner = learner._replace(acquisition=None, protocol=protocol)
-  checks.check_learner(learner, data)
+  # Given initial ids count no more than a drawn initial set; they only say which images are not for validation.
+  checks.check_learner(learner._replace(protocol=dataclasses.replace(protocol, initial_ids=())), data)
   state = types.ALState(
     params=rounds.init_params(role_key(key, Role.MODEL_INIT), learner.model, data, rounds.num_members(learner)),
     labeled=views.for_sale(key, data, protocol),

@@ -1,6 +1,7 @@
 """The three costly parts of a round: training, evaluating, acquiring."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 from al_jax import inference
 from al_jax import metrics
+from al_jax import oracle
 from al_jax import pool
 from al_jax import training
 from al_jax import types
@@ -48,9 +50,15 @@ def num_trained(state: types.ALState, protocol: types.Protocol) -> jax.Array:
   return jnp.array([trained for _, trained in _held_and_trained(protocol)], jnp.int32)[state.round]
 
 
+def _answered(state: types.ALState, data: types.Dataset, learner: types.Learner) -> types.Dataset:
+  """The data set with the oracle's answers for the pool's labels."""
+  return dataclasses.replace(data, labels=oracle.answers(state.key, data, learner.label_noise))
+
+
 def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learner) -> dict[str, Any]:
   """The arguments of `training.advance` that a round's data and protocol decide."""
   protocol = learner.protocol
+  data = _answered(state, data, learner)
 
   def validate(params: types.PyTree) -> jax.Array:
     ids = views.validation_ids(state.key, data, protocol)
@@ -140,6 +148,7 @@ def evaluate_round(
   By `eval_posterior`: the mean prediction of its samples. An ensemble evaluated deterministically is its first member.
   """
   protocol = learner.protocol
+  data = _answered(state, data, learner)
   if num_members(learner) is not None and learner.eval_posterior.kind != "ensemble":
     params = inference.first_member(params)
 

@@ -30,7 +30,7 @@ class Dataset:
   """
 
   images: jax.Array  # `[O, ...]` uint8 or float: the pool's originals; O = N without copies
-  labels: jax.Array  # `[N]` int32: the oracle's answers, read only through a labeled mask
+  labels: jax.Array  # `[N]` int32: the classes, which the oracle is asked for; read only through a labeled mask
   test_images: jax.Array  # `[M, ...]`
   test_labels: jax.Array  # `[M]` int32
   num_classes: int = _static()
@@ -93,7 +93,8 @@ class Protocol:
   batch_size: int = 64
   train_steps: int | None = None
   epochs: int | None = None
-  init_balanced: bool = True  # the initial set holds equally many images of every class
+  init_balanced: bool = True  # the initial set holds equally many images of every class, true ones
+  initial_ids: tuple[int, ...] = ()  # the initial set itself, `init_labels` pool ids, in place of a draw
   warm_start: bool = False  # go on from the last round's parameters instead of from new ones
   val_size: int = 0  # pool images set aside for validation: never labeled, never trained on
   val_last: float = 0.0  # the share of the labeled rows, the last acquired, that is held out of training
@@ -124,7 +125,7 @@ class Metrics(NamedTuple):
   test_accuracy: jax.Array  # `[]` in 0..1
   test_nll: jax.Array  # `[]` nats an example
   test_ece: jax.Array  # `[]` in 0..1
-  val_accuracy: jax.Array  # `[]` in 0..1; NaN where the protocol has no validation set
+  val_accuracy: jax.Array  # `[]` in 0..1, by the oracle's answers; NaN where the protocol has no validation set
 
 
 class FitInfo(NamedTuple):
@@ -182,3 +183,4 @@ class Learner(NamedTuple):
   protocol: Protocol
   posterior: Posterior = Posterior()  # what the acquisition's samples are; an ensemble is trained as one
   eval_posterior: Posterior = Posterior()  # what the metrics are measured on; of an ensemble, by default, its first
+  label_noise: float | jax.Array = 0.0  # probability that the oracle answers with another class: `oracle.answers`

@@ -15,9 +15,13 @@ from al_jax.keys import role_key
 
 
 def validation_ids(key: jax.Array, data: types.Dataset, protocol: types.Protocol) -> jax.Array:
-  """`[val_size]` int32 ids of originals set aside for validation; a function of the base key alone."""
-  everything = jnp.ones(data.images.shape[0], bool)
-  return pool.random_subset(role_key(key, Role.VALIDATION), everything, num=protocol.val_size)
+  """`[val_size]` int32 ids of originals set aside for validation, none of which is among `protocol.initial_ids`.
+
+  A function of the base key and those alone.
+  """
+  originals = data.images.shape[0]
+  given = pool.mask_of(jnp.array(protocol.initial_ids, jnp.int32) % originals, size=originals)
+  return pool.random_subset(role_key(key, Role.VALIDATION), ~given, num=protocol.val_size)
 
 
 def for_sale(key: jax.Array, data: types.Dataset, protocol: types.Protocol) -> jax.Array:

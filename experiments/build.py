@@ -42,6 +42,7 @@ def protocol(config: Config) -> types.Protocol:
     train_steps=config.train_steps,
     epochs=config.epochs,
     init_balanced=config.init == "balanced",
+    initial_ids=config.init_ids,
     warm_start=config.warm_start,
     val_size=config.val_size,
     val_last=config.val_last,
@@ -71,13 +72,23 @@ def posterior(strategy: strategies.Strategy, made: types.Acquisition, config: Co
   return _posterior(strategy.posterior or config.posterior or own, config)
 
 
-def learners(config: Config, num_classes: int) -> dict[str, types.Learner]:
-  """One learner for each strategy; all share the same model and optimiser objects, and so their programs."""
+def learners(
+  config: Config, num_classes: int, point: dict[str, float | jax.Array] | None = None
+) -> dict[str, types.Learner]:
+  """One learner for each strategy; all share the same model and optimiser objects, and so their programs.
+
+  At a `point` of a grid, whose numbers may be traced: a flag takes the point's value, and so does a strategy whose
+  spelling leaves the hyper-parameter open.
+  """
+  point = point or {}
+  config = dataclasses.replace(config, **{name: value for name, value in point.items() if name not in HYPER})
   network, shared_optimizer, plan = model(config, num_classes), optimizer(config), protocol(config)
   out = {}
   for spelling in config.acq:
     strategy = strategies.parse(spelling)
-    made = acquisition.make(strategy.name, **dict(strategy.hyper))
+    known = acquisition.hyper_parameters(strategy.name)
+    told = {name: value for name, value in point.items() if name in known} | dict(strategy.hyper)
+    made = acquisition.make(strategy.name, **told)
     out[spelling] = types.Learner(
       network,
       shared_optimizer,
@@ -85,6 +96,7 @@ def learners(config: Config, num_classes: int) -> dict[str, types.Learner]:
       plan,
       posterior=posterior(strategy, made, config),
       eval_posterior=_posterior(config.eval_posterior, config),
+      label_noise=config.label_noise,
     )
   return out
 
@@ -98,13 +110,7 @@ class Recipe:
   num_classes: int
 
   def __call__(self, point: dict[str, jax.Array]) -> types.Learner:
-    own = {name: value for name, value in point.items() if name not in HYPER}
-    config = dataclasses.replace(self.config, acq=(self.spelling,), **own)
-    learner = learners(config, self.num_classes)[self.spelling]
-    strategy = strategies.parse(self.spelling)
-    known = acquisition.hyper_parameters(strategy.name)
-    told = {name: point[name] for name in point if name in HYPER and name in known} | dict(strategy.hyper)
-    return learner._replace(acquisition=acquisition.make(strategy.name, **told))
+    return learners(dataclasses.replace(self.config, acq=(self.spelling,)), self.num_classes, point)[self.spelling]
 
 
 def full_data_learner(config: Config, num_classes: int) -> types.Learner:
@@ -117,4 +123,6 @@ def full_data_learner(config: Config, num_classes: int) -> types.Learner:
     train_steps=None if config.epochs else config.full_train_steps,
   )
   own = evaluated if evaluated.kind == "ensemble" else types.Posterior()
-  return types.Learner(model(config, num_classes), optimizer(config), None, plan, own, evaluated)
+  return types.Learner(
+    model(config, num_classes), optimizer(config), None, plan, own, evaluated, label_noise=config.label_noise
+  )

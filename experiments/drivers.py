@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax import loop
+from al_jax import oracle
 from al_jax import rounds
 from al_jax import types
 from experiments import long_training
@@ -52,8 +53,10 @@ def run_python(
   Raises:
     UsageError: the rows are not of this run, or a checkpoint cannot be written or read.
   """
-  state = loop.init_state(jax.random.key(seed), data, learner)
+  key = jax.random.key(seed)
+  state = loop.init_state(key, data, learner)
   initial = np.asarray(loop.initial_ids(state, learner.protocol)).tolist()
+  labels = np.asarray(oracle.answers(key, data, learner.label_noise))
   if done:
     state = _resumed(state, done, learner, checkpoints)
   seconds: dict[str, float] = {}
@@ -75,7 +78,7 @@ def run_python(
   for r in range(int(state.round), learner.protocol.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
-    info, labels = jax.device_get(info), np.asarray(data.labels)
+    info = jax.device_get(info)
     row = _row(acq, seed, r, info, labels, seconds | {"total": time.perf_counter() - start}, initial, {})
     if r >= len(done):
       if "error" not in row:
@@ -116,7 +119,7 @@ def rows_of(
 ) -> Iterator[dict]:
   """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
 
-  `seconds` are those of one round, `point` the values of a grid.
+  `labels` are the oracle's answers for the pool, `seconds` those of one round, `point` the values of a grid.
   """
   for r in range(len(infos.num_labeled)):
     info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)

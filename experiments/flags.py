@@ -12,6 +12,7 @@ from al_jax import models
 from al_jax import types
 from al_jax.loop import PACKS
 from experiments import grid
+from experiments import initial
 from experiments import presets
 from experiments import strategies
 from experiments.errors import UsageError
@@ -61,19 +62,35 @@ _data.integer("pool_copies", 1, "copies of every image of the pool", **_at_least
 _data.float(
   "pool_noise", 0.0, "standard deviation of Gaussian noise on each pool image, a copy its own", **_at_least(0)
 )
-_data.integer("pool_seed", 0, "decides --pool_size's draw and the noise, for every seed alike", **_at_least(0))
+_data.float(
+  "imbalance",
+  1.0,
+  "images of the most frequent class over those of the rarest: a long-tailed pool; 1 leaves it as it is",
+  **_at_least(1.0),
+)
+_data.integer(
+  "pool_seed", 0, "decides the draws of --pool_size and --imbalance and the noise, for every seed alike", **_at_least(0)
+)
 _data.string("embedding", None, ".npy file of [training images, E] features for what compares images")
 _data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
 
 _labels = _Group("Labels")
-_labels.integer("init_labels", 20, "labels before the first training", **_at_least(1))
+_labels.integer(
+  "init_labels", 20, "labels before the first training; with --init_file, by default its length", **_at_least(1)
+)
 _labels.enum(
-  "init", "balanced", "initial labels: equally many a class, or at random", enum_values=["balanced", "random"]
+  "init",
+  "balanced",
+  "initial labels: equally many of each true class, at random, or those of --init_file",
+  enum_values=["balanced", "random", "file"],
+)
+_labels.string(
+  "init_file", None, "file with a list of ids, of the pool as the flags above make it: what every seed starts from"
 )
 _labels.integer("acq_size", 10, "labels bought in a round", **_at_least(1))
 _labels.integer("rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
-
+_labels.float("label_noise", 0.0, "probability that the oracle answers with another class, drawn by id", **_share())
 _labels.integer("pool_subset", None, "candidates looked at in a round, drawn anew each time; all by default")
 
 _posterior = _Group("Posterior")
@@ -176,7 +193,7 @@ _running.boolean("list_acquisitions", False, "print every acquisition: formula, 
 class Config:
   """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name.
 
-  Acquisitions' own hyper-parameters are part of their spelling in `acq`.
+  Acquisitions' own hyper-parameters are part of their spelling in `acq`; `init_ids` are what `init_file` lists.
   """
 
   acq: tuple[str, ...]
@@ -191,14 +208,18 @@ class Config:
   pool_size: int | None
   pool_copies: int
   pool_noise: float
+  imbalance: float
   pool_seed: int
   embedding: str | None
   val_last: float
   full_val_last: float
   init_labels: int
   init: str
+  init_file: str | None
+  init_ids: tuple[int, ...]
   acq_size: int
   rounds: int
+  label_noise: float
   pool_subset: int | None
   posterior: str | None
   mc_samples: int
@@ -288,7 +309,7 @@ def resolve() -> Config:
   Raises:
     UsageError: an unknown name, or flags that contradict each other.
   """
-  values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Config)}
+  values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Config) if field.name in FLAGS}
   typed = {name for name in values if FLAGS[name].present}
   if values["preset"] is not None:
     if values["preset"] not in presets.PRESETS:
@@ -327,9 +348,14 @@ def resolve() -> Config:
     raise UsageError("--vmap_over makes one program of a grid: use --driver=scan or experiments.ablation")
   if values["inspect"] and values["driver"] == "scan":
     raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
-  for name in ("data_dir", "workdir", "embedding"):
+  for name in ("data_dir", "workdir", "embedding", "init_file"):
     if values[name] is not None:
       if not values[name]:
         raise UsageError(f"--{name} is empty: name a path or leave the flag out")
       values[name] = os.path.expanduser(values[name])
+  if (values["init"] == "file") != (values["init_file"] is not None):
+    raise UsageError("--init=file and --init_file=PATH go together: give both or neither")
+  values["init_ids"] = () if values["init_file"] is None else initial.read(values["init_file"])
+  if values["init_ids"] and "init_labels" not in typed:
+    values["init_labels"] = len(values["init_ids"])
   return Config(**values)

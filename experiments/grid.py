@@ -13,6 +13,7 @@ _AXES = {
   "learning_rate": (lambda x: x > 0, "above 0"),
   "weight_decay": (lambda x: x >= 0, "0 or more"),
   "dropout_rate": (lambda x: 0 <= x < 1, "in [0, 1)"),
+  "label_noise": (lambda x: 0 <= x < 1, "in [0, 1)"),
   "coldness": (lambda x: x > 0, "above 0"),
 }
 

@@ -5,7 +5,6 @@ python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, th
 python -m experiments.mnist --dataset=digits                  scikit-learn's digits, no download
 """
 
-import dataclasses
 import errno
 import sys
 import time
@@ -91,15 +90,16 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display, stop
 
 def check(config: Config, data) -> None:
   """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
-  name = None
+  plan, name = build.protocol(config), f"--init_file={config.init_file}"
   try:
+    checks.check_initial(plan, data)
+    name = None
     if config.full_data:
       checks.check_learner(build.full_data_learner(config, data.num_classes), data)
       return
-    checks.check(build.protocol(config), data)
+    checks.check(plan, data)
     for point in grid.points(config.vmap_over):
-      of_point = dataclasses.replace(config, **{k: v for k, v in point.items() if k not in flags.HYPER})
-      for name, learner in build.learners(of_point, data.num_classes).items():  # noqa: B007 (read where one is refused)
+      for name, learner in build.learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
         checks.check_learner(learner, data)
   except ValueError as error:
     raise UsageError(f"{name}: {error}" if name else error) from error
@@ -118,6 +118,20 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
   return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
 
 
+def training_line(config: Config) -> str:
+  """How networks are trained, with the values of a grid."""
+  varied = dict(config.vmap_over)
+  values = lambda name: varied.get(name, (getattr(config, name),))
+  said = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
+  parts = [config.optimizer, said("learning_rate")]
+  parts += [said("momentum")] if config.optimizer == "sgd" else []
+  parts += [said("weight_decay")] if any(values("weight_decay")) else []
+  steps = config.full_train_steps if config.full_data else config.train_steps
+  length = f"{config.epochs} epochs" if config.epochs else f"{steps} steps"
+  parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
+  return ", ".join(parts) + (" on the whole pool" if config.full_data else " a round: the same for every strategy")
+
+
 def main(_) -> None:
   workdir = None
   try:
@@ -132,16 +146,19 @@ def main(_) -> None:
       display.phase(f"loading {config.dataset}")
       data = data_sources.load(config.dataset, config.data_dir)
       data = splits.apply(config.split, data, config.dataset)
-      fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, len(data.images))
+      fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data)
       check(config, data)
       workdir = Workdir(config, fingerprint)
       display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")
+      if config.imbalance > 1:
+        display.line(f"images of each class: {', '.join(map(str, pools.class_counts(data)))}")
       for line in posterior_lines(config, data.num_classes):
         display.line(line)
+      display.line(training_line(config))
       display.line(f"results in {workdir.path}")
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
-        workdir.write_config(config, fingerprint, pool_ids)
+        workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data))
       data = jax.device_put(data)
       study = {"python": run_rounds, "scan": packed.run_study}[config.driver]
       if config.full_data:

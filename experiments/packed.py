@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 import numpy as np
 
 from al_jax import loop
+from al_jax import oracle
 from al_jax import types
 from experiments import build
 from experiments import grid
@@ -205,9 +206,10 @@ def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tup
 
 
 def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], runs, seconds: float) -> None:
-  labels = np.asarray(data.labels)
   each = seconds / (len(acqs) * len(jobs) * (config.rounds + 1))
   for k, job in enumerate(jobs):
+    rate = dict(job.point).get("label_noise", config.label_noise)
+    labels = np.asarray(oracle.answers(jax.random.key(job.seed), data, rate))
     for acq, run in zip(acqs, runs, strict=True):
       own = jax.tree.map(lambda leaf, k=k: leaf[k], run)
       done = workdir.done(acq, job.seed, dict(job.point))

@@ -1,4 +1,4 @@
-"""The pool a study buys from: a part of the training images, copied, with noise, or with features of the user's."""
+"""The pool a study buys from: a part of the training images, long-tailed, copied, noisy, with the user's features."""
 
 import dataclasses
 from pathlib import Path
@@ -13,20 +13,59 @@ from experiments.errors import UsageError
 from experiments.flags import Config
 
 
-def original_ids(config: Config, size: int) -> np.ndarray | None:
-  """`[pool_size]` ascending ids, into the `size` training images, of the pool's originals; None where it has all.
+def original_ids(config: Config, data: Dataset) -> np.ndarray | None:
+  """`[O]` ascending ids, into the training images, of the pool's originals; None where it has all.
 
-  A function of `--pool_seed` alone, so that every seed and every study of that pool draws on the same images.
+  A function of `--pool_seed` and, for a long-tailed pool, the labels, so that every seed and every study of that pool
+  draws on the same images.
 
   Raises:
     UsageError: there are not as many.
   """
+  size = len(data.images)
+  if config.pool_size is not None and config.pool_size > size:
+    raise UsageError(f"--pool_size={config.pool_size} is more than the {size} training images of {config.dataset}")
+  if config.imbalance > 1:
+    return _long_tailed_ids(config, data)
   if config.pool_size is None:
     return None
-  if config.pool_size > size:
-    raise UsageError(f"--pool_size={config.pool_size} is more than the {size} training images of {config.dataset}")
   key = role_key(jax.random.key(config.pool_seed), Role.POOL)
   return np.sort(np.asarray(jax.random.choice(key, size, (config.pool_size,), replace=False)))
+
+
+def _long_tailed_ids(config: Config, data: Dataset) -> np.ndarray:
+  """Ascending ids of a pool whose class sizes fall off exponentially, `--imbalance` times from the first to the last.
+
+  The class of rank c has n_max * imbalance^(-c / (C - 1)) images (Cui et al. 2019). Which class has which rank is a
+  random permutation, and which of its images stay is a random draw. The sizes add up to `--pool_size`, or without it
+  to the most that the classes have images for; what rounding down leaves goes to the largest fractions.
+
+  Raises:
+    UsageError: a class has too few images for its size, or none is left of the rarest.
+  """
+  key_ranks, key_images = jax.random.split(role_key(jax.random.key(config.pool_seed), Role.POOL_IMBALANCE))
+  labels, num_classes = np.asarray(data.labels), data.num_classes
+  ranks = np.asarray(jax.random.permutation(key_ranks, num_classes))
+  profile = config.imbalance ** (-ranks / (num_classes - 1))
+  held = np.bincount(labels, minlength=num_classes)
+  most = int((held / profile).min() * profile.sum())
+  size = most if config.pool_size is None else config.pool_size
+  exact = size * profile / profile.sum()
+  sizes = exact.astype(int)
+  sizes[np.argsort(sizes - exact, kind="stable")[: size - sizes.sum()]] += 1
+  asked = f"--imbalance={config.imbalance:g} of {size} images"
+  if (sizes > held).any():
+    c = int((sizes - held).argmax())
+    raise UsageError(f"{asked} takes {sizes[c]} of class {c}, which has {held[c]}: give --pool_size={most} or less")
+  if not sizes.all():
+    raise UsageError(f"{asked} leaves none of class {sizes.argmin()}: give a smaller --imbalance or more images")
+  shuffled = np.asarray(jax.random.permutation(key_images, len(labels)))
+  return np.sort(np.concatenate([shuffled[labels[shuffled] == c][: sizes[c]] for c in range(num_classes)]))
+
+
+def class_counts(data: Dataset) -> list[int]:
+  """The pool's images of each class, copies included."""
+  return np.bincount(data.labels, minlength=data.num_classes).tolist()
 
 
 def apply(config: Config, data: Dataset) -> Dataset:
@@ -36,7 +75,7 @@ def apply(config: Config, data: Dataset) -> Dataset:
     UsageError: the pool cannot be made.
   """
   embedding = None if config.embedding is None else load_embedding(Path(config.embedding), len(data.images))
-  ids = original_ids(config, len(data.images))
+  ids = original_ids(config, data)
   images, labels = data.images, data.labels
   if ids is not None:
     images, labels = images[ids], labels[ids]

@@ -112,10 +112,13 @@ class Workdir:
     self.rows.append(row)
     self.on_row(row)
 
-  def write_config(self, config: Config, data_hash: str, pool_ids: np.ndarray | None = None) -> None:
+  def write_config(
+    self, config: Config, data_hash: str, pool_ids: np.ndarray | None = None, class_counts: list[int] | None = None
+  ) -> None:
     """Writes config.json: every resolved flag, the command, versions, device kind, hash of the data, git revision.
 
     `pool_ids` are the training images that make the pool, in the order of its ids; None for all of them.
+    `class_counts` are the pool's images of each class.
     """
     self._write_json(
       "config.json",
@@ -128,6 +131,7 @@ class Workdir:
         "platform": jax.default_backend(),
         "data_sha256": data_hash,
         "pool_ids": None if pool_ids is None else pool_ids.tolist(),
+        "class_counts": class_counts,
         "git_revision": _git_revision(),
       },
     )

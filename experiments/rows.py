@@ -11,6 +11,7 @@ MAY_DIFFER = {
   *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
   *("tensorboard", "log_level"),
+  "init_file",  # what it lists is compared, as init_ids
 }
 
 

@@ -21,7 +21,8 @@ jax.config.update("jax_legacy_prng_key", "error")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
 
-CORE = {"acquisition", "chunks", "inference", "loop", "metrics", "models", "pool", "purity", "training", "uncertainty"}
+CORE = {"acquisition", "chunks", "inference", "loop", "metrics", "models", "oracle", "pool", "purity", "training"}
+CORE |= {"uncertainty"}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -94,6 +94,12 @@ def test_precedence_of_defaults_preset_and_typed_flags():
     (["--posterior=maybe"], ["maybe", "deterministic|dropout|ensemble"]),
     (["--pool_noise=-1"], ["pool_noise", "-1"]),
     (["--inspect", "--driver=scan"], ["--inspect", "--driver=python"]),
+    (["--imbalance=0.5"], ["imbalance", "0.5"]),
+    (["--label_noise=1"], ["label_noise", "1"]),
+    (["--init=file"], ["--init=file and --init_file=PATH go together"]),
+    (["--init_file=ids.json"], ["--init=file and --init_file=PATH go together"]),
+    (["--init=file", "--init_file=nowhere.json"], ["--init_file=nowhere.json cannot be read"]),
+    (["--label_noise=0.1", "--vmap_over=label_noise=0,0.1", "--driver=scan"], ["--label_noise and --vmap_over"]),
   ],
 )
 def test_mistakes_are_one_sentence(words, expected):
@@ -109,7 +115,8 @@ def test_every_flag_is_in_the_config_and_in_help():
 
   names = [name for group in flags.GROUPS.values() for name in group]
   elsewhere = {*flags.HYPER, "list_acquisitions"}  # told in the spelling of --acq, and never part of a run
-  assert sorted(set(names) - elsewhere) == sorted(field.name for field in dataclasses.fields(flags.Config))
+  read = {"init_ids"}  # from the file of --init_file
+  assert sorted(set(names) - elsewhere | read) == sorted(field.name for field in dataclasses.fields(flags.Config))
   assert elsewhere <= set(names)
   done = run("-m", "experiments.mnist", "--help")
   assert done.returncode == 0
@@ -124,6 +131,14 @@ def test_hyper_parameters_become_part_of_the_spelling():
   (config,) = resolve(["--acq=power_bald,bald,softmax_entropy(coldness=2)", "--coldness=8", "--mc_samples=5"])
   assert config["acq"] == ["power_bald(coldness=8)", "bald", "softmax_entropy(coldness=2)"]
   assert config["mc_samples"] == 5 and config["posterior"] is None
+
+
+def test_given_initial_ids_are_part_of_the_config_and_set_the_number_of_initial_labels(tmp_path):
+  (tmp_path / "ids.json").write_text("[5, 3, 8]")
+  given = ["--init=file", f"--init_file={tmp_path / 'ids.json'}"]
+  plain, typed, preset = resolve(given, [*given, "--init_labels=20"], [*given, "--preset=blog"])
+  assert plain["init_ids"] == preset["init_ids"] == [5, 3, 8] and plain["init_labels"] == preset["init_labels"] == 3
+  assert typed["init_labels"] == 20  # which is refused when the ids are held against it
 
 
 def test_list_acquisitions_prints_and_ends():

@@ -376,6 +376,18 @@ def test_fit_full_leaves_the_validation_set_alone(data, make_learner):
     assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner)[0])
 
 
+def test_nothing_is_tuned_stopped_or_bought_by_test_data(data, make_learner):
+  learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), train_steps=40)
+  state, info = loop.run(KEY, data, learner)
+  assert info.fit.steps.min() < 40  # it does stop
+  other = dataclasses.replace(data, test_images=data.test_images[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
+  other_state, other_info = loop.run(KEY, other, learner)
+  of = lambda info: (info.fit, info.selected, info.scores, info.metrics.val_accuracy)
+  assert equal((state, of(info)), (other_state, of(other_info)))
+  assert not equal(info.metrics.test_nll, other_info.metrics.test_nll)
+  assert equal(loop.fit_full(KEY, data, learner)[:2], loop.fit_full(KEY, other, learner)[:2])
+
+
 REFUSALS = [
   ({"init_labels": 0}, "init_labels must be at least 1, not 0"),
   ({"acq_size": 0}, "acq_size must be at least 1, not 0"),
@@ -399,6 +411,10 @@ REFUSALS = [
   ({"rounds": 13}, "10 initial labels .* 13 rounds of 7 .* = 101, but the pool holds 97"),
   ({"val_size": 74}, "74 for validation = 98, but the pool holds 97"),
   ({"init_labels": 9, "init_balanced": True}, "balanced initial set of 9 labels cannot hold all 10 classes"),
+  ({"initial_ids": (1, 2)}, "2 initial ids are given, but init_labels is 10"),
+  ({"initial_ids": (*range(9), 97)}, "initial id 97 is not in the pool, whose ids are 0 to 96"),
+  ({"initial_ids": (*range(9), -1)}, "initial id -1 is not in the pool"),
+  ({"initial_ids": (*range(9), 3)}, "initial id 3 is given more than once"),
 ]
 
 

@@ -70,6 +70,31 @@ def test_posteriors_pools_and_contact_sheets_from_the_command_line(tmp_path):
   assert sheets == ["kcenter-seed0-round00.png", "power_bald-coldness=8-seed0-round00.png"]
 
 
+def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path):
+  given = [7, 300, 42, 199]
+  (tmp_path / "ids").write_text("7, 300 42\n199")
+  flags = ["--imbalance=10", "--pool_size=350", "--model=mlp", "--rounds=1", "--train_steps=20", "--init=file"]
+  flags += [f"--init_file={tmp_path / 'ids'}", "--val_size=100", "--seeds=2", "--optimizer=sgd", "--batch_size=8"]
+  printed = main(*flags, f"--workdir={tmp_path / 'python'}")
+  assert "sgd, learning rate 0.0003, momentum 0.9, batch 8, 20 steps a round: the same for every strategy" in printed
+  rows = read(tmp_path / "python")
+  written = json.loads((tmp_path / "python" / "config.json").read_text())
+  labels = data_sources.load("digits").labels[written["pool_ids"]]
+  assert written["flags"]["init_ids"] == given and written["class_counts"] == np.bincount(labels).tolist()
+  assert (
+    sum(written["class_counts"]) == 350 and f"images of each class: {str(written['class_counts'])[1:-1]}" in printed
+  )
+  for row in rows:
+    assert row["num_labeled"] == 4 + 10 * row["round"] and row["val_accuracy"] is not None
+    assert row["selected_labels"] == labels[row["selected"]].tolist()
+    assert row["round"] == 1 or row["initial"] == sorted(given)
+  main(*flags, "--driver=scan", f"--workdir={tmp_path / 'scan'}")
+  assert sorted(map(str, map(untimed, read(tmp_path / "scan")))) == sorted(map(str, map(untimed, rows)))
+  (tmp_path / "ids").write_text("7 300 42 200")
+  message = main(*flags, f"--workdir={tmp_path / 'python'}", "--resume", expect=1)
+  assert "init_ids was [7, 300, 42, 199] and is [7, 300, 42, 200]" in message
+
+
 @pytest.mark.parametrize(
   ("changes", "sentence"),
   [
@@ -80,6 +105,17 @@ def test_posteriors_pools_and_contact_sheets_from_the_command_line(tmp_path):
     ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
     ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 images"),
     ({"model": "batchbald"}, "BatchBALDNet cannot take images of 8 x 8 x 1: a 5 x 5 convolution has no room in 2 x 2"),
+    (
+      {"init_ids": (3, 1297), "init_labels": 2, "init_file": "ids"},
+      "--init_file=ids: initial id 1297 is not in the pool",
+    ),
+    ({"init_ids": (3, 4), "init_file": "ids"}, "--init_file=ids: 2 initial ids are given, but init_labels is 20"),
+    (
+      {"init_ids": (3, 3), "init_labels": 2, "init_file": "ids"},
+      "--init_file=ids: initial id 3 is given more than once",
+    ),
+    ({"full_data": True, "init_ids": (3, 4), "init_file": "ids"}, "--init_file=ids: 2 initial ids are given"),
+    ({"vmap_over": (("label_noise", (0.1, 1.0)),)}, "entropy: label_noise is a probability in [0, 1), not 1.0"),
   ],
 )
 def test_what_cannot_be_carried_out_is_told_in_one_sentence(changes, sentence):
@@ -245,3 +281,17 @@ def test_the_blogs_rows_trained_on_and_steps():
   assert rounds.num_trained(state, plan) == kept and -(-kept // 32) * 10 == 4990
   later = state._replace(round=np.int32(116))
   assert rounds.num_labeled(later, plan) == 30_360 and -(-int(rounds.num_trained(later, plan)) // 32) * 10 == 8070
+
+
+def test_the_line_on_training():
+  line = lambda **changes: mnist.training_line(config(**changes))
+  assert line() == "adam, learning rate 0.0003, batch 32, 200 steps a round: the same for every strategy"
+  assert line(weight_decay=5e-4, early_stop=3) == (
+    "adam, learning rate 0.0003, weight decay 0.0005, batch 32, at most 200 steps a round: the same for every strategy"
+  )
+  grid = (("learning_rate", (1e-3, 3e-4)), ("weight_decay", (0.0, 0.1)))
+  assert line(vmap_over=grid, epochs=7, train_steps=None, optimizer="adadelta") == (
+    "adadelta, learning rate 0.001 or 0.0003, weight decay 0 or 0.1, batch 32, 7 epochs a round: the same for every"
+    " strategy"
+  )
+  assert line(full_data=True) == "adam, learning rate 0.0003, batch 32, 4000 steps on the whole pool"

@@ -9,6 +9,7 @@ import pytest
 
 from al_jax import acquisition
 from al_jax import loop
+from al_jax import oracle
 from experiments import build
 from experiments import data as data_sources
 from experiments import grid
@@ -68,6 +69,24 @@ def test_a_grid_is_one_program_with_its_values_in_the_rows(tmp_path):
   assert len(good) == 6 and [row["seed"] for row in bad] == [0, 1] and all("error" in row for row in bad)
   assert "entropy [learning_rate=0.001]" in printed and "stopped in round 0" in printed
   assert "compiled in" not in ablate(*flags, "--resume"), "a run that failed is not run again"
+
+
+def test_an_oracle_that_errs_gives_every_program_the_same_answers(tmp_path):
+  flags = ("--acq=random,margin", "--seeds=2", "--val_size=40")
+  ablate(*flags, "--vmap_over=label_noise=0,0.3", f"--workdir={tmp_path / 'grid'}")
+  rows = read(tmp_path / "grid")
+  for rate in (0.0, 0.3):
+    ablate(*flags, f"--label_noise={rate}", f"--workdir={tmp_path / str(rate)}", program="mnist")
+    of_rate = [{k: v for k, v in row.items() if k != "hyper"} for row in rows if row["hyper"] == {"label_noise": rate}]
+    assert len(of_rate) == 12 and in_order(of_rate) == in_order(read(tmp_path / str(rate)))
+  data = data_sources.load("digits")
+  wrong = []
+  for row in rows:
+    answers = oracle.answers(jax.random.key(row["seed"]), data, row["hyper"]["label_noise"])
+    assert row["selected_labels"] == answers[np.array(row["selected"], int)].tolist()
+    if row["hyper"]["label_noise"]:
+      wrong += [a != b for a, b in zip(row["selected_labels"], data.labels[row["selected"]], strict=True)]
+  assert len(wrong) == 80 and abs(np.mean(wrong) - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 40)  # a strategy may buy the other's
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,12 +168,16 @@ def test_a_filled_up_group_gives_the_runs_of_its_own_seeds(tmp_path, data):
 @pytest.mark.parametrize(
   ("text", "sentence"),
   [
-    ("lr=1", "'lr=1' is not NAME=VALUE,VALUE with NAME one of learning_rate, weight_decay, dropout_rate, coldness"),
+    (
+      "lr=1",
+      "'lr=1' is not NAME=VALUE,VALUE with NAME one of learning_rate, weight_decay, dropout_rate, label_noise,",
+    ),
     ("learning_rate", "'learning_rate' is not NAME="),
     ("learning_rate=1e-3,fast", "learning_rate must be a number above 0, not 'fast'"),
     ("learning_rate=", "learning_rate must be a number above 0, not ''"),
     ("learning_rate=nan", "learning_rate must be a number above 0, not 'nan'"),
     ("dropout_rate=1", "dropout_rate must be a number in [0, 1), not '1'"),
+    ("label_noise=1", "label_noise must be a number in [0, 1), not '1'"),
     ("weight_decay=-1", "weight_decay must be a number 0 or more, not '-1'"),
     ("coldness=1,1.0", "a value of coldness twice"),
     ("coldness=1;coldness=2", "names coldness twice"),

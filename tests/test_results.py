@@ -103,6 +103,8 @@ def test_a_full_disk_leaves_no_part_of_a_row(tmp_path, monkeypatch):
   ({"acq": ("random", "entropy")}, True),
   ({"seeds": 5}, True),
   ({"data_dir": "elsewhere"}, True),
+  ({"init_file": "elsewhere"}, True),
+  ({"init_ids": (3, 4)}, False),
   ({"rounds": 3}, False),
   ({"learning_rate": 0.1}, False),
   ({"dataset": "mnist"}, False),

@@ -111,6 +111,30 @@ def test_a_grid_is_its_points_run_one_by_one(pack, data, make_learner):
     np.testing.assert_array_equal(runs.info.selected[k, 0], info.selected[0])
 
 
+@dataclasses.dataclass(frozen=True)
+class Noisy:
+  """A learner by the rate at which the oracle errs, traced."""
+
+  learner: types.Learner
+
+  def __call__(self, point):
+    return self.learner._replace(label_noise=point["label_noise"])
+
+
+@pytest.mark.parametrize("pack", loop.PACKS)
+def test_a_grid_of_label_noise_is_its_points_run_one_by_one(pack, data, make_learner):
+  learner = make_learner("margin", val_size=11)
+  rates = [0.0, 0.2, 0.6]
+  points = {"label_noise": jnp.array(rates, jnp.float32)}
+  (runs,) = loop.sweep(jnp.stack([KEYS[0]] * 3), data, (Noisy(learner),), pack=pack, points=points)
+  for k, rate in enumerate(rates):
+    _, info = loop.run(KEYS[0], data, learner._replace(label_noise=rate))
+    if pack == "map":
+      assert_equal(of_run(runs, k), info)
+    np.testing.assert_allclose(runs.info.fit.loss[k], info.fit.loss, rtol=2e-3, atol=1e-4)
+  assert len(set(runs.info.fit.loss[:, 0].tolist())) == 3, "a rate without effect"
+
+
 def test_a_diverging_run_leaves_the_others_alone(data, make_learner):
   recipe = Point(make_learner().protocol)
   point = {"dropout_rate": 0.25, "weight_decay": 0.0, "coldness": 8.0}
