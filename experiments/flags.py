@@ -299,8 +299,9 @@ def resume_command(workdir: str) -> str:
   """The command line that goes on where this one stopped, with its results in `workdir`."""
   kept = [name for names in GROUPS.values() for name in names if name not in ("resume", "overwrite", "workdir")]
   words = [FLAGS[name].serialize() for name in kept if FLAGS[name].present]
-  program = sys.modules["__main__"].__spec__.name
-  return shlex.join(["python", "-m", program, *words, f"--workdir={workdir}", "--resume"])
+  spec = sys.modules["__main__"].__spec__
+  program = ["-m", spec.name] if spec else sys.argv[:1]
+  return shlex.join(["python", *program, *words, f"--workdir={workdir}", "--resume"])
 
 
 def resolve() -> Config:

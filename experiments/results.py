@@ -24,7 +24,7 @@ from experiments.rows import read_rows
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
-_FOLDERS = ("checkpoints", "tensorboard", "inspect")
+_FOLDERS = ("checkpoints", "tensorboard", "inspect", "report")
 
 
 class Workdir:
@@ -62,7 +62,7 @@ class Workdir:
     if config.overwrite:
       for name in present:
         (self.path / name).unlink()
-      for name in _FOLDERS:
+      for name in _FOLDERS if present else ():  # of a folder without results nothing is ours
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
     if config.resume and (self.path / "config.json").exists():

@@ -52,6 +52,22 @@ def test_results_are_neither_overwritten_nor_mixed_unasked(tmp_path):
   assert fresh.rows == [] and not (tmp_path / "results.jsonl").exists()
 
 
+def test_overwriting_takes_with_it_what_was_made_of_the_results_and_nothing_else(tmp_path):
+  (tmp_path / "checkpoints").mkdir()
+  close(Workdir(config(tmp_path, overwrite=True), "hash"))
+  assert (tmp_path / "checkpoints").exists(), "a folder without results: not ours"
+  close(opened(tmp_path))
+  (tmp_path / "notes").mkdir()
+  close(Workdir(config(tmp_path, overwrite=True), "hash"))
+  assert not (tmp_path / "checkpoints").exists() and (tmp_path / "notes").exists()
+
+
+def test_resuming_on_other_data_is_refused(tmp_path):
+  close(opened(tmp_path))
+  with pytest.raises(UsageError, match="on other data"):
+    Workdir(config(tmp_path, resume=True), "another hash")
+
+
 def test_resume_without_an_earlier_run_starts_one(tmp_path):
   assert Workdir(config(tmp_path / "new", resume=True), "hash").rows == []
 
