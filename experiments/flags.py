@@ -1,6 +1,7 @@
 """Every shared flag, grouped, and their resolution into one frozen Config."""
 
 import dataclasses
+import math
 import os
 import shlex
 import sys
@@ -325,6 +326,9 @@ def resolve() -> Config:
     values["train_steps"] = None
   if values["resume"] and values["overwrite"]:
     raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give one of them")
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UsageError(f"--{name}={value:g} must be a finite number")
   if values["learning_rate"] == 0:
     raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
 

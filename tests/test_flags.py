@@ -81,6 +81,8 @@ def test_precedence_of_defaults_preset_and_typed_flags():
     (["--rounds=-1"], ["rounds", "-1"]),
     (["--seeds=0"], ["seeds"]),
     (["--learning_rate=0"], ["learning_rate"]),
+    (["--imbalance=nan"], ["--imbalance=nan", "finite"]),
+    (["--weight_decay=inf"], ["--weight_decay=inf", "finite"]),
     (["--train_steps=5", "--epochs=2"], ["--train_steps", "--epochs"]),
     (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
     (["--nonsense=1"], ["nonsense"]),
