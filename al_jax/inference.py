@@ -86,6 +86,11 @@ def num_dropouts(model: Any, data: types.Dataset) -> int:
   return seen[0]
 
 
+def first_member(params: types.PyTree) -> types.PyTree:
+  """The parameters of an ensemble's first network, which is the one that other strategies train."""
+  return jax.tree.map(lambda leaf: leaf[0], params)
+
+
 class Outputs(NamedTuple):
   """What inference gives for K images; what was not asked for is None."""
 
@@ -131,17 +136,17 @@ def outputs(
   as_asked = lambda tree: jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
   params, pass_inputs = as_asked(params), lambda ids: inputs(ids).astype(dtype)
   log_softmax = lambda logits: jax.nn.log_softmax(logits.astype(jnp.float32))
-  first = jax.tree.map(lambda leaf: leaf[0], params) if posterior.kind == "ensemble" else params
+  first = first_member(params) if posterior.kind == "ensemble" else params
 
-  def deterministic(params: types.PyTree, samples: bool, features: bool):
+  def features_of(shown: _Pass) -> jax.Array:
+    if shown.features is None:
+      raise ValueError(f"{type(model).__name__} has no nn.Dense layer, whose input would be the features")
+    return shown.features.reshape((len(shown.features), -1)).astype(jnp.float32)
+
+  def deterministic(params: types.PyTree, samples: bool, features: bool) -> Outputs:
     def chunk(ids: jax.Array) -> Outputs:
       logits, shown = _forward(model, params, pass_inputs(ids))
-      if features and shown.features is None:
-        raise ValueError(f"{type(model).__name__} has no nn.Dense layer, whose input would be the features")
-      return Outputs(
-        log_softmax(logits)[:, None] if samples else None,
-        shown.features.reshape((len(ids), -1)).astype(jnp.float32) if features else None,
-      )
+      return Outputs(log_softmax(logits)[:, None] if samples else None, features_of(shown) if features else None)
 
     return map_chunks(chunk, ids, chunk_size=chunk_size)
 
@@ -151,21 +156,22 @@ def outputs(
   if posterior.kind == "ensemble":
     # One member after another: vmapped convolutions with as many kernels are several times slower on CPU.
     members = jax.lax.map(lambda member: deterministic(member, True, False).log_probs[:, 0], params)
-    log_probs = jnp.moveaxis(members, 0, 1)
-  else:
-    keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(posterior.samples))
-    # One sample after another stays in a processor's cache, and XLA moves what does not depend on the sample out of the
-    # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample.
-    in_turn = jax.default_backend() == "cpu"
+    return Outputs(jnp.moveaxis(members, 0, 1), deterministic(first, False, True).features if features else None)
 
-    def chunk(ids: jax.Array) -> jax.Array:
-      own, images = ids if posterior.per_example else None, pass_inputs(ids)
-      sample = lambda key: log_softmax(_forward(model, params, images, own, key)[0])
-      return jnp.moveaxis(jax.lax.map(sample, keys) if in_turn else jax.vmap(sample)(keys), 0, 1)
+  keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(posterior.samples))
+  # One sample after another stays in a processor's cache, and XLA moves what does not depend on the sample out of the
+  # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample.
+  in_turn = jax.default_backend() == "cpu"
 
-    at_once = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
-    log_probs = map_chunks(chunk, ids, chunk_size=chunk_size if in_turn else at_once)
-  return Outputs(log_probs, deterministic(first, False, True).features if features else None)
+  def chunk(ids: jax.Array) -> Outputs:
+    own, images = ids if posterior.per_example else None, pass_inputs(ids)
+    sample = lambda key: log_softmax(_forward(model, params, images, own, key)[0])
+    log_probs = jnp.moveaxis(jax.lax.map(sample, keys) if in_turn else jax.vmap(sample)(keys), 0, 1)
+    # What lies below the first dropout is that of the samples: XLA works it out once for both.
+    return Outputs(log_probs, features_of(_forward(model, params, images)[1]) if features else None)
+
+  at_once = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
+  return map_chunks(chunk, ids, chunk_size=chunk_size if in_turn else at_once)
 
 
 def predict(model: Any, params: types.PyTree, images: jax.Array, data: types.Dataset, *, chunk_size: int) -> jax.Array:

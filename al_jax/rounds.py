@@ -103,7 +103,7 @@ def evaluate_round(
   """
   protocol = learner.protocol
   if num_members(learner) is not None and learner.eval_posterior.kind != "ensemble":
-    params = jax.tree.map(lambda leaf: leaf[0], params)
+    params = inference.first_member(params)
 
   def predict(inputs, ids: jax.Array) -> jax.Array:
     key, posterior = views.posterior_key(state), learner.eval_posterior

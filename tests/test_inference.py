@@ -114,28 +114,32 @@ def test_mc_dropout_leaves_other_layers_in_inference_mode(data):
   assert np.asarray(log_probs).std(axis=1).max() > 0.1
 
 
-def loops_around_products(text: str) -> dict[str, int]:
-  """Of each matrix product in a compiled program's text, by the shape of its result: the loops that it lies in."""
+def products(text: str) -> list[tuple[str, int]]:
+  """Of each matrix product in a compiled program's text, the shape of its result and the loops that it lies in."""
   blocks = dict(re.findall(r"^(?:ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", text, flags=re.M | re.S))
-  found = {}
+  found = []
 
   def visit(name: str, depth: int) -> None:
     for line in blocks[name].splitlines():
       if product := re.search(r"= (\w+\[[\d,]*\])\S* (?:dot\(|custom-call\(.*matmul)", line):
-        found[product[1]] = max(depth, found.get(product[1], 0))
+        found.append((product[1], depth))
       for role, inner in re.findall(r"(body|calls|to_apply|condition)=%([\w.\-]+)", line):
         visit(inner, depth + (role == "body"))
 
   visit(re.search(r"^ENTRY %([\w.\-]+)", text, flags=re.M)[1], 0)
-  return found
+  return sorted(found)
 
 
-def test_layers_below_the_first_dropout_are_worked_out_once_an_image(data, model):
-  """The loop over samples lies in that over chunks: the hidden layer in the outer one, the logits in the inner one."""
+@pytest.mark.parametrize("features", [False, True])
+def test_layers_below_the_first_dropout_are_worked_out_once_an_image(data, model, features):
+  """The loop over samples lies in that over chunks: the hidden layer in the outer one, the logits in the inner one.
+
+  Features are the hidden layer's output, and cost no other product.
+  """
   params = params_of(model)
-  predict = lambda ids: outputs(data, model, ids, params=params, chunk_size=20).log_probs
-  loops = loops_around_products(jax.jit(predict).lower(jnp.arange(60)).compile().as_text())
-  assert loops == {f"f32[20,{model.hidden}]": 1, "f32[20,10]": 2}
+  predict = lambda ids: outputs(data, model, ids, params=params, chunk_size=20, features=features)
+  text = jax.jit(predict).lower(jnp.arange(60)).compile().as_text()
+  assert products(text) == [("f32[20,10]", 2), (f"f32[20,{model.hidden}]", 1)]
 
 
 def test_on_an_accelerator_they_are_too(data, model, monkeypatch):
