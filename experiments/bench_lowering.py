@@ -67,7 +67,7 @@ def _program(case: Case, lowering: str, steps: int, chunk_size: int):
 def run(
   display: Display, *, batch_sizes: list[int], pool: int, steps: int, chunk_size: int, repeats: int
 ) -> list[dict]:
-  """Every case with every lowering, in turn: seconds of one step, or one scoring, of one network."""
+  """Every case with every lowering, in turn: seconds of one step, or one scoring, of one network, by lowering."""
   out = []
   for case in cases(batch_sizes, pool):
     programs, seconds = {}, {lowering: [] for lowering in LOWERINGS}
@@ -81,22 +81,18 @@ def run(
         start = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
         seconds[lowering].append((time.perf_counter() - start) / units)
-    out += [case._asdict() | {"lowering": lowering, "seconds": values} for lowering, values in seconds.items()]
+    out.append(case._asdict() | {"seconds": seconds})
     said = ", ".join(f"{lowering} {statistics.median(values):.4f} s" for lowering, values in seconds.items())
     display.line(f"{case.use}, {case.images:,} images, {case.networks} networks: {said}")
   return out
 
 
 def table(measured: list[dict]) -> Table:
-  """Medians, the fastest of the explicit lowerings first to be compared with what `auto` chose."""
+  """Medians of the explicit lowerings, and of what `auto` chose among them."""
   out = Table(title="Milliseconds a step, or a scoring, of one network")
   for column in ("use", "images", "networks", *LOWERINGS):
     out.add_column(column, justify="left" if column == "use" else "right")
-  by_case: dict[Case, dict[str, float]] = {}
   for row in measured:
-    case = Case(row["use"], row["networks"], row["images"])
-    by_case.setdefault(case, {})[row["lowering"]] = statistics.median(row["seconds"])
-  for case, medians in by_case.items():
-    cells = [f"{1e3 * medians[lowering]:.1f}" for lowering in LOWERINGS]
-    out.add_row(case.use, f"{case.images:,}", str(case.networks), *cells)
+    cells = [f"{1e3 * statistics.median(row['seconds'][lowering]):.1f}" for lowering in LOWERINGS]
+    out.add_row(row["use"], f"{row['images']:,}", str(row["networks"]), *cells)
   return out

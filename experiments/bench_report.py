@@ -1,6 +1,7 @@
-"""What `experiments.bench` measured, as tables: times, rates and ratios as they come."""
+"""What `experiments.bench` measured, as tables: times, rates and ratios as they come; and as a file."""
 
 from collections.abc import Callable
+import json
 import statistics
 from typing import NamedTuple
 
@@ -95,3 +96,16 @@ def ratio_table(seconds: Seconds, compare: Callable[[Seconds], list[Ratio]] = ra
   for ratio in compare(seconds):
     table.add_row(ratio.task, ratio.rival, f"{ratio.median:.2f}", f"{ratio.low:.2f} .. {ratio.high:.2f}")
   return table
+
+
+def to_json(value, indent: int = 0) -> str:
+  """JSON that reads well: a list or an object of at most 120 characters is one line, a longer one a line an entry."""
+  line = json.dumps(value)
+  if not isinstance(value, dict | list) or len(line) <= 120:
+    return line
+  if isinstance(value, dict):
+    brackets, entries = "{}", [f"{json.dumps(key)}: {to_json(entry, indent + 1)}" for key, entry in value.items()]
+  else:
+    brackets, entries = "[]", [to_json(entry, indent + 1) for entry in value]
+  start = "\n" + " " * (indent + 1)
+  return f"{brackets[0]}{start}{f',{start}'.join(entries)}\n{' ' * indent}{brackets[1]}"

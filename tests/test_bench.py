@@ -1,4 +1,4 @@
-"""The benchmark: its arithmetic on made numbers, its flags, and both sides at work on tiny sizes."""
+"""The benchmark: its arithmetic on made numbers, and both sides at work on tiny sizes."""
 
 import importlib.util
 import io
@@ -13,8 +13,15 @@ import rich.console
 
 from al_jax.models.cnn import CNN
 from experiments import bench
+from experiments import bench_report
+from experiments import bench_runs
+from experiments import bench_sides
 from experiments import bench_torch
 from experiments import runtime
+from experiments.bench_flags import parse
+from experiments.bench_jax import Task
+from experiments.bench_jax import layer_flops
+from experiments.data import DataError
 from experiments.errors import UsageError
 from experiments.progress import Display
 
@@ -50,29 +57,29 @@ def test_flops_of_the_default_network():
   # Output positions times products of each: 26 x 26 windows of 3 x 3 x 1, 24 x 24 of 3 x 3 x 32, then two products.
   conv1, conv2 = 26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32
   dense1, dense2 = 12 * 12 * 64 * 128, 128 * 10
-  assert bench.layer_flops(CNN(), (28, 28, 1)) == [2 * conv1, 2 * conv2, 2 * dense1, 2 * dense2]
+  assert layer_flops(CNN(), (28, 28, 1)) == [2 * conv1, 2 * conv2, 2 * dense1, 2 * dense2]
 
 
 def test_flops_agree_with_the_compilers_count():
   params = jax.eval_shape(CNN().init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
   forward = jax.jit(CNN().apply).lower(params, jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32))
   # The compiler also counts biases, activations and pooling.
-  assert 1 < forward.cost_analysis()["flops"] / sum(bench.layer_flops(CNN(), (28, 28, 1))) < 1.02
+  assert 1 < forward.cost_analysis()["flops"] / sum(layer_flops(CNN(), (28, 28, 1))) < 1.02
 
 
 def test_tasks_cost_what_their_images_cost():
-  tasks = {task.name: task for task in bench.make_tasks(bench.parse(["bench", "--batch_size=32,64", "--images=1000"]))}
+  tasks = {task.name: task for task in bench_sides.make_tasks(parse(["bench", "--batch_size=32,64", "--images=1000"]))}
   assert list(tasks) == ["matmul 2048", "step, batch 32", "step, batch 64", "scoring 1,000"]
   assert tasks["matmul 2048"].flops == 2 * 2048**3
   assert tasks["step, batch 64"].flops == 2 * tasks["step, batch 32"].flops
   forward = tasks["scoring 1,000"].flops / 1000
   # Backward costs two forward passes, less the gradient of the images, which nothing needs.
   assert tasks["step, batch 32"].flops / 32 == 3 * forward - 2 * 26 * 26 * 32 * 9
-  assert bench.make_tasks(bench.parse(["bench", "--suite=run"])) == []
+  assert bench_sides.make_tasks(parse(["bench", "--suite=run"])) == []
 
 
 def test_ratios_of_made_numbers():
-  plain, tuned = bench.ratios(MADE)
+  plain, tuned = bench_report.ratios(MADE)
   assert plain[:2] == ("step, batch 32", "PyTorch plain, as installed")
   assert tuned[:2] == ("step, batch 32", TUNED)
   assert plain[2:] == pytest.approx((0.045 / 0.020, 0.045 / 0.030, 0.040 / 0.010))
@@ -80,13 +87,13 @@ def test_ratios_of_made_numbers():
 
 
 def test_tables_of_made_numbers():
-  matmul = bench.Task("matmul 2048", "matmul", 2048, 4, 2_000_000_000)
-  step = bench.Task("step, batch 32", "step", 32, 30, 1_000_000_000)
-  rows = rendered(bench.time_table({"matmul 2048": {"JAX": [0.010]}} | MADE, [matmul, step]))
+  matmul = Task("matmul 2048", "matmul", 2048, 4, 2_000_000_000)
+  step = Task("step, batch 32", "step", 32, 30, 1_000_000_000)
+  rows = rendered(bench_report.time_table({"matmul 2048": {"JAX": [0.010]}} | MADE, [matmul, step]))
   assert ["matmul 2048", "JAX", "10.00 ms", "10.00 .. 10.00", "200", "100%"] in rows
   assert ["step, batch 32", "JAX", "20.00 ms", "10.00 .. 30.00", "50", "25%"] in rows
   assert ["run, digits", "JAX", "20.00 s", "20.00 .. 20.00", "", ""] in rows
-  assert ["step, batch 32", TUNED, "0.80", "0.60 .. 1.50"] in rendered(bench.ratio_table(MADE))
+  assert ["step, batch 32", TUNED, "0.80", "0.60 .. 1.50"] in rendered(bench_report.ratio_table(MADE))
 
 
 def test_every_side_works_in_turn():
@@ -103,56 +110,40 @@ def test_every_side_works_in_turn():
       order.append((task.name, self.name))
       return 6.0
 
-  tasks = [bench.Task("m", "matmul", 8, 2, 1), bench.Task("s", "step", 8, 3, 1)]
-  seconds = bench.measure(tasks, [Side("JAX"), Side("other")], 2, Display(4))
+  tasks = [Task("m", "matmul", 8, 2, 1), Task("s", "step", 8, 3, 1)]
+  seconds = bench_sides.measure(tasks, [Side("JAX"), Side("other")], 2, Display(4))
   assert seconds == {"m": {"JAX": [3.0, 3.0]}, "s": {"JAX": [2.0, 2.0], "other": [2.0, 2.0]}}
   assert order[:3] == [("prepare", "m", "JAX"), ("prepare", "s", "JAX"), ("prepare", "s", "other")]
   first, second = [("m", "JAX"), ("s", "JAX"), ("s", "other")], [("m", "JAX"), ("s", "other"), ("s", "JAX")]
   assert order[3:] == first + second
 
 
-@pytest.mark.parametrize(
-  ("word", "sentence"),
-  [
-    ("--suite=everything", "everything"),
-    ("--batch_size=32,x", "--batch_size=32,x"),
-    ("--batch_size=", "--batch_size="),
-    ("--batch_size=0", "--batch_size=0"),
-    ("--batch_size=32,32", "twice"),
-    ("--repeats=0", "repeats"),
-    ("--images=many", "images"),
-    ("--out=/no/such/folder/x.json", "/no/such/folder/x.json"),
-    ("--run_args='", "--run_args"),
-    ("--nonsense=1", "nonsense"),
-    ("step", "stray word 'step'"),
-  ],
-)
-def test_a_wrong_flag_is_one_sentence(word, sentence):
-  with pytest.raises(SystemExit) as exit_info:
-    bench.main(["bench", word])
-  assert exit_info.value.code.startswith("error: ")
-  assert sentence in exit_info.value.code
-
-
-def test_a_flag_given_twice_is_refused():
-  with pytest.raises(UsageError, match="--steps is given 2 times"):
-    bench.parse(["bench", "--steps=1", "--steps=2"])
-
-
-def test_help_names_every_flag(capsys):
-  with pytest.raises(SystemExit) as exit_info:
-    bench.parse(["bench", "--help"])
-  assert exit_info.value.code == 0
-  text = capsys.readouterr().out
-  for name in ("suite", "repeats", "batch_size", "steps", "images", "chunk_size", "data_dir", "run_args", "out"):
-    assert f"--{name} " in text
+def test_raw_numbers_are_json_whose_short_parts_are_lines():
+  seconds = [0.125] * 16
+  raw = {"machine": {"cpu": "x", "cores": 2}, "rows": [{"name": "a", "seconds": seconds}, {"name": "b"}]}
+  text = bench_report.to_json(raw)
+  assert json.loads(text) == raw
+  assert text.splitlines() == [
+    "{",
+    ' "machine": {"cpu": "x", "cores": 2},',
+    ' "rows": [',
+    "  {",
+    '   "name": "a",',
+    f'   "seconds": {json.dumps(seconds)}',
+    "  },",
+    '  {"name": "b"}',
+    " ]",
+    "}",
+  ]
 
 
 def test_jax_alone(no_torch, monkeypatch, tmp_path, capsys):
-  monkeypatch.setattr(bench, "measure_runs", lambda config, display: {"run, digits": {"JAX": [20.0]}})
+  monkeypatch.setattr(bench_runs, "measure_runs", lambda config, display: {"run, digits": {"JAX": [20.0]}})
   out = tmp_path / "out.json"
-  bench.main(["bench", "--repeats=1", "--steps=2", "--batch_size=4", "--images=300", f"--out={out}"])
+  sizes = ["--steps=2", "--batch_size=4", "--images=300"]
+  bench.main(["bench", "--repeats=1", *sizes, f"--out={out}"])
   raw = json.loads(out.read_text())
+  assert raw["command"] == f"python -m experiments.bench --repeats=1 {' '.join(sizes)} --out={out}"
   assert set(raw["compile_seconds"]) == {"matmul 2048", "step, batch 4", "scoring 300"}
   assert set(raw["seconds"]) == {*raw["compile_seconds"], "run, digits"}
   assert all(list(by_side) == ["JAX"] for by_side in raw["seconds"].values())
@@ -167,19 +158,19 @@ def test_runs_are_left_out_where_there_is_no_data(monkeypatch, capsys):
   def load(name, data_dir, download):
     assert not download
     if name == "mnist":
-      raise bench.data_sources.DataError("no such data")
+      raise DataError("no such data")
 
-  monkeypatch.setattr(bench.data_sources, "load", load)
-  monkeypatch.setattr(bench, "run_once", lambda dataset, config: 3.0)
-  assert bench.measure_runs(bench.parse(["bench"]), Display(2)) == {"run, digits": {"JAX": [3.0]}}
+  monkeypatch.setattr(bench_runs.data_sources, "load", load)
+  monkeypatch.setattr(bench_runs, "run_once", lambda dataset, config: 3.0)
+  assert bench_runs.measure_runs(parse(["bench"]), Display(2)) == {"run, digits": {"JAX": [3.0]}}
   assert "run of mnist: left out. no such data" in capsys.readouterr().out
-  with pytest.raises(bench.data_sources.DataError):
-    bench.measure_runs(bench.parse(["bench", "--data_dir=x"]), Display(2))
+  with pytest.raises(DataError):
+    bench_runs.measure_runs(parse(["bench", "--data_dir=x"]), Display(2))
 
 
 def test_a_run_that_fails_says_why():
   with pytest.raises(UsageError, match=r"run of digits .* --rounds is given 2 times"):
-    bench.run_once("digits", bench.parse(["bench", "--run_args=--rounds=1 --rounds=2"]))
+    bench_runs.run_once("digits", parse(["bench", "--run_args=--rounds=1 --rounds=2"]))
 
 
 def test_parameters_of_the_network():
@@ -193,8 +184,8 @@ if importlib.util.find_spec("torch") is not None:
     assert sum(parameter.numel() for parameter in bench_torch.network().parameters()) == PARAMETERS
 
   def test_torch_works_in_a_process_and_waits_quietly():
-    step = bench.Task("step", "step", 4, 2, 1)
-    scoring = bench.Task("scoring", "scoring", 30, 1, 1)
+    step = Task("step", "step", 4, 2, 1)
+    scoring = Task("scoring", "scoring", 30, 1, 1)
     with bench_torch.TorchSide("channels_last", tuned=True) as side:
       for task in (step, scoring):
         side.prepare(task)

@@ -8,9 +8,9 @@ import pytest
 import rich.console
 
 from al_jax import acquisition
-from experiments import bench
 from experiments import bench_acquisition
 from experiments.bench_acquisition import Case
+from experiments.bench_flags import parse
 from experiments.errors import UsageError
 from experiments.progress import Display
 
@@ -80,4 +80,4 @@ def test_a_run_and_its_table(capsys):
 )
 def test_mistakes(flags, sentence):
   with pytest.raises(UsageError, match=sentence):
-    bench.parse(["bench", *flags])
+    parse(["bench", *flags])

@@ -12,7 +12,10 @@ import pytest
 from al_jax.models.cnn import CNN
 from experiments import bench
 from experiments import bench_loop
+from experiments import bench_sides
 from experiments import bench_torch_loop
+from experiments.bench_flags import loop_plan
+from experiments.bench_flags import parse
 from experiments.bench_report import paired_ratios
 from experiments.bench_torch_loop import Plan
 from experiments.errors import UsageError
@@ -152,7 +155,7 @@ def test_ratios_are_medians_of_pairs():
 def test_a_whole_benchmark_beside_stand_ins(small, monkeypatch, tmp_path, capsys):
   names = ["PyTorch plain, as installed", "PyTorch plain, malloc tuned", "PyTorch channels_last, malloc tuned"]
   sides = [StandIn(name, seconds) for name, seconds in zip(names, (3.0, 2.0, 1.0), strict=True)]
-  monkeypatch.setattr(bench, "torch_loop_sides", lambda plan: sides)
+  monkeypatch.setattr(bench_sides, "torch_loop_sides", lambda plan: sides)
   out = tmp_path / "out.json"
   bench.main(["bench", "--suite=loop", "--repeats=2", "--seeds=0", f"--out={out}", *TINY])
   raw = json.loads(out.read_text())
@@ -199,8 +202,8 @@ def test_shares_of_made_phases():
 
 
 def test_the_plan_of_the_flags():
-  assert bench.loop_plan(bench.parse(["bench", "--suite=loop"])) == Plan(10, 200, 64, 60_000, 10_000)
-  assert bench.loop_plan(bench.parse(["bench", "--suite=loop", *TINY])) == PLAN
+  assert loop_plan(parse(["bench", "--suite=loop"])) == Plan(10, 200, 64, 60_000, 10_000)
+  assert loop_plan(parse(["bench", "--suite=loop", *TINY])) == PLAN
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,7 @@ def test_the_plan_of_the_flags():
 )
 def test_mistakes(flags, sentence):
   with pytest.raises(UsageError, match=sentence):
-    bench.parse(["bench", "--suite=loop", *flags])
+    parse(["bench", "--suite=loop", *flags])
 
 
 if importlib.util.find_spec("torch") is not None:

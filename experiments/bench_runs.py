@@ -1,0 +1,53 @@
+"""Whole runs of the main program, from the start of its process to the end."""
+
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import flags
+
+from experiments import data as data_sources
+from experiments.bench_jax import JAX
+from experiments.bench_report import Seconds
+from experiments.bench_torch import environment
+from experiments.errors import UsageError
+from experiments.progress import Display
+
+
+def run_once(dataset: str, config: flags.FlagValues) -> float:
+  """Seconds of one run of the main program, its start and compilation included.
+
+  Raises:
+    UsageError: the run failed.
+  """
+  arguments = [f"--dataset={dataset}", *shlex.split(config.run_args)]
+  if dataset == "mnist" and config.data_dir is not None:
+    arguments.append(f"--data_dir={config.data_dir}")
+  with tempfile.TemporaryDirectory() as folder:
+    command = [sys.executable, "-m", "experiments.mnist", f"--workdir={folder}/run", *arguments]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+  if done.returncode:
+    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    raise UsageError(f"the run of {dataset} ended with exit code {done.returncode}: {last.removeprefix('error: ')}")
+  return seconds
+
+
+def measure_runs(config: flags.FlagValues, display: Display) -> Seconds:
+  """One run of the main program on each data set that is here."""
+  seconds: Seconds = {}
+  for dataset in ("digits", "mnist"):
+    display.phase(f"a run of {dataset}")
+    try:
+      data_sources.load(dataset, config.data_dir, download=False)
+    except data_sources.DataError as error:
+      if config.data_dir is not None:
+        raise
+      display.line(f"run of {dataset}: left out. {error}")
+    else:
+      seconds[f"run, {dataset}"] = {JAX: [run_once(dataset, config)]}
+    display.advance()
+  return seconds

@@ -1,0 +1,89 @@
+"""What is measured on several sides: the tasks, the sides that are here, and every task on every side in turn."""
+
+import importlib.util
+
+from absl import flags
+
+from al_jax.models.cnn import CNN
+from experiments.bench_jax import IMAGE
+from experiments.bench_jax import JAX
+from experiments.bench_jax import Task
+from experiments.bench_jax import layer_flops
+from experiments.bench_jax import matmul_task
+from experiments.bench_jax import step_flops
+from experiments.bench_report import Seconds
+from experiments.bench_report import last_repeat
+from experiments.bench_torch import TorchSide
+from experiments.bench_torch_loop import VARIANTS
+from experiments.bench_torch_loop import Plan
+from experiments.bench_torch_loop import TorchLoopSide
+from experiments.progress import Display
+from experiments.runtime import cores
+
+NO_TORCH = "PyTorch is not installed: JAX alone."
+
+
+def make_tasks(config: flags.FlagValues) -> list[Task]:
+  """What the flags ask for, the cores' matmul rate first."""
+  layers = layer_flops(CNN(), IMAGE)
+  tasks = []
+  if config.suite in ("step", "all"):
+    sizes = [int(size) for size in config.batch_size]
+    tasks += [Task(f"step, batch {size}", "step", size, config.steps, step_flops(layers) * size) for size in sizes]
+  if config.suite in ("scoring", "all"):
+    tasks.append(Task(f"scoring {config.images:,}", "scoring", config.images, 1, sum(layers) * config.images))
+  return [matmul_task(2048), *tasks] if tasks else []
+
+
+def torch_sides() -> list[TorchSide]:
+  """The four PyTorch variants, plain as installed first; none where PyTorch is not installed."""
+  if importlib.util.find_spec("torch") is None:
+    return []
+  return [TorchSide(variant, tuned) for tuned in (False, True) for variant in ("plain", "channels_last")]
+
+
+def torch_loop_sides(plan: Plan) -> list[TorchSide]:
+  """The three PyTorch variants of the loop, plain as installed first; none where PyTorch is not installed."""
+  if importlib.util.find_spec("torch") is None:
+    return []
+  return [TorchLoopSide(variant, tuned, plan) for variant, tuned in VARIANTS]
+
+
+def measure(tasks: list[Task], sides: list, repeats: int, display: Display) -> Seconds:
+  """Every task on every side, in turn; the side that goes first changes from repeat to repeat."""
+  seconds: Seconds = {task.name: {side.name: [] for side in sides} for task in tasks}
+  seconds |= {task.name: {JAX: []} for task in tasks if task.kind == "matmul"}
+  pairs = [(task, side) for task in tasks for side in sides if side.name in seconds[task.name]]
+  for task, side in pairs:
+    display.phase(f"{side.name}: {task.name}, warm-up")
+    side.prepare(task)
+  for repeat in range(repeats):
+    first = repeat % len(sides)
+    for task in tasks:
+      for side in sides[first:] + sides[:first]:
+        if (task, side) in pairs:
+          display.phase(f"{side.name}: {task.name}, repeat {repeat + 1} of {repeats}")
+          seconds[task.name][side.name].append(side.measure(task) / task.count)
+      if task.kind == "loop":  # which takes minutes: nothing is lost where somebody stops it
+        display.line(f"{task.name}, repeat {repeat + 1} of {repeats}: {last_repeat(seconds[task.name])}")
+      display.advance()
+  return seconds
+
+
+def say_notes(tasks: list[Task], sides: list, display: Display) -> dict:
+  """Prints what is not in the tables, JAX's side being the first; returns it as raw numbers."""
+  notes = {
+    "compile_seconds": sides[0].compile_seconds,
+    "chunk_size": {side.name: side.chunk_size for side in sides},
+    "idle_cores": {side.name: side.idle_cpu / side.idle_wall for side in (sides if sides[1:] else [])},
+    "flops": {task.name: task.flops for task in tasks},
+  }
+  for name, value in notes["compile_seconds"].items():
+    display.line(f"JAX compiled {name} in {value:.1f} s, which is not in its time.")
+  if any(task.kind in ("scoring", "loop") for task in tasks):
+    chunks = ", ".join(f"{name} {size}" for name, size in notes["chunk_size"].items())
+    display.line(f"images in a forward pass of scoring: {chunks}")
+  if notes["idle_cores"]:
+    idle = max(notes["idle_cores"].values())
+    display.line(f"PyTorch uses {cores()} threads; a side that waits uses at most {idle:.1%} of a core.")
+  return notes
