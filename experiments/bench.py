@@ -5,6 +5,7 @@
   python -m experiments.bench --suite=acquisition              every acquisition beside the passes it needs
   python -m experiments.bench --suite=loop                     whole runs in one program beside a plain PyTorch loop
   python -m experiments.bench --suite=lowering                 the convolutions, lowered in every way
+  python -m experiments.bench --suite=agreement                what packing and precision change in runs
   python -m experiments.bench --out=bench.json                 the raw numbers too
 
 Each repeat measures every side once, in turn, so that a machine that slows down slows all of them; only one works at a
@@ -25,6 +26,7 @@ from absl import flags
 import jax
 
 from experiments import bench_acquisition
+from experiments import bench_agreement
 from experiments import bench_flags
 from experiments import bench_loop
 from experiments import bench_lowering
@@ -149,11 +151,26 @@ def measure_lowerings(config: flags.FlagValues, display: Display) -> dict:
   return {"lowerings": measured}
 
 
+def measure_agreements(config: flags.FlagValues, display: Display) -> dict:
+  """Measures and prints `--suite=agreement`; returns its raw numbers."""
+  raw = bench_agreement.run(
+    display,
+    names=config.acq,
+    seeds=config.seeds,
+    rounds=config.rounds,
+    train_steps=config.train_steps,
+    chunk_size=config.chunk_size,
+  )
+  display.console.print(bench_agreement.table(raw["agreements"]), width=None if display.console.is_terminal else 140)
+  return raw
+
+
 # Suites by themselves; `measure_tasks` makes the others.
 MEASURES = {
   "acquisition": measure_acquisitions,
   "loop": measure_loop,
   "lowering": measure_lowerings,
+  "agreement": measure_agreements,
 }
 
 
@@ -172,9 +189,11 @@ def say_machine(display: Display) -> dict:
 
 
 def measurements_of(config: flags.FlagValues) -> int:
-  """What the bar counts: a task in a repeat, or a run."""
+  """What the bar counts: a task in a repeat, a run, or a program of runs."""
   if config.suite == "loop":
     return len(bench_loop.MATMUL_SIZES) * config.repeats + config.repeats + bool(config.seeds)
+  if config.suite == "agreement":
+    return len(config.acq) * (1 + len(bench_agreement.OTHERS))
   return len(bench_sides.make_tasks(config)) * config.repeats + 2 * (config.suite in ("run", "all"))
 
 

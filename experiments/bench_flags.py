@@ -9,13 +9,15 @@ from absl import flags
 from al_jax import acquisition
 from al_jax import types
 from experiments import bench_acquisition
+from experiments import bench_agreement
 from experiments.bench_torch_loop import Plan
 from experiments.errors import UsageError
 
-SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering"]
+SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "agreement"]
 # What a suite takes in place of a flag's default.
 DEFAULTS = {
   "loop": {"batch_size": ["64"], "pool": ["60000"]},
+  "agreement": {"acq": bench_agreement.NAMES, "rounds": 8, "train_steps": 100, "seeds": 4},
 }
 
 
@@ -36,10 +38,12 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one for --suite=loop", **own)
   flags.DEFINE_list("samples", ["10", "100"], "posterior samples of --suite=acquisition", **own)
   flags.DEFINE_list("num", ["10", "100"], "images selected; all but the set-valued on features take the first", **own)
-  flags.DEFINE_integer("rounds", 10, "acquisitions in a run of --suite=loop", lower_bound=1, **own)
-  flags.DEFINE_integer("train_steps", 200, "steps in a training of --suite=loop", lower_bound=1, **own)
+  flags.DEFINE_integer("rounds", 10, "acquisitions in a run of --suite=loop or agreement", lower_bound=1, **own)
+  flags.DEFINE_integer("train_steps", 200, "steps in a training of --suite=loop or agreement", lower_bound=1, **own)
   flags.DEFINE_integer("test", 10_000, "test images of --suite=loop", lower_bound=1, **own)
-  flags.DEFINE_integer("seeds", 8, "runs in one program of --suite=loop, where 0 leaves them out", lower_bound=0, **own)
+  flags.DEFINE_integer(
+    "seeds", 8, "runs in one program of --suite=loop, where 0 leaves them out, or agreement", lower_bound=0, **own
+  )
   flags.DEFINE_string("data_dir", None, "folder with MNIST for the run, as in the main program", **own)
   flags.DEFINE_string("run_args", "", "more flags of the run, as one string: '--rounds=2 --train_steps=50'", **own)
   flags.DEFINE_string("out", None, "JSON file to write the raw numbers to", **own)
@@ -98,6 +102,8 @@ def _check(values: flags.FlagValues) -> None:
     raise UsageError(f"--num={','.join(values.num)} is more than half of a pool of --pool={','.join(values.pool)}")
   if values.suite == "loop":
     loop_plan(values)
+  if values.suite == "agreement" and not values.seeds:
+    raise UsageError("--seeds=0 leaves --suite=agreement no run to compare: give 1 or more")
   try:
     shlex.split(values.run_args)
   except ValueError as error:

@@ -56,3 +56,8 @@ def test_a_suites_own_defaults_give_way_to_what_is_typed(suite):
     typed = everywhere[name].value[:1] if isinstance(value, list) else everywhere[name].value
     word = typed[0] if isinstance(value, list) else typed
     assert parse(["bench", f"--suite={suite}", f"--{name}={word}"])[name].value == typed
+
+
+def test_runs_are_needed_to_compare_them():
+  with pytest.raises(UsageError, match="--seeds=0 leaves --suite=agreement no run"):
+    parse(["bench", "--suite=agreement", "--seeds=0"])
