@@ -123,8 +123,8 @@ def run(display: Display, *, names: list[str], seeds: int, rounds: int, train_st
 def table(measured: list[dict]) -> Table:
   """What `run` measured, of the rounds the first and the mean."""
   out = Table(
-    title=f"Share of the ids that are bought as by {REFERENCE.name} in {REFERENCE.score_dtype}:"
-    " at the same place of the batch, in the same batch, in the same run"
+    title=f"Share of the ids bought as by {REFERENCE.name} in {REFERENCE.score_dtype}:"
+    " at the same place of a batch, in the same batch, in the same run"
   )
   shares = ("first round, place", "first round, batch", "all rounds, place", "all rounds, batch", "run")
   for column in ("acquisition", "by", *shares, "accuracy moves by"):
