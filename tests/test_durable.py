@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 import random
 import re
+import resource
 import shlex
 import signal
 import struct
@@ -141,13 +142,11 @@ def test_a_full_disk_is_said_in_a_sentence_and_damages_nothing(tmp_path):
   )
   flags = [*FLAGS, f"--workdir={tmp_path}", "--compilation_cache=none"]
   flags[flags.index("--rounds=7")] = "--rounds=1"
-  programs.run(sys.executable, "-m", PROGRAM, *flags)
-  rows = read(tmp_path)
-  printed = programs.run(sys.executable, "-c", code, PROGRAM, *flags, "--seeds=2", "--resume", expect=1)
-  assert "cannot be written" in printed and "Traceback" not in printed
-  assert read(tmp_path) == rows
-  programs.run(sys.executable, "-m", PROGRAM, *flags, "--seeds=2", "--resume")
-  assert read(tmp_path)[: len(rows)] == rows and len(read(tmp_path)) == 4
+  printed = programs.run(sys.executable, "-c", code, PROGRAM, *flags, expect=1)
+  assert "File too large; what it held is kept" in printed and "Traceback" not in printed
+  assert not (tmp_path / "results.jsonl").exists(), "a row is written when its checkpoint is"
+  programs.run(sys.executable, "-m", PROGRAM, *flags, "--resume")
+  assert [row["round"] for row in read(tmp_path)] == [0, 1]
 
 
 @pytest.fixture
@@ -176,6 +175,21 @@ def test_states_come_back_and_the_last_two_are_kept(tmp_path, begun):
     assert checkpoints.load_round(state, 4) is None
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save_round(state)
+    same(checkpoints.load_round(state, 1), state)
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before_it(tmp_path, begun):
+  _, state = begun
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save_round(state)
+  with pytest.raises(UsageError, match="File too large"), Checkpoints(tmp_path) as checkpoints:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+      checkpoints.save_round(state._replace(round=state.round + 1))
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  with Checkpoints(tmp_path) as checkpoints:
     same(checkpoints.load_round(state, 1), state)
 
 
