@@ -16,6 +16,7 @@ from al_jax import types
 from experiments.errors import UsageError
 
 KEPT = 2  # so that the one before is there while the last one is written
+_PLACES = 10**9  # more than a training has steps
 
 
 class Checkpoints:
@@ -93,9 +94,6 @@ class Checkpoints:
     if latest is None or latest.step // _PLACES != round_:
       return None
     return _load(self._training, latest.step, like)
-
-
-_PLACES = 10**9  # more than a training has steps
 
 
 def _place(round_: int, begun: training.Training) -> int:

@@ -133,7 +133,6 @@ def training_line(config: Config) -> str:
 
 
 def main(_) -> None:
-  workdir = None
   try:
     config = flags.resolve()
     logging.set_verbosity(config.log_level)
@@ -183,7 +182,7 @@ def main(_) -> None:
     print(f"stopped by {stopped.name}; to go on: {flags.resume_command(workdir.path)}", file=sys.stderr)
     sys.exit(stopped.exit_code)
   except KeyboardInterrupt:
-    print("\ninterrupted before anything ran", file=sys.stderr)
+    print("\ninterrupted: every row written is kept; go on with --resume and the same --workdir", file=sys.stderr)
     sys.exit(130)
 
 
