@@ -27,13 +27,17 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
     raise ValueError("exactly one of train_steps and epochs must be given")
   if (protocol.epochs if protocol.train_steps is None else protocol.train_steps) < 1:
     raise ValueError("train_steps or epochs must be at least 1")
+  if protocol.epoch_draws < 0 or (protocol.epoch_draws and protocol.epochs is None):
+    raise ValueError(f"epoch_draws={protocol.epoch_draws} is the least length of an epoch: give epochs, and 0 or more")
   if protocol.val_size and protocol.val_last:
     raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
   if protocol.early_stop is not None:
     if not protocol.val_size:
       raise ValueError("early stopping looks at a validation set: give val_size")
     if min(protocol.early_stop) < 1:
-      raise ValueError(f"patience and steps between looks must be at least 1, not {min(protocol.early_stop)}")
+      raise ValueError(
+        f"patience, steps between looks and samples of a look must be at least 1, not {min(protocol.early_stop)}"
+      )
   if protocol.score_dtype not in types.SCORE_DTYPES:
     raise ValueError(f"unknown score_dtype {protocol.score_dtype!r}; choose from {', '.join(types.SCORE_DTYPES)}")
   if not 0 <= protocol.val_last < 1:

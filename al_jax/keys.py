@@ -25,6 +25,7 @@ class Role(enum.IntEnum):
   TARGETS = 10
   POSTERIOR = 11
   POOL_IMBALANCE = 12
+  EARLY_STOP = 13
 
 
 def role_key(key: jax.Array, role: Role, round: jax.Array | int = 0) -> jax.Array:

@@ -55,6 +55,20 @@ def _answered(state: types.ALState, data: types.Dataset, learner: types.Learner)
   return dataclasses.replace(data, labels=oracle.answers(state.key, data, learner.label_noise))
 
 
+def _mean_prediction(
+  key: jax.Array,
+  params: types.PyTree,
+  inputs: Callable[[jax.Array], jax.Array],
+  ids: jax.Array,
+  learner: types.Learner,
+  posterior: types.Posterior,
+) -> jax.Array:
+  """`[K, C]` log of the mean over the posterior's samples, for the images that `inputs` has under `ids` `[K]`."""
+  chunk_size = learner.protocol.chunk_size
+  out = inference.outputs(key, learner.model, params, inputs, ids, chunk_size=chunk_size, posterior=posterior)
+  return jax.vmap(uncertainty.log_mean)(out.log_probs)
+
+
 def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learner) -> dict[str, Any]:
   """The arguments of `training.advance` that a round's data and protocol decide."""
   protocol = learner.protocol
@@ -62,8 +76,16 @@ def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learne
 
   def validate(params: types.PyTree) -> jax.Array:
     ids = views.validation_ids(state.key, data, protocol)
-    out = inference.outputs(None, learner.model, params, views.in_pool(data), ids, chunk_size=protocol.chunk_size)
-    return metrics.accuracy(out.log_probs[:, 0], jnp.asarray(data.labels)[ids])
+    samples = protocol.early_stop.samples
+    log_probs = _mean_prediction(
+      role_key(state.key, Role.EARLY_STOP, state.round),
+      params,
+      views.in_pool(data),
+      ids,
+      learner,
+      types.Posterior("dropout", samples) if samples > 1 else types.Posterior(),
+    )
+    return metrics.accuracy(log_probs, jnp.asarray(data.labels)[ids])
 
   return {
     "data": data,
@@ -77,7 +99,7 @@ def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learne
 
 
 def _how_long(protocol: types.Protocol) -> dict[str, Any]:
-  names = ("batch_size", "train_steps", "epochs", "early_stop")
+  names = ("batch_size", "train_steps", "epochs", "epoch_draws", "early_stop")
   return {name: getattr(protocol, name) for name in names}
 
 
@@ -153,11 +175,7 @@ def evaluate_round(
     params = inference.first_member(params)
 
   def predict(inputs, ids: jax.Array) -> jax.Array:
-    key, posterior = views.posterior_key(state), learner.eval_posterior
-    out = inference.outputs(
-      key, learner.model, params, inputs, ids, chunk_size=protocol.chunk_size, posterior=posterior
-    )
-    return jax.vmap(uncertainty.log_mean)(out.log_probs)
+    return _mean_prediction(views.posterior_key(state), params, inputs, ids, learner, learner.eval_posterior)
 
   test_size = data.test_images.shape[0]
   test = predict(lambda ids: inference.normalize(jnp.asarray(data.test_images)[ids], data), jnp.arange(test_size))

@@ -51,6 +51,12 @@ def train_step(key, params, opt_state, images, labels, weights, *, model: Any, o
   return optax.apply_updates(params, updates), opt_state, loss
 
 
+def epoch_steps(count: jax.Array | int, *, batch_size: int, epoch_draws: int = 0) -> jax.Array | int:
+  """Batches of an epoch over `count` images; the last may be smaller."""
+  draws = jnp.maximum(count, epoch_draws) if isinstance(count, jax.Array) else max(count, epoch_draws)
+  return (draws + batch_size - 1) // batch_size
+
+
 def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Array:
   """A random permutation of `0..count-1` in front of the places `count..size-1`: `[size]` int32."""
   places = jnp.arange(size)
@@ -97,6 +103,7 @@ def advance(
   batch_size: int,
   train_steps: int | None = None,
   epochs: int | None = None,
+  epoch_draws: int = 0,
   early_stop: types.EarlyStop | None = None,
   validate: Callable[[types.PyTree], jax.Array] | None = None,
   limit: int | None = None,
@@ -104,7 +111,8 @@ def advance(
   """Trains on the pool images `ids[:count]`: nothing else of the pool is read.
 
   With `train_steps`, every step draws `batch_size` of them with replacement. With `epochs`, every epoch is one shuffled
-  pass in `ceil(count / batch_size)` batches, the last of which may be smaller. With `early_stop`, these are ceilings:
+  pass in `ceil(count / batch_size)` batches, the last of which may be smaller; with `epoch_draws`, an epoch is a
+  permutation of `0..max(count, epoch_draws) - 1`, modulo `count`. With `early_stop`, these are ceilings:
   the model is looked at every so many steps, or after every epoch, and the training ends after `patience` looks in a
   row that were no better than the best; the best parameters are kept, the earliest of equals.
 
@@ -120,6 +128,7 @@ def advance(
     batch_size: images a step.
     train_steps: how many steps; or
     epochs: how many passes.
+    epoch_draws: images that an epoch has at least.
     early_stop: when to look and when to stop; or None to train to the end.
     validate: parameters -> accuracy on the validation set, `[]`; read with `early_stop` alone.
     limit: steps after which the call returns, at the next look or end of an epoch; None for the end of the training.
@@ -136,7 +145,8 @@ def advance(
     stretch_steps = stretch
     everything = jax.random.randint(jax.random.fold_in(key_batches, 0), (train_steps * batch_size,), 0, count)
   else:
-    stretches, stretch_steps = epochs, (count + batch_size - 1) // batch_size
+    draws = jnp.maximum(count, epoch_draws)
+    stretches, stretch_steps = epochs, epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
   end = stretches
   if limit is not None:
     end = jnp.minimum(training.stretch + (limit + stretch_steps - 1) // stretch_steps, stretches)
@@ -147,11 +157,12 @@ def advance(
       places = jnp.pad(everything, (0, stretches * stretch * batch_size - everything.size))
       places = jax.lax.dynamic_slice_in_dim(places, i * stretch * batch_size, stretch * batch_size)
       return places, jnp.minimum(stretch, train_steps - i * stretch), stretch * batch_size
-    size = -(-ids.shape[0] // batch_size) * batch_size
-    places = shuffled_positions(jax.random.fold_in(key_batches, i), count, size=ids.shape[0])
-    places = jnp.pad(places, (0, size - ids.shape[0]))
+    most = max(ids.shape[0], epoch_draws)
+    size = -(-most // batch_size) * batch_size
+    places = shuffled_positions(jax.random.fold_in(key_batches, i), draws, size=most)
+    places = jnp.pad(places % count if epoch_draws else places, (0, size - most))
     # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
-    return jnp.where(jnp.arange(size) < count, places, 0), stretch_steps, count
+    return jnp.where(jnp.arange(size) < draws, places, 0), stretch_steps, draws
 
   def one_stretch(i, carry):
     positions, steps, valid = positions_of(i)
@@ -201,11 +212,12 @@ def unfinished(
   batch_size: int,
   train_steps: int | None = None,
   epochs: int | None = None,
+  epoch_draws: int = 0,
   early_stop: types.EarlyStop | None = None,
 ) -> jax.Array:
   """`[]` bool: whether a training has steps to take. Arguments as in `advance`."""
-  steps = train_steps if epochs is None else epochs * ((count + batch_size - 1) // batch_size)
-  left = training.info.steps < steps
+  epoch = epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
+  left = training.info.steps < (train_steps if epochs is None else epochs * epoch)
   return left if early_stop is None else left & (training.best.waited < early_stop.patience)
 
 

@@ -72,10 +72,11 @@ SCORE_DTYPES = ("float32", "bfloat16")
 
 
 class EarlyStop(NamedTuple):
-  """When a training is looked at and when it ends, by accuracy on the validation set, dropout off."""
+  """When a training is looked at and when it ends, by accuracy on the validation set."""
 
   patience: int  # looks without a better accuracy after which it ends
   every: int  # steps from one look to the next; with `epochs`, every epoch is looked at instead
+  samples: int = 1  # of MC dropout, whose mean prediction is looked at; 1 looks with dropout off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Protocol:
 
   A run makes `rounds` acquisitions and so `rounds + 1` trainings, the last with `init_labels + rounds * acq_size`
   labels. A training lasts `train_steps` steps whose batches are drawn with replacement, or `epochs` shuffled passes;
-  exactly one of the two is given, and is a ceiling where `early_stop` may end it before.
+  exactly one of the two is given, and is a ceiling where `early_stop` may end it before. With `epoch_draws`, an epoch
+  that has fewer images goes over them again and again until it has so many.
   """
 
   init_labels: int
@@ -93,6 +95,7 @@ class Protocol:
   batch_size: int = 64
   train_steps: int | None = None
   epochs: int | None = None
+  epoch_draws: int = 0  # images that an epoch has at least; 0 for one pass
   init_balanced: bool = True  # the initial set holds equally many images of every class, true ones
   initial_ids: tuple[int, ...] = ()  # the initial set itself, `init_labels` pool ids, in place of a draw
   warm_start: bool = False  # go on from the last round's parameters instead of from new ones

@@ -34,6 +34,9 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 def protocol(config: Config) -> types.Protocol:
   """The static plan of a run."""
+  early_stop = None
+  if config.early_stop is not None:
+    early_stop = types.EarlyStop(config.early_stop, config.eval_every, config.early_stop_samples)
   return types.Protocol(
     init_labels=config.init_labels,
     acq_size=config.acq_size,
@@ -41,6 +44,7 @@ def protocol(config: Config) -> types.Protocol:
     batch_size=config.batch_size,
     train_steps=config.train_steps,
     epochs=config.epochs,
+    epoch_draws=config.epoch_draws,
     init_balanced=config.init == "balanced",
     initial_ids=config.init_ids,
     warm_start=config.warm_start,
@@ -48,7 +52,7 @@ def protocol(config: Config) -> types.Protocol:
     val_last=config.val_last,
     pool_subset=config.pool_subset,
     chunk_size=config.chunk_size,
-    early_stop=None if config.early_stop is None else types.EarlyStop(config.early_stop, config.eval_every),
+    early_stop=early_stop,
     score_dtype=config.precision,
   )
 

@@ -57,6 +57,8 @@ _data.string("data_dir", None, "folder with a prepared tensorflow-datasets copy 
 _data.enum(
   "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"]
 )
+_data.float("input_mean", 0.0, "subtracted from the pixels, which run from 0 to 1, before they enter the network")
+_data.float("input_std", 1.0, "what they are divided by after that", lower_bound=1e-6)
 _data.integer("val_size", 0, "pool images set aside for validation", **_at_least(0))
 _data.integer("pool_size", None, "training images in the pool, drawn at random; all by default", **_at_least(1))
 _data.integer("pool_copies", 1, "copies of every image of the pool", **_at_least(1))
@@ -83,8 +85,9 @@ _labels.integer(
 _labels.enum(
   "init",
   "balanced",
-  "initial labels: equally many of each true class, at random, or those of --init_file",
-  enum_values=["balanced", "random", "file"],
+  "initial labels: equally many of each true class, at random, those of --init_file, or the 20 images of MNIST from"
+  " which every run of the BatchBALD paper starts",
+  enum_values=["balanced", "random", "file", "batchbald"],
 )
 _labels.string(
   "init_file", None, "file with a list of ids, of the pool as the flags above make it: what every seed starts from"
@@ -131,6 +134,9 @@ _training.integer("batch_size", 32, "images a step", **_at_least(1))
 _training.integer("train_steps", 200, "optimiser steps a round", **_at_least(1))
 _training.integer("epochs", None, "passes a round, in place of --train_steps", **_at_least(1))
 _training.integer(
+  "epoch_draws", 0, "images that an epoch has at least, going over the labeled ones again", **_at_least(0)
+)
+_training.integer(
   "full_train_steps",
   4000,
   "optimiser steps of --full_data where --epochs is not set",
@@ -143,6 +149,9 @@ _training.integer(
   **_at_least(1),
 )
 _training.integer("eval_every", 50, "steps between two looks; with --epochs, every epoch is looked at", **_at_least(1))
+_training.integer(
+  "early_stop_samples", 1, "samples of MC dropout whose mean a look takes; 1 looks with dropout off", **_at_least(1)
+)
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
 _training.integer(
   "chunk_size", types.Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
@@ -194,7 +203,8 @@ _running.boolean("list_acquisitions", False, "print every acquisition: formula, 
 class Config:
   """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name.
 
-  Acquisitions' own hyper-parameters are part of their spelling in `acq`; `init_ids` are what `init_file` lists.
+  Acquisitions' own hyper-parameters are part of their spelling in `acq`; `init_ids` are what `init_file` lists, or
+  what `initial.resolve` found.
   """
 
   acq: tuple[str, ...]
@@ -205,6 +215,8 @@ class Config:
   dataset: str
   data_dir: str | None
   split: str
+  input_mean: float
+  input_std: float
   val_size: int
   pool_size: int | None
   pool_copies: int
@@ -236,9 +248,11 @@ class Config:
   batch_size: int
   train_steps: int | None
   epochs: int | None
+  epoch_draws: int
   full_train_steps: int
   early_stop: int | None
   eval_every: int
+  early_stop_samples: int
   warm_start: bool
   chunk_size: int
   precision: str
@@ -321,7 +335,7 @@ def resolve() -> Config:
   if "train_steps" in typed and "epochs" in typed:
     raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
   if "train_steps" in typed:
-    values["epochs"] = None
+    values["epochs"], values["epoch_draws"] = None, 0
   elif values["epochs"] is not None:
     values["train_steps"] = None
   if values["resume"] and values["overwrite"]:
@@ -360,6 +374,11 @@ def resolve() -> Config:
       values[name] = os.path.expanduser(values[name])
   if (values["init"] == "file") != (values["init_file"] is not None):
     raise UsageError("--init=file and --init_file=PATH go together: give both or neither")
+  if values["init"] == "batchbald":
+    if values["dataset"].partition(":")[0] != "mnist":
+      raise UsageError(f"--init=batchbald is a set of images of mnist, not of {values['dataset']}")
+    if values["init_labels"] != len(initial.BATCHBALD):
+      raise UsageError(f"--init=batchbald is a set of {len(initial.BATCHBALD)} images, not of {values['init_labels']}")
   values["init_ids"] = () if values["init_file"] is None else initial.read(values["init_file"])
   if values["init_ids"] and "init_labels" not in typed:
     values["init_labels"] = len(values["init_ids"])

@@ -1,9 +1,21 @@
-"""The initial set that a file gives, in place of a draw."""
+"""An initial set that is given, by a file or by name, in place of a draw."""
 
+from collections.abc import Sequence
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
+
+from al_jax.types import Dataset
 from experiments.errors import UsageError
+
+# The 20 images from which every run of Kirsch, van Amersfoort & Gal (2019) starts: indices into MNIST's training
+# images in the order of the IDX files, from the authors' code.
+BATCHBALD = (
+  *(38043, 40091, 17418, 2094, 39879, 3133, 5011, 40683, 54379, 24287),
+  *(9849, 59305, 39508, 39356, 8758, 52579, 13655, 7636, 21562, 41329),
+)
 
 
 def read(path: str) -> tuple[int, ...]:
@@ -29,3 +41,42 @@ def read(path: str) -> tuple[int, ...]:
   if not words:
     raise UsageError(f"--init_file={path} holds no ids")
   return tuple(int(word) for word in words)
+
+
+def places_of(wanted: np.ndarray, images: np.ndarray) -> list[int | None]:
+  """Where each of the `wanted` `[K, ...]` images stands among `images` `[O, ...]`, by content; None where it does not.
+
+  The first of equals, each place at most once.
+  """
+  rows, out = images.reshape(len(images), -1), []
+  for image in wanted.reshape(len(wanted), -1):
+    places = np.flatnonzero(rows[:, image.argmax()] == image.max())
+    places = places[(rows[places] == image).all(1)]
+    out.append(next((int(place) for place in places if place not in out), None))
+  return out
+
+
+def resolve(config, loaded: Dataset, data: Dataset):
+  """The config with the ids of a named initial set, found by content in the pool; as it is where none is named.
+
+  Args:
+    config: a `flags.Config`.
+    loaded: the data set as its source has it.
+    data: the data set with the pool that the flags ask for.
+
+  Raises:
+    UsageError: the pool lacks one of the images.
+    DataError: the data are not those that the set is of.
+  """
+  if config.init != "batchbald":
+    return config
+  from experiments.data import idx_order
+
+  wanted: Sequence[int] = BATCHBALD
+  found = places_of(idx_order.to_idx_order(loaded, config.dataset).images[list(wanted)], data.images)
+  if None in found:
+    missing = wanted[found.index(None)]
+    raise UsageError(
+      f"--init=batchbald: image {missing} of the IDX files is not in this pool: leave out what makes it smaller"
+    )
+  return dataclasses.replace(config, init_ids=tuple(found))

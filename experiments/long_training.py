@@ -3,6 +3,7 @@
 import jax
 
 from al_jax import rounds
+from al_jax import training
 from al_jax import types
 from experiments.checkpoint import Checkpoints
 
@@ -15,8 +16,10 @@ _unfinished = rounds.jit_without_acquisition(rounds.fit_unfinished)
 
 def is_long(protocol: types.Protocol) -> bool:
   """Whether the last round's training may take more steps than one part."""
-  steps = protocol.train_steps or protocol.epochs * -(-protocol.max_labels // protocol.batch_size)
-  return steps > PART
+  if protocol.epochs is None:
+    return protocol.train_steps > PART
+  size, draws = protocol.batch_size, protocol.epoch_draws
+  return protocol.epochs * training.epoch_steps(protocol.max_labels, batch_size=size, epoch_draws=draws) > PART
 
 
 def fit(

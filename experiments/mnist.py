@@ -20,6 +20,7 @@ from experiments import data as data_sources
 from experiments import drivers
 from experiments import flags
 from experiments import grid
+from experiments import initial
 from experiments import inspect
 from experiments import packed
 from experiments import pools
@@ -90,7 +91,7 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display, stop
 
 def check(config: Config, data) -> None:
   """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
-  plan, name = build.protocol(config), f"--init_file={config.init_file}"
+  plan, name = build.protocol(config), f"--init_file={config.init_file}" if config.init_file else None
   try:
     checks.check_initial(plan, data)
     name = None
@@ -127,7 +128,8 @@ def training_line(config: Config) -> str:
   parts += [said("momentum")] if config.optimizer == "sgd" else []
   parts += [said("weight_decay")] if any(values("weight_decay")) else []
   steps = config.full_train_steps if config.full_data else config.train_steps
-  length = f"{config.epochs} epochs" if config.epochs else f"{steps} steps"
+  draws = f" of {config.epoch_draws} draws or more" if config.epoch_draws else ""
+  length = f"{config.epochs} epochs{draws}" if config.epochs else f"{steps} steps"
   parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
   return ", ".join(parts) + (" on the whole pool" if config.full_data else " a round: the same for every strategy")
 
@@ -144,9 +146,10 @@ def main(_) -> None:
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
       data = data_sources.load(config.dataset, config.data_dir)
-      data = splits.apply(config.split, data, config.dataset)
+      data = loaded = splits.apply(config.split, data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data)
+      config = initial.resolve(config, loaded, data)
       check(config, data)
       workdir = Workdir(config, fingerprint)
       display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")

@@ -84,6 +84,8 @@ def apply(config: Config, data: Dataset) -> Dataset:
     data,
     images=images,
     labels=np.tile(labels, config.pool_copies),
+    mean=data.mean + config.input_mean * data.std,
+    std=data.std * config.input_std,
     embedding=embedding,
     noise=config.pool_noise,
     noise_key=role_key(jax.random.key(config.pool_seed), Role.POOL_NOISE) if config.pool_noise else None,
