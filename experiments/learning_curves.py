@@ -23,6 +23,12 @@ def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
   return out
 
 
+def seeds_of(runs: dict[str, dict[int, list[dict]]]) -> str:
+  """How many seeds the strategies of `curves` have, for people: `3`, or `2 to 3`."""
+  counts = sorted({len(by_seed) for by_seed in runs.values()})
+  return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
+
+
 def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[float]):
   """Trapezoid of `[..., L]` accuracies over `[L]` labels divided by their range -> `[...]` in 0..1.
 
@@ -36,6 +42,13 @@ def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[fl
 def labels_to_reach(threshold: float, labels: Sequence[int], accuracies: Sequence[float]) -> float:
   """The fewest labels at which a curve is at or above `threshold`; infinity where it never is."""
   return next((n for n, value in zip(labels, accuracies, strict=True) if value >= threshold), float("inf"))
+
+
+def counted_both_ways(total: float, acq_size: int) -> tuple[float, float]:
+  """Labels as this project counts them, all that the model was trained with, and as the BatchBALD paper counts them:
+  without the batch that was bought last.
+  """
+  return total, total - acq_size
 
 
 def labels_at(accuracy: float, labels: Sequence[int], mean: Sequence[float]) -> float | None:

@@ -174,7 +174,7 @@ PRESETS: dict[str, Preset] = {
     cost="240,000 images in the pool and 82,000 passes a look: for a GPU",
     expect="BALD and entropy below random; power BALD, softmax BALD, margin and BatchBALD above it",
     departures=(
-      "A ceiling of 500 epochs, which no run has come near.",
+      "A ceiling of 500 epochs.",
       "The authors' BatchBALD bought 5 a round: --acq_size=5 --rounds=56.",
       "Repeated MNIST of the BatchBALD paper: --pool_copies=3 --mc_samples=10 --weight_decay=0 --epochs=30"
       " --epoch_draws=5056 --early_stop=3 --early_stop_samples=1 --val_size=1024.",

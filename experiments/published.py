@@ -4,6 +4,7 @@ Labels are totals, the initial set included; accuracies are of the test set, in 
 """
 
 from collections.abc import Mapping
+import dataclasses
 from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,19 +12,30 @@ from typing import NamedTuple
 from experiments import styles
 
 
-class Curve(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Curve:
   """What was published of one strategy."""
 
   said: str  # method and setting, in the authors' terms
   accuracy: Mapping[int, tuple[float, ...]]  # by labels: one number, or lower quartile, median and upper quartile
-  reached: Mapping[float, tuple[float, ...]] = MappingProxyType({})  # by accuracy: labels of each run, inf for never
+  # By accuracy: labels of each run, inf for never, or their median alone.
+  reached: Mapping[float, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+  # By accuracy: the fewest and the most labels over runs, where `reached` has the median alone.
+  ranges: Mapping[float, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+
+  def spread(self, accuracy: float) -> tuple[float, float] | None:
+    """The fewest and the most labels at which a run reached an accuracy; None where one number was published."""
+    if accuracy in self.ranges:
+      return self.ranges[accuracy]
+    runs = self.reached[accuracy]
+    return (min(runs), max(runs)) if len(runs) > 1 or runs[0] == inf else None
 
 
 class Publication(NamedTuple):
   """What was published of one protocol."""
 
   source: str
-  curves: dict[str, Curve]  # by the acquisition's name, with its wrapper and without hyper-parameters
+  curves: dict[str, Curve]  # by acquisition, with its wrapper, without hyper-parameters; ", 5 a round" tells two apart
   full_data: float | None = None
 
 
@@ -57,6 +69,11 @@ PUBLISHED: dict[str, Publication] = {
         },
         {0.90: (80, 80, 100, 110, 120, 120), 0.95: (180, 200, 210, 240, 240, 260)},
       ),
+      "batchbald, 5 a round": Curve(
+        "BatchBALD, 5 a round",
+        {},
+        {0.90: (75, 90, 90, 100, 105, 105), 0.95: (170, 175, 190, 200, 220, 235)},
+      ),
       "bald": Curve(
         "BALD, 10 a round",
         {
@@ -72,8 +89,17 @@ PUBLISHED: dict[str, Publication] = {
       "random": Curve(
         "random, 5 a round",
         {20: (0.641,), 50: (0.752,), 100: (0.816,), 150: (0.865,), 200: (0.889,), 250: (0.905,), 300: (0.917,)},
-        {0.90: (202,)},
+        {0.90: (202,), 0.95: (inf,)},
+        {0.90: (165, 280)},
       ),
+    },
+  ),
+  "repeated_batchbald": Publication(
+    "Kirsch, van Amersfoort & Gal 2019 (BatchBALD), Repeated MNIST of three copies",
+    {
+      "batchbald": Curve("BatchBALD, 10 a round", {}, {0.90: (130,)}),
+      "bald": Curve("BALD, 10 a round", {}, {0.90: (290,)}),
+      "random": Curve("random, 5 a round", {}, {0.90: (200,)}),
     },
   ),
   # Recomputed from the authors' result logs; pools of four copies.
@@ -100,6 +126,19 @@ PUBLISHED: dict[str, Publication] = {
     },
   ),
 }
+
+# Table 1 of the same paper: images bought until 10% and 5% test error, in runs that start from 100 labels.
+_TABLE_1 = {
+  "bald": ("BALD", 145, 335),
+  "variation_ratio": ("variation ratios", 120, 295),
+  "entropy": ("max entropy", 165, 355),
+  "mean_std": ("mean STD", 230, 695),
+  "random": ("random", 255, 835),
+}
+PUBLISHED["gal2017_table1"] = Publication(
+  "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), table 1, with the 100 initial labels added",
+  {name: Curve(said, {}, {0.90: (100 + ten,), 0.95: (100 + five,)}) for name, (said, ten, five) in _TABLE_1.items()},
+)
 
 
 def curve_of(preset: str | None, name: str) -> Curve | None:

@@ -55,14 +55,13 @@ def _pair(first: str, second: str, differences: np.ndarray) -> Pair:
   mean, spread = float(differences.mean()), float(differences.std(ddof=1))
   differences = np.where(np.abs(differences) < _EQUAL, 0, differences)
   varies = spread > _EQUAL
-  test = stats.ttest_1samp(differences, 0) if varies else None
   moved = differences[differences != 0]
   ranks = stats.rankdata(np.abs(moved))
   return Pair(
     first,
     second,
     mean,
-    interval=tuple(map(float, test.confidence_interval(1 - ALPHA))) if varies else None,
+    interval=t_interval(differences),
     t=paired_t(differences),
     t_holm=None,
     wilcoxon=float(stats.wilcoxon(moved).pvalue) if len(moved) else 1.0,
@@ -71,6 +70,14 @@ def _pair(first: str, second: str, differences: np.ndarray) -> Pair:
     rank_biserial=float((ranks * np.sign(moved)).sum() / ranks.sum()) if len(moved) else 0.0,
     detectable=detectable(len(differences), spread) if varies else None,
   )
+
+
+def t_interval(differences: np.ndarray) -> tuple[float, float] | None:
+  """95% interval, by Student's t, of the mean of `[S]` paired differences; None where it has no spread to go by."""
+  if len(differences) < 2 or differences.std(ddof=1) <= _EQUAL:
+    return None
+  low, high = stats.ttest_1samp(differences, 0).confidence_interval(1 - ALPHA)
+  return float(low), float(high)
 
 
 def paired_t(differences: np.ndarray) -> float | None:

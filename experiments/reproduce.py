@@ -1,0 +1,137 @@
+"""Published results, reproduced: runs the presets in pieces that resume and writes REPRODUCTIONS.md.
+
+python -m experiments.reproduce                                     signs only
+python -m experiments.reproduce --scale=cpu --only=batchbald        one protocol, overnight
+python -m experiments.reproduce --scale=full --minutes=9            a piece of it; run again to go on
+"""
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+from absl import app
+from absl import flags
+
+from experiments.errors import UsageError
+from experiments.reporting.page import Image
+from experiments.reporting.page import to_markdown
+from experiments.reproduction import kept
+from experiments.reproduction import page
+from experiments.reproduction import plan
+
+_SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
+_ONLY = flags.DEFINE_list(
+  "only", None, f"protocols, a comma list of {', '.join(plan.PARTS)}; by default all of a scale"
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "as of experiments.mnist")
+_PLATFORM = flags.DEFINE_string("platform", None, "as of experiments.mnist")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "folder of the runs, which are gone on with where they are")
+_OUT = flags.DEFINE_string("out", ".", "folder of REPRODUCTIONS.md, and of results/reproductions with rows and figures")
+_MINUTES = flags.DEFINE_float("minutes", None, "stop, after the round in hand, when so many have passed", 0.0)
+_PAGE_ONLY = flags.DEFINE_boolean("page_only", False, "run nothing: write the page from the rows that are there")
+
+
+def _stopped(*_) -> None:
+  raise KeyboardInterrupt
+
+
+def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
+  """The parts to run.
+
+  Raises:
+    UsageError: an unknown one, or one that the scale leaves out.
+  """
+  for name in only or ():
+    if name not in plan.PARTS:
+      raise UsageError(f"--only: unknown protocol {name!r}; choose from {', '.join(plan.PARTS)}")
+    if scale not in plan.PARTS[name].studies:
+      scales = " and ".join(plan.PARTS[name].studies)
+      raise UsageError(f"--only: {name} is not part of --scale={scale}, but of {scales}")
+  return {name: part for name, part in plan.PARTS.items() if scale in part.studies and (not only or name in only)}
+
+
+def run(study: plan.Study, workdir: Path, until: float) -> bool:
+  """Runs a study, or what is missing of it, in a process of its own; False where the time was up before its end.
+
+  Raises:
+    UsageError: it failed; its own message has been printed.
+  """
+  words = [f"--preset={study.preset}", *study.flags, f"--workdir={workdir / study.name}", "--resume"]
+  words += [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
+  process = subprocess.Popen([sys.executable, "-m", "experiments.mnist", *words])
+  try:
+    process.wait(None if until == float("inf") else max(0.0, until - time.monotonic()))
+  except subprocess.TimeoutExpired:
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    return False
+  except KeyboardInterrupt:
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    raise
+  if process.returncode:
+    raise UsageError(f"{study.name} stopped with exit code {process.returncode}: mend what it said and run again")
+  return True
+
+
+def keep(workdir: Path, rows: Path, studies) -> None:
+  """Copies the small rows of the studies that have been run here."""
+  for study in studies:
+    found = kept.from_workdir(workdir / study.name)
+    if found:
+      kept.write(found, rows / f"{study.name}.jsonl")
+
+
+def write_page(out: Path) -> Path:
+  """REPRODUCTIONS.md with its figures, from the rows of all scales that are kept."""
+  results, remarks = {}, {}
+  for name, part in plan.PARTS.items():
+    for scale, studies in part.studies.items():
+      folder = out / "results" / "reproductions" / scale
+      found = {study.name: own for study in studies if (own := kept.read(folder / f"{study.name}.jsonl"))}
+      if found:
+        results.setdefault(name, {})[scale] = page.Results(part, scale, found)
+        remark = folder / f"{name}.txt"
+        remarks[name, scale] = remark.read_text() if remark.exists() else ""
+  blocks = page.blocks(results, remarks)
+  for block in blocks:
+    if isinstance(block, Image):
+      (out / block.file).write_bytes(block.png)
+  path = out / "REPRODUCTIONS.md"
+  path.write_text(to_markdown(blocks))
+  return path
+
+
+def main(argv: list[str]) -> None:
+  signal.signal(signal.SIGTERM, _stopped)
+  try:
+    if len(argv) > 1:
+      raise UsageError(f"stray word {argv[1]!r} on the command line: every setting is a flag, --name=value")
+    scale, workdir, out = _SCALE.value, Path(_WORKDIR.value) / _SCALE.value, Path(_OUT.value)
+    parts = chosen(_ONLY.value, scale)
+    until = float("inf") if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
+    open_ = []
+    for part in {} if _PAGE_ONLY.value else parts:
+      for study in parts[part].studies[scale]:
+        print(f"{scale}, {parts[part].title}: {plan.command(study, scale)}", flush=True)
+        if time.monotonic() >= until or not run(study, workdir, until):
+          open_.append(study.name)
+    for part in parts.values():
+      keep(workdir, out / "results" / "reproductions" / scale, part.studies[scale])
+    print(f"page in {write_page(out)}")
+    if open_:
+      print(f"not complete: {', '.join(open_)}; run the same command again to go on")
+  except UsageError as error:
+    sys.exit(f"error: {error}")
+  except OSError as error:
+    sys.exit(f"error: {error.filename} cannot be read or written: {os.strerror(error.errno)}")
+  except KeyboardInterrupt:
+    print("\ninterrupted: every row written is kept; run the same command again to go on", file=sys.stderr)
+    sys.exit(130)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,60 @@
+"""The small result rows that the page is made of: what stays in the repository of a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+from typing import NamedTuple
+
+from experiments.rows import load_json
+from experiments.rows import read_rows
+
+_FIELDS = (
+  *("acq", "seed", "round", "error", "num_labeled", "test_accuracy", "test_nll", "val_accuracy", "train_steps"),
+  *("seconds_train", "seconds_acquire", "seconds_eval", "seconds_total"),
+)
+
+
+class Kept(NamedTuple):
+  """A study's results."""
+
+  about: dict[str, Any]  # device, versions, revision, and the flags that decide about its rows
+  rows: list[dict]
+  full_data: list[dict]
+
+
+def from_workdir(workdir: Path) -> Kept | None:
+  """What a run has written so far; None before its first row.
+
+  Raises:
+    UsageError: a file is damaged.
+  """
+  if not (workdir / "config.json").exists():
+    return None
+  config = load_json(workdir / "config.json")
+  rows, full_data = [], []
+  if (workdir / "results.jsonl").exists():
+    rows = [{k: row[k] for k in _FIELDS if k in row} for row in read_rows(workdir / "results.jsonl")[0]]
+  if (workdir / "full_data.json").exists():
+    full_data = load_json(workdir / "full_data.json")
+  if not rows and not full_data:
+    return None
+  flags = {name: config["flags"][name] for name in ("rounds", "acq_size", "seeds")}
+  about = {"device": config["device_kind"], "jax": config["versions"]["jax"], "flags": flags}
+  return Kept(about | {"revision": config.get("git_revision")}, rows, full_data)
+
+
+def write(kept: Kept, path: Path) -> None:
+  """One JSON object a line: what the study is, then its rows."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  lines = [{"about": kept.about, "full_data": kept.full_data}, *kept.rows]
+  partial = path.with_suffix(".partial")
+  partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+  partial.replace(path)
+
+
+def read(path: Path) -> Kept | None:
+  """What `write` wrote; None where there is no such file."""
+  if not path.exists():
+    return None
+  head, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+  return Kept(head["about"], rows, head["full_data"])

@@ -1,0 +1,253 @@
+"""The page: every published row beside ours, with figures."""
+
+from collections.abc import Mapping
+import math
+import statistics
+
+from experiments import learning_curves
+from experiments import presets
+from experiments.published import PUBLISHED
+from experiments.reporting import figures
+from experiments.reporting.page import Block
+from experiments.reporting.page import Code
+from experiments.reporting.page import Heading
+from experiments.reporting.page import Image
+from experiments.reporting.page import Table
+from experiments.reporting.page import Text
+from experiments.reporting.study import Chosen
+from experiments.reproduction import claims
+from experiments.reproduction import plan
+from experiments.reproduction.claims import Strategy
+from experiments.reproduction.kept import Kept
+
+_SAID = {True: "yes", False: "no", None: "cannot be said"}
+_INTRO = (
+  "Published results beside ours. python -m experiments.reproduce runs what is listed here and writes this page;"
+  " --scale says how much of it: quick (signs only), cpu or full. Labels are totals, the initial ones included; in"
+  " brackets the count of the BatchBALD paper, which leaves out the batch bought last. Sides are compared on seeds that"
+  " both have; only completed runs count. No tolerance is chosen after the fact: the spread is that of the published"
+  " runs."
+)
+
+
+class Results:
+  """What is kept of one part at one scale."""
+
+  def __init__(self, part: plan.Part, scale: str, kept: Mapping[str, Kept]):
+    self.part, self.scale, self.kept = part, scale, kept
+    self.strategies: list[Strategy] = []
+    self.runs: dict[str, dict[int, list[dict]]] = {}
+    for study in part.studies[scale]:
+      if study.name in kept:
+        flags = kept[study.name].about["flags"]
+        rows = kept[study.name].rows
+        for found in claims.strategies(rows, flags["rounds"], flags["acq_size"], study.batch_said):
+          self.strategies.append(found)
+          acq, seeds = found.name.removesuffix(study.batch_said), {run.seed for run in found.runs}
+          self.runs[found.name] = {
+            seed: [row for row in rows if row["acq"] == acq and row["seed"] == seed] for seed in sorted(seeds)
+          }
+
+  def named(self, base: str) -> Strategy | None:
+    """The strategy of that name without hyper-parameters, and with the batch size of its part."""
+    return next((strategy for strategy in self.strategies if strategy.base == base), None)
+
+  def signs(self) -> list[claims.Sign]:
+    """The part's signs for which there are runs."""
+    pairs = [(self.named(above), self.named(below)) for above, below in self.part.signs]
+    return [found for above, below in pairs if above and below and (found := claims.sign(above, below))]
+
+  def full_data(self) -> list[float]:
+    """Accuracies of full supervision."""
+    return [row["test_accuracy"] for kept in self.kept.values() for row in kept.full_data]
+
+
+def blocks(results: Mapping[str, Mapping[str, Results]], remarks: Mapping[tuple[str, str], str]) -> list[Block]:
+  """The page.
+
+  Args:
+    results: by part and scale, those of which anything is kept.
+    remarks: paragraphs to print under a part and scale.
+  """
+  out: list[Block] = [Heading(1, "Published results, reproduced"), Text(_INTRO), _overview(results)]
+  for name, by_scale in results.items():
+    part = plan.PARTS[name]
+    out += [Heading(2, part.title), *_source(name, part)]
+    for scale, found in by_scale.items():
+      out += _section(name, scale, found)
+      out += [Text(paragraph) for paragraph in remarks.get((name, scale), "").split("\n\n") if paragraph.strip()]
+  return out
+
+
+def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
+  rows = []
+  for name, part in plan.PARTS.items():
+    for scale in part.studies:
+      found = results.get(name, {}).get(scale)
+      rows.append([part.title, scale, *(_summary(found) if found else ["not run", "", ""])])
+  return Table(["protocol", "scale", "signs and figures that hold", "completed runs", "hours"], rows)
+
+
+def _summary(found: Results) -> list[str]:
+  verdicts = [sign.holds for sign in found.signs()]
+  verdicts += [abs(ours - figure.published) <= figure.tolerance for figure, ours in _figures(found)]
+  seconds = sum(row.get("seconds_total", 0) for kept in found.kept.values() for row in (*kept.rows, *kept.full_data))
+  runs = sum(len(strategy.runs) for strategy in found.strategies) + len(found.full_data())
+  return [f"{sum(verdicts)} of {len(verdicts)}" if verdicts else "none asked", str(runs), f"{seconds / 3600:.1f}"]
+
+
+def _source(name: str, part: plan.Part) -> list[Block]:
+  preset = presets.PRESETS[next(iter(part.studies.values()))[0].preset]
+  published = f" Figures: {PUBLISHED[part.published].source}." if part.published else ""
+  out: list[Block] = [Text(f"Protocol: {preset.source}.{published} Expected: {preset.expect}.")]
+  if preset.departures:
+    out.append(Text(f"What the preset does not follow: {' '.join(preset.departures)}"))
+  return out
+
+
+def _section(name: str, scale: str, found: Results) -> list[Block]:
+  part = found.part
+  out: list[Block] = [Heading(3, f"{part.title}, {scale}"), Text(part.said[scale])]
+  out.append(Code("\n".join(plan.command(study, scale) for study in part.studies[scale])))
+  out += [Text(_ran(study, found.kept.get(study.name))) for study in part.studies[scale]]
+  out += _figure_table(found) + _sign_table(found) + _published_tables(found) + _labels_table(found)
+  if any(len(strategy.runs[0].labels) > 1 for strategy in found.strategies):
+    out.append(_curves(name, scale, found))
+  return out
+
+
+def _ran(study: plan.Study, kept: Kept | None) -> str:
+  if kept is None:
+    return f"{study.name}: not run."
+  seconds = sum(row.get("seconds_total", 0) for row in (*kept.rows, *kept.full_data))
+  counted = len(kept.rows) + len(kept.full_data)
+  about = kept.about
+  revision = f", revision {about['revision'][:7]}" if about.get("revision") else ""
+  return (
+    f"{study.name}: {counted} trainings in {seconds / 60:.0f} minutes, {about['device']}, JAX {about['jax']}{revision}."
+  )
+
+
+def _figures(found: Results) -> list[tuple[plan.Figure, float]]:
+  out = []
+  for figure in found.part.figures:
+    kept = found.kept.get(figure.study)
+    if kept:
+      first = [row["test_accuracy"] for row in kept.rows if row["round"] == 0 and "error" not in row]
+      values = [row["test_accuracy"] for row in kept.full_data] or first
+      out.append((figure, statistics.fmean(values)))
+  return out
+
+
+def _figure_table(found: Results) -> list[Block]:
+  rows = []
+  for figure, ours in _figures(found):
+    kept = found.kept[figure.study]
+    own = kept.full_data or kept.rows
+    seconds = statistics.fmean(row["seconds_total"] for row in own)
+    inside = abs(ours - figure.published) <= figure.tolerance
+    published = f"{figure.published:.3f} ± {figure.tolerance:g}"
+    rows.append([figure.said, published, f"{ours:.4f}", str(len(own)), _SAID[inside], f"{seconds:.0f} s"])
+  return [Table(["accuracy", "published", "ours", "seeds", "inside", "time"], rows)] if rows else []
+
+
+def _sign_table(found: Results) -> list[Block]:
+  rows = []
+  for sign in found.signs():
+    interval = f"{100 * sign.interval[0]:+.1f} to {100 * sign.interval[1]:+.1f}" if sign.interval else "one seed"
+    each = " ".join(f"{100 * difference:+.1f}" for difference in sign.differences)
+    beyond = _SAID[sign.beyond if sign.interval else None]
+    rows.append([f"{sign.above} above {sign.below}", each, interval, _SAID[sign.holds], beyond])
+  header = ["sign", "area, points, by seed", "95% interval of the mean", "holds", "beyond the interval"]
+  return [Table(header, rows)] if rows else []
+
+
+def _said_labels(labels: float, less: float, last: int) -> str:
+  return f"not by {last}" if labels == math.inf else f"{labels:.0f} ({less:.0f})"
+
+
+def _said_runs(values) -> str:
+  return " ".join("never" if n == math.inf else f"{n:.0f}" for n in values)
+
+
+def _published_tables(found: Results) -> list[Block]:
+  if not found.part.published:
+    return []
+  reached, at = [], []
+  for strategy in found.strategies:
+    curve = PUBLISHED[found.part.published].curves.get(strategy.base)
+    if curve is None:
+      continue
+    seconds = f"{statistics.fmean(run.seconds for run in strategy.runs) / 60:.0f}"
+    seeds, last = str(len(strategy.runs)), strategy.runs[0].labels[-1]
+    for accuracy, theirs in curve.reached.items():
+      ours = claims.reached(strategy, accuracy, curve)
+      spread = curve.ranges.get(accuracy)
+      said = _said_runs(theirs) + (f" ({spread[0]:.0f} to {spread[1]:.0f})" if spread else "")
+      median = _said_labels(ours.median, ours.median_less_batch, last)
+      each = _said_runs(ours.ours)
+      reached.append([strategy.name, f"{accuracy:.0%}", said, each, median, seeds, _SAID[ours.inside], seconds])
+    for labels, theirs in curve.accuracy.items():
+      ours = claims.at(strategy, labels, theirs)
+      if ours:
+        said = " ".join(f"{100 * value:.1f}" for value in theirs)
+        row = [strategy.name, str(labels), said, f"{100 * ours.ours:.1f}", seeds, _SAID[ours.inside], _SAID[ours.near]]
+        at.append(row)
+  header = [
+    "strategy",
+    "accuracy",
+    "published runs",
+    "ours",
+    "our median",
+    "seeds",
+    "inside the spread",
+    "minutes a run",
+  ]
+  out: list[Block] = [Table(header, reached)] if reached else []
+  header = ["strategy", "labels", "published", "our median", "seeds", "inside the spread", "within 2 points"]
+  return out + ([Table(header, at)] if at else [])
+
+
+def _labels_table(found: Results) -> list[Block]:
+  if not found.part.thresholds or not found.strategies:
+    return []
+  rows, said = [], []
+  for strategy in found.strategies:
+    last = strategy.runs[0].labels[-1]
+    ours = [claims.reached(strategy, accuracy) for accuracy in found.part.thresholds]
+    cells = [_said_labels(own.median, own.median_less_batch, last).partition(" (")[0] for own in ours]
+    rows.append([strategy.name, str(len(strategy.runs)), *cells])
+    said.append(f"{strategy.name} {', '.join(cells)}")
+  names = [f"{accuracy:.0%}" for accuracy in found.part.thresholds]
+  full = found.full_data()
+  line = f" All labels: {100 * statistics.fmean(full):.1f}%." if full else ""
+  answer = f"Labels needed for {', '.join(names)} (medians over seeds): {'; '.join(said)}.{line}"
+  return [Text(answer), Table(["strategy", "seeds", *names], rows)]
+
+
+def figure_name(name: str, scale: str) -> str:
+  """The file of a part's learning curves."""
+  return f"results/reproductions/{scale}/{name}.png"
+
+
+def _curves(name: str, scale: str, found: Results) -> Image:
+  runs = {strategy.name: found.runs[strategy.name] for strategy in found.strategies}
+  theirs, published_full = {}, None
+  if found.part.published:
+    publication = PUBLISHED[found.part.published]
+    published_full = publication.full_data
+    for strategy in found.strategies:
+      if strategy.base in publication.curves:
+        theirs[strategy.name] = publication.curves[strategy.base]
+  full = found.full_data()
+  drawing = figures.curves(
+    Chosen(runs, (), ()),
+    "test_accuracy",
+    "test accuracy",
+    full_data=statistics.fmean(full) if full else None,
+    published=theirs,
+    published_full_data=published_full,
+  )
+  seeds = learning_curves.seeds_of(runs)
+  caption = f"Mean over seeds ({seeds}) with bootstrap bands; stars: published, bars between quartiles."
+  return Image(figure_name(name, scale), drawing.png, f"Test accuracy over labels: {found.part.title}", caption)

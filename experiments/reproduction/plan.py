@@ -1,0 +1,203 @@
+"""Which runs repeat which publication, at three scales."""
+
+from collections.abc import Mapping
+import dataclasses
+
+SCALES = {
+  "quick": "about an hour and a half on two cores: signs only",
+  "cpu": "overnight on two cores, fewer samples of MC dropout and seeds, smaller pools of copies",
+  "full": "as published, for a GPU; without BALD of one label a round",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """One command of experiments.mnist and the folder of its results."""
+
+  name: str
+  preset: str
+  flags: tuple[str, ...] = ()
+  batch_said: str = ""  # behind the names of its strategies, where another study of the part has the same
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """One published number, of a study's full-data line or of its first round."""
+
+  study: str
+  said: str
+  published: float
+  tolerance: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """What one preset is to show."""
+
+  title: str
+  published: str | None  # key of `published.PUBLISHED`
+  studies: Mapping[str, tuple[Study, ...]]  # by scale
+  signs: tuple[tuple[str, str], ...] = ()  # the first above the second; names without hyper-parameters
+  figures: tuple[Figure, ...] = ()
+  thresholds: tuple[float, ...] = ()  # accuracies whose labels are asked for, where nothing was published
+  said: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by scale: what it does with less
+
+
+_BLOG = (
+  Study("blog_full_data", "blog", ("--full_data",)),
+  Study("blog_start", "blog", ("--rounds=0",)),
+)
+_RANDOM_5 = ("--acq=random", "--acq_size=5", "--rounds=56")
+_BATCHBALD_5 = ("--acq=batchbald(max_configs=40000)", "--acq_size=5", "--rounds=56")
+_POINTWISE = (
+  "--acq=random,bald,entropy(posterior=dropout),margin(posterior=dropout),"
+  "power_bald(coldness=8),softmax_bald(coldness=8)"
+)
+_GPU = ("--chunk_size=500",)
+_CPU_COPIES = ("--seeds=3", "--mc_samples=20", "--early_stop_samples=1", "--pool_size=15000", "--init=balanced")
+
+
+def _fixed(seeds: int, *flags: str) -> tuple[Study, ...]:
+  flags = (f"--seeds={seeds}", *flags)
+  return (Study("blog_fixed", "blog_fixed", flags), Study("blog_fixed_full", "blog_fixed", (*flags, "--full_data")))
+
+
+PARTS: dict[str, Part] = {
+  "blog": Part(
+    "The blog's experiment",
+    "blog",
+    {"quick": _BLOG, "cpu": _BLOG, "full": _BLOG},
+    figures=(
+      Figure("blog_full_data", "supervised", 0.881, 0.01),
+      Figure("blog_start", "18,760 labels, round 0", 0.789, 0.03),
+    ),
+    said={"quick": "As published, one seed.", "cpu": "As published, one seed.", "full": "As published, one seed."},
+  ),
+  "blog_fixed": Part(
+    "The blog's question, mended",
+    None,
+    {"cpu": _fixed(3), "full": _fixed(10, *_GPU)},
+    thresholds=(0.90, 0.95, 0.97),
+    said={"cpu": "Three seeds.", "full": "Ten seeds."},
+  ),
+  "batchbald": Part(
+    "BatchBALD on MNIST",
+    "batchbald",
+    {
+      "quick": (
+        Study(
+          "batchbald",
+          "batchbald",
+          (
+            "--acq=batchbald(max_configs=10000),bald,random",
+            *("--seeds=2", "--rounds=8", "--mc_samples=10", "--pool_subset=4000"),
+          ),
+        ),
+      ),
+      "cpu": (
+        Study("batchbald", "batchbald", ("--acq=batchbald(max_configs=40000),bald", "--seeds=3", "--mc_samples=20")),
+        Study("batchbald_random", "batchbald", (*_RANDOM_5, "--seeds=3", "--mc_samples=20")),
+      ),
+      "full": (
+        Study("batchbald", "batchbald", ("--acq=batchbald(max_configs=40000),bald", *_GPU)),
+        Study("batchbald_5", "batchbald", (*_BATCHBALD_5, *_GPU), batch_said=", 5 a round"),
+        Study("batchbald_random", "batchbald", (*_RANDOM_5, *_GPU)),
+      ),
+    },
+    signs=(("batchbald", "bald"),),
+    said={
+      "quick": "2 seeds instead of 6, 100 labels instead of 300, 10 samples of MC dropout instead of 100, 10,000 joint"
+      " configurations instead of 40,000, 4,000 fresh candidates a round instead of the whole pool, and random by 10 a"
+      " round instead of 5.",
+      "cpu": "3 seeds instead of 6 and 20 samples of MC dropout instead of 100.",
+      "full": "As published.",
+    },
+  ),
+  "repeated_batchbald": Part(
+    "Repeated MNIST of the BatchBALD paper: three copies",
+    "repeated_batchbald",
+    {
+      "full": tuple(
+        Study(
+          f"repeated_batchbald{name}",
+          "batchbald",
+          (*flags, "--pool_copies=3", "--pool_noise=0.1", "--mc_samples=10", *_GPU),
+        )
+        for name, flags in (("", ("--acq=batchbald(max_configs=40000),bald",)), ("_random", _RANDOM_5))
+      )
+    },
+    signs=(("batchbald", "random"), ("random", "bald")),
+    said={"full": "As published."},
+  ),
+  "repeated_mnist": Part(
+    "Repeated MNIST: four copies",
+    "repeated_mnist",
+    {
+      "quick": (
+        Study(
+          "repeated_mnist",
+          "repeated_mnist",
+          (
+            "--acq=random,bald,power_bald(coldness=8),entropy(posterior=dropout),margin(posterior=dropout),"
+            "softmax_bald(coldness=8),batchbald(max_configs=10000)",
+            *("--seeds=2", "--rounds=8", "--mc_samples=10", "--pool_size=2500", "--init=balanced"),
+            *("--val_size=500", "--early_stop_samples=1", "--early_stop=10"),
+          ),
+        ),
+      ),
+      "cpu": (
+        Study("repeated_mnist", "repeated_mnist", (_POINTWISE, *_CPU_COPIES)),
+        Study("repeated_mnist_batchbald", "repeated_mnist", (*_BATCHBALD_5, *_CPU_COPIES)),
+      ),
+      "full": (
+        Study("repeated_mnist", "repeated_mnist", (_POINTWISE, *_GPU)),
+        Study("repeated_mnist_batchbald", "repeated_mnist", (*_BATCHBALD_5, *_GPU)),
+      ),
+    },
+    signs=(
+      ("random", "bald"),
+      ("random", "entropy"),
+      ("power_bald", "random"),
+      ("softmax_bald", "random"),
+      ("margin", "random"),
+      ("batchbald", "random"),
+    ),
+    said={
+      "quick": "2 seeds instead of 5, 100 labels instead of 300, 10 samples of MC dropout instead of 100, 10,000 joint"
+      " configurations instead of 40,000, copies of 2,500 images instead of 60,000, balanced initial sets, patience 10"
+      " instead of 20, by 500 validation images instead of 4,096, with dropout off instead of 20 samples, and BatchBALD"
+      " by 10 a round instead of 5.",
+      "cpu": "3 seeds instead of 5, 20 samples of MC dropout instead of 100, copies of 15,000 images instead of 60,000,"
+      " balanced initial sets, and validation with dropout off instead of 20 samples.",
+      "full": "As published.",
+    },
+  ),
+  "gal2017": Part(
+    "Deep Bayesian Active Learning",
+    "gal2017",
+    {
+      "cpu": (Study("gal2017", "gal2017", ("--mc_samples=20", "--pool_subset=2000")),),
+      "full": (Study("gal2017", "gal2017", _GPU),),
+    },
+    signs=(("variation_ratio", "random"), ("entropy", "random")),
+    said={
+      "cpu": "20 samples of MC dropout instead of 100 and 2,000 fresh candidates a round.",
+      "full": "As published.",
+    },
+  ),
+  "gal2017_table1": Part(
+    "Deep Bayesian Active Learning, table 1",
+    "gal2017_table1",
+    {"full": (Study("gal2017_table1", "gal2017_table1", _GPU),)},
+    signs=(("bald", "random"), ("variation_ratio", "random"), ("entropy", "random")),
+    said={"full": "As published."},
+  ),
+}
+
+
+def command(study: Study, scale: str) -> str:
+  """What repeats a study by hand."""
+  import shlex
+
+  words = [f"--preset={study.preset}", *study.flags, f"--workdir=runs/reproduce/{scale}/{study.name}", "--resume"]
+  return shlex.join(["python", "-m", "experiments.mnist", *words])

@@ -1,0 +1,214 @@
+"""Published results beside ours: counting conventions, verdicts on hand-made curves, the page, and runs that resume."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from al_jax import acquisition
+from experiments.learning_curves import counted_both_ways
+from experiments.published import PUBLISHED
+from experiments.published import Curve
+from experiments.reporting.page import Text
+from experiments.reporting.page import to_markdown
+from experiments.reproduction import claims
+from experiments.reproduction import kept
+from experiments.reproduction import page
+from experiments.reproduction import plan
+from tests.test_flags import ROOT
+from tests.test_flags import resolve
+from tests.test_flags import run
+
+
+def _rows(acq, seed, accuracies, start=20, acq_size=10):
+  return [
+    {
+      "acq": acq,
+      "seed": seed,
+      "round": r,
+      "num_labeled": start + r * acq_size,
+      "test_accuracy": value,
+      "seconds_total": 1.0,
+    }
+    for r, value in enumerate(accuracies)
+  ]
+
+
+def _strategy(acq, *runs, acq_size=10):
+  rows = [row for seed, run in enumerate(runs) for row in _rows(acq, seed, run, acq_size=acq_size)]
+  (found,) = claims.strategies(rows, len(runs[0]) - 1, acq_size)
+  return found
+
+
+def test_both_counting_conventions_on_a_hand_made_curve():
+  strategy = _strategy("bald", [0.5, 0.85, 0.9, 0.95])
+  found = claims.reached(strategy, 0.9)
+  assert found.ours == [40] and found.median == 40  # trained with 40 labels, the first time at 90%
+  assert found.median_less_batch == 30  # the model that 30 labels and one more batch made
+  assert counted_both_ways(40, 10) == (40, 30) and counted_both_ways(math.inf, 10) == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+  ("run", "inside"),
+  [
+    ([0.5, 0.91, 0.92, 0.93], False),  # 30: sooner than any published run
+    ([0.5, 0.6, 0.90, 0.93], True),  # 40: the lower end belongs to it
+    ([0.5, 0.6, 0.7, 0.9], True),  # 50: the upper end as well
+    ([0.5, 0.6, 0.7, 0.8], False),  # not by 50, which is where the last of the published runs was
+  ],
+)
+def test_inside_the_published_spread_has_its_ends(run, inside):
+  curve = Curve("", {}, {0.9: (40, 45, 50)})
+  assert claims.reached(_strategy("bald", run), 0.9, curve).inside is inside
+
+
+def test_runs_that_end_before_the_published_ones_leave_the_verdict_open():
+  curve = Curve("", {}, {0.9: (80, 100, 120)})
+  assert claims.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.9, curve).inside is None
+  never = Curve("", {}, {0.95: (40, 50, math.inf)})
+  assert claims.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.95, never).inside is True
+  assert claims.reached(_strategy("bald", [0.5, 0.6, 0.7]), 0.95, never).inside is None
+  single = Curve("", {}, {0.9: (202,)}, {0.9: (165, 280)})
+  assert single.spread(0.9) == (165, 280) and Curve("", {}, {0.9: (202,)}).spread(0.9) is None
+
+
+def test_the_median_of_an_even_number_of_runs_is_the_later_one():
+  strategy = _strategy("bald", [0.5, 0.95, 0.95, 0.95], [0.5, 0.6, 0.6, 0.6])
+  found = claims.reached(strategy, 0.9)
+  assert found.ours == [30, math.inf] and found.median == math.inf
+
+
+def test_accuracy_at_a_budget():
+  strategy = _strategy("bald", [0.5, 0.80, 0.9], [0.5, 0.82, 0.9], [0.5, 0.90, 0.9])
+  found = claims.at(strategy, 30, (0.81, 0.83, 0.85))
+  assert found.ours == pytest.approx(0.82) and found.inside and found.near
+  assert claims.at(strategy, 30, (0.825, 0.835, 0.85)) == (30, pytest.approx(0.82), (0.825, 0.835, 0.85), False, True)
+  assert not claims.at(strategy, 30, (0.85,)).near and claims.at(strategy, 35, (0.85,)) is None
+
+
+def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():
+  high = _strategy("bald", [0.5, 0.7, 0.9, 0.99], [0.5, 0.6, 0.9, 0.99], [0.6, 0.7, 0.9, 0.99])
+  low = _strategy("random", [0.5, 0.6, 0.8], [0.5, 0.55, 0.6])
+  found = claims.sign(high, low)
+  area = lambda a, b, c: (a / 2 + b + c / 2) / 2
+  expected = [area(0.5, 0.7, 0.9) - area(0.5, 0.6, 0.8), area(0.5, 0.6, 0.9) - area(0.5, 0.55, 0.6)]
+  np.testing.assert_allclose(found.differences, expected)
+  half = stats.t.ppf(0.975, 1) * np.std(expected, ddof=1) / math.sqrt(2)
+  np.testing.assert_allclose(found.interval, [np.mean(expected) - half, np.mean(expected) + half])
+  assert found.holds and found.beyond == (np.mean(expected) > half)
+  other = claims.sign(low, high)
+  assert not other.holds and not other.beyond
+  np.testing.assert_allclose(other.differences, [-d for d in found.differences])
+
+
+def test_runs_that_did_not_end_do_not_count():
+  rows = _rows("bald", 0, [0.5, 0.6]) + _rows("bald", 1, [0.5, 0.6, 0.7]) + _rows("random", 0, [0.5])
+  rows += [*_rows("margin", 0, [0.5, 0.6]), {"acq": "margin", "seed": 0, "round": 2, "error": "not finite"}]
+  (found,) = claims.strategies(rows, 2, 10)
+  assert found.name == "bald" and [run.seed for run in found.runs] == [1]
+
+
+def test_every_study_of_the_plan_is_a_command_that_is_understood():
+  studies = [(scale, s) for part in plan.PARTS.values() for scale in part.studies for s in part.studies[scale]]
+  configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
+  for (scale, study), config in zip(studies, configs, strict=True):
+    assert isinstance(config, dict), config
+    assert config["preset"] == study.preset and f"--workdir=runs/reproduce/{scale}/{study.name} " in plan.command(
+      study, scale
+    )
+
+
+def test_signs_and_studies_name_what_is_run_and_published():
+  for part in plan.PARTS.values():
+    assert part.published is None or part.published in PUBLISHED
+    assert part.studies.keys() == part.said.keys() and part.studies.keys() <= plan.SCALES.keys()
+    names = [study.name for studies in part.studies.values() for study in studies]
+    assert {figure.study for figure in part.figures} <= set(names)
+    for pair in part.signs:
+      for name in pair:
+        acquisition.make(name)
+
+
+def test_rows_are_kept_and_read_back(tmp_path):
+  (tmp_path / "config.json").write_text(
+    json.dumps(
+      {
+        "flags": {"rounds": 1, "acq_size": 10, "seeds": 1, "model": "cnn"},
+        "device_kind": "cpu",
+        "versions": {"jax": "0.10.2"},
+        "git_revision": "abc",
+      }
+    )
+  )
+  assert kept.from_workdir(tmp_path) is None and kept.from_workdir(tmp_path / "none") is None
+  rows = [row | {"selected": [1, 2]} for row in _rows("bald", 0, [0.5, 0.6])]
+  (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"acq": "ba')
+  found = kept.from_workdir(tmp_path)
+  assert len(found.rows) == 2 and "selected" not in found.rows[0]
+  kept.write(found, tmp_path / "rows" / "study.jsonl")
+  assert kept.read(tmp_path / "rows" / "study.jsonl") == found and kept.read(tmp_path / "rows" / "no.jsonl") is None
+
+
+def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
+  about = {"device": "cpu", "jax": "0.10.2", "revision": None, "flags": {"rounds": 8, "acq_size": 10, "seeds": 2}}
+  better = [0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.89, 0.9, 0.92]
+  rows = []
+  for seed in (0, 1):
+    rows += _rows("batchbald", seed, [value + 0.01 * seed for value in better])
+    rows += _rows("bald", seed, [value - 0.05 for value in better])
+  part = plan.PARTS["batchbald"]
+  results = {"batchbald": {"quick": page.Results(part, "quick", {"batchbald": kept.Kept(about, rows, [])})}}
+  blocks = page.blocks(results, {("batchbald", "quick"): "A remark.\n\nAnother."})
+  assert Text("A remark.") in blocks and Text("Another.") in blocks
+  said = to_markdown(blocks)
+  assert (
+    "| BatchBALD on MNIST | quick | 1 of 1 | 4 | 0.0 |" in said and "| BatchBALD on MNIST | full | not run |" in said
+  )
+  assert "| batchbald above bald | +5.0 +6.0 | -0.9 to +11.9 | yes | no |" in said
+  assert "| batchbald | 90% | 80 80 100 110 120 120 | 80 90 | 90 (80) | 2 | yes |" in said
+  assert "| bald | 90% | 130 130 130 180 180 200 | never never | not by 100 | 2 | cannot be said |" in said
+  assert "| batchbald | 100 | 88.3 89.6 90.1 | 92.5 | 2 | no | no |" in said
+
+
+@pytest.mark.parametrize(
+  ("words", "said"),
+  [
+    (["--only=batchbold"], "unknown protocol 'batchbold'; choose from blog"),
+    (["--only=gal2017"], "gal2017 is not part of --scale=quick, but of cpu and full"),
+    (["quick"], "stray word 'quick'"),
+  ],
+)
+def test_mistakes_are_refused_in_one_sentence(words, said):
+  done = run("-m", "experiments.reproduce", *words)
+  assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
+  """On digits: what is run, kept and drawn is the plan's; only the plan is another."""
+  script = tmp_path / "script.py"
+  script.write_text(
+    "from absl import app\n"
+    "from experiments import reproduce\n"
+    "from experiments.reproduction import plan\n"
+    "study = plan.Study('small', 'study', ('--dataset=digits', '--acq=random,margin', '--seeds=1', '--rounds=1',"
+    " '--train_steps=5', '--model=mlp', '--pool_subset=100', '--compilation_cache=none'))\n"
+    "part = plan.Part('Small', None, {'quick': (study,)}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
+    "plan.PARTS.clear()\n"
+    "plan.PARTS['small'] = part\n"
+    "app.run(reproduce.main)\n"
+  )
+  words = [str(script), f"--workdir={tmp_path}/runs", f"--out={tmp_path}"]
+  call = lambda *more: run(*words, *more, PYTHONPATH=str(ROOT))
+  stopped = call("--minutes=0")
+  assert stopped.returncode == 0 and "not complete: small" in stopped.stdout, stopped.stderr
+  whole = call()
+  assert whole.returncode == 0 and "not complete" not in whole.stdout, whole.stderr
+  said = (tmp_path / "REPRODUCTIONS.md").read_text()
+  assert "| Small | quick |" in said and "margin above random" in said
+  assert (tmp_path / "results/reproductions/quick/small.png").exists()
+  rows = (tmp_path / "results/reproductions/quick/small.jsonl").read_text()
+  again = call("--page_only")
+  assert again.returncode == 0 and (tmp_path / "results/reproductions/quick/small.jsonl").read_text() == rows
+  assert (tmp_path / "REPRODUCTIONS.md").read_text() == said
