@@ -5,6 +5,7 @@ python -m experiments.reproduce --scale=cpu --only=batchbald        one protocol
 python -m experiments.reproduce --scale=full --minutes=9            a piece of it; run again to go on
 """
 
+import math
 import os
 from pathlib import Path
 import signal
@@ -53,28 +54,25 @@ def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
   return {name: part for name, part in plan.PARTS.items() if scale in part.studies and (not only or name in only)}
 
 
-def run(study: plan.Study, workdir: Path, until: float) -> bool:
-  """Runs a study, or what is missing of it, in a process of its own; False where the time was up before its end.
-
-  Raises:
-    UsageError: it failed; its own message has been printed.
-  """
-  words = [f"--preset={study.preset}", *study.flags, f"--workdir={workdir / study.name}", "--resume"]
+def run(study: plan.Study, workdir: Path, until: float) -> str | None:
+  """Runs a study, or what is missing of it, in a process of its own: None, or why it did not come to its end."""
+  words = plan.words(study, str(workdir))
   words += [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
-  process = subprocess.Popen([sys.executable, "-m", "experiments.mnist", *words])
+  # A session of its own, so that Ctrl-C reaches it once, from here: a second signal would end it in the middle.
+  process = subprocess.Popen([sys.executable, "-m", "experiments.mnist", *words], start_new_session=True)
   try:
-    process.wait(None if until == float("inf") else max(0.0, until - time.monotonic()))
-  except subprocess.TimeoutExpired:
+    process.wait(None if until == math.inf else max(0.0, until - time.monotonic()))
+  except (subprocess.TimeoutExpired, KeyboardInterrupt) as stopped:
     process.send_signal(signal.SIGTERM)
-    process.wait()
-    return False
-  except KeyboardInterrupt:
-    process.send_signal(signal.SIGTERM)
-    process.wait()
-    raise
-  if process.returncode:
-    raise UsageError(f"{study.name} stopped with exit code {process.returncode}: mend what it said and run again")
-  return True
+    try:
+      process.wait()
+    except KeyboardInterrupt:
+      process.send_signal(signal.SIGTERM)
+      raise
+    if isinstance(stopped, KeyboardInterrupt):
+      raise
+    return "the time was up"
+  return f"it ended with exit code {process.returncode}" if process.returncode else None
 
 
 def keep(workdir: Path, rows: Path, studies) -> None:
@@ -112,18 +110,23 @@ def main(argv: list[str]) -> None:
       raise UsageError(f"stray word {argv[1]!r} on the command line: every setting is a flag, --name=value")
     scale, workdir, out = _SCALE.value, Path(_WORKDIR.value) / _SCALE.value, Path(_OUT.value)
     parts = chosen(_ONLY.value, scale)
-    until = float("inf") if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
-    open_ = []
-    for part in {} if _PAGE_ONLY.value else parts:
-      for study in parts[part].studies[scale]:
-        print(f"{scale}, {parts[part].title}: {plan.command(study, scale)}", flush=True)
-        if time.monotonic() >= until or not run(study, workdir, until):
-          open_.append(study.name)
-    for part in parts.values():
-      keep(workdir, out / "results" / "reproductions" / scale, part.studies[scale])
-    print(f"page in {write_page(out)}")
-    if open_:
-      print(f"not complete: {', '.join(open_)}; run the same command again to go on")
+    until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
+    studies = [study for part in parts.values() for study in part.studies[scale]]
+    missing = {}
+    try:
+      for study in [] if _PAGE_ONLY.value else studies:
+        if time.monotonic() < until:
+          print(f"{scale}: {plan.command(study, str(workdir))}", flush=True)
+          missing[study.name] = run(study, workdir, until)
+        else:
+          missing[study.name] = "the time was up"
+    finally:
+      keep(workdir, out / "results" / "reproductions" / scale, studies)
+      print(f"page in {write_page(out)}")
+    missing = {name: why for name, why in missing.items() if why}
+    for name, why in missing.items():
+      print(f"{name} is not complete: {why}; the same command goes on")
+    sys.exit(any("exit code" in why for why in missing.values()))
   except UsageError as error:
     sys.exit(f"error: {error}")
   except OSError as error:

@@ -115,9 +115,8 @@ def test_every_study_of_the_plan_is_a_command_that_is_understood():
   configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
   for (scale, study), config in zip(studies, configs, strict=True):
     assert isinstance(config, dict), config
-    assert config["preset"] == study.preset and f"--workdir=runs/reproduce/{scale}/{study.name} " in plan.command(
-      study, scale
-    )
+    assert config["preset"] == study.preset
+    assert f"--workdir=runs/{scale}/{study.name} --resume" in plan.command(study, f"runs/{scale}")
 
 
 def test_signs_and_studies_name_what_is_run_and_published():
@@ -192,9 +191,10 @@ def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
     "from absl import app\n"
     "from experiments import reproduce\n"
     "from experiments.reproduction import plan\n"
+    "bad = plan.Study('bad', 'study', ('--dataset=digits', '--acq=nonsense'))\n"
     "study = plan.Study('small', 'study', ('--dataset=digits', '--acq=random,margin', '--seeds=1', '--rounds=1',"
     " '--train_steps=5', '--model=mlp', '--pool_subset=100', '--compilation_cache=none'))\n"
-    "part = plan.Part('Small', None, {'quick': (study,)}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
+    "part = plan.Part('Small', None, {'quick': (bad, study)}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
     "plan.PARTS.clear()\n"
     "plan.PARTS['small'] = part\n"
     "app.run(reproduce.main)\n"
@@ -202,9 +202,10 @@ def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
   words = [str(script), f"--workdir={tmp_path}/runs", f"--out={tmp_path}"]
   call = lambda *more: run(*words, *more, PYTHONPATH=str(ROOT))
   stopped = call("--minutes=0")
-  assert stopped.returncode == 0 and "not complete: small" in stopped.stdout, stopped.stderr
-  whole = call()
-  assert whole.returncode == 0 and "not complete" not in whole.stdout, whole.stderr
+  assert stopped.returncode == 0 and "small is not complete: the time was up" in stopped.stdout, stopped.stderr
+  whole = call()  # the mistake of one study keeps no other from running
+  assert whole.returncode == 1 and "bad is not complete: it ended with exit code 1" in whole.stdout, whole.stderr
+  assert "small is not" not in whole.stdout
   said = (tmp_path / "REPRODUCTIONS.md").read_text()
   assert "| Small | quick |" in said and "margin above random" in said
   assert (tmp_path / "results/reproductions/quick/small.png").exists()

@@ -108,7 +108,7 @@ def _source(name: str, part: plan.Part) -> list[Block]:
 def _section(name: str, scale: str, found: Results) -> list[Block]:
   part = found.part
   out: list[Block] = [Heading(3, f"{part.title}, {scale}"), Text(part.said[scale])]
-  out.append(Code("\n".join(plan.command(study, scale) for study in part.studies[scale])))
+  out.append(Code("\n".join(plan.command(study, f"runs/reproduce/{scale}") for study in part.studies[scale])))
   out += [Text(_ran(study, found.kept.get(study.name))) for study in part.studies[scale]]
   out += _figure_table(found) + _sign_table(found) + _published_tables(found) + _labels_table(found)
   if any(len(strategy.runs[0].labels) > 1 for strategy in found.strategies):

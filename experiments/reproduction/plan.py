@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import shlex
 
 SCALES = {
   "quick": "about an hour on two cores: signs only",
@@ -195,9 +196,11 @@ PARTS: dict[str, Part] = {
 }
 
 
-def command(study: Study, scale: str) -> str:
-  """What repeats a study by hand."""
-  import shlex
+def words(study: Study, folder: str) -> list[str]:
+  """Flags of experiments.mnist that run a study, or what is missing of it, in its place in a folder."""
+  return [f"--preset={study.preset}", *study.flags, f"--workdir={folder}/{study.name}", "--resume"]
 
-  words = [f"--preset={study.preset}", *study.flags, f"--workdir=runs/reproduce/{scale}/{study.name}", "--resume"]
-  return shlex.join(["python", "-m", "experiments.mnist", *words])
+
+def command(study: Study, folder: str) -> str:
+  """What repeats a study by hand."""
+  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder)])
