@@ -18,7 +18,7 @@ _INITIAL = {
   None: "no seed has two strategies with a recorded initial set",
 }
 _TRAINING = ("model", "optimizer", "learning_rate", "momentum", "weight_decay", "dropout_rate", "batch_size")
-_TRAINING = (*_TRAINING, "train_steps", "epochs", "early_stop")
+_TRAINING = (*_TRAINING, "train_steps", "epochs", "epoch_draws", "early_stop")
 
 
 class Point(NamedTuple):
@@ -78,6 +78,7 @@ def _agree(study: Study, group: Callable, value: Callable) -> bool | None:
 def _training(study: Study) -> list[Point]:
   flags = study.flags
   idle = {"momentum"} if flags.get("optimizer") != "sgd" else set()
+  idle |= set() if flags.get("epoch_draws") else {"epoch_draws"}
   settings = ", ".join(
     f"{name}={flags[name]}" for name in _TRAINING if flags.get(name) is not None and name not in idle
   )
@@ -91,7 +92,9 @@ def _training(study: Study) -> list[Point]:
     validation = f"{flags['val_size']} pool images"
   stopping = "no early stopping"
   if flags.get("early_stop"):
-    stopping = f"stopped on the validation set after {flags['early_stop']} looks without a better one"
+    samples = flags.get("early_stop_samples", 1)
+    by = f", by {samples} samples of MC dropout" if samples > 1 else ""
+    stopping = f"stopped on the validation set after {flags['early_stop']} looks without a better one{by}"
   weights = {True: "each round goes on from the last weights", False: "each round trains from new weights"}
   warm = flags.get("warm_start")
   return [
