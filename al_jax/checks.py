@@ -102,5 +102,7 @@ def check_learner(learner: types.Learner, data: types.Dataset) -> None:
   except (TypeError, ValueError, ZeroDivisionError) as error:
     shape = " x ".join(str(size) for size in data.images.shape[1:])
     raise ValueError(f"{name} cannot take images of {shape}: {str(error).splitlines()[0]}") from error
-  if "dropout" in (posterior.kind, evaluated.kind) and not num_dropouts:
+  early_stop = learner.protocol.early_stop
+  looks_by_dropout = early_stop is not None and early_stop.samples > 1
+  if (looks_by_dropout or "dropout" in (posterior.kind, evaluated.kind)) and not num_dropouts:
     raise ValueError(f"MC dropout needs a network with dropout, and {name} has none that drops")

@@ -334,6 +334,8 @@ def resolve() -> Config:
 
   if "train_steps" in typed and "epochs" in typed:
     raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
+  if {"train_steps", "epoch_draws"} <= typed:
+    raise UsageError("--epoch_draws is of --epochs, and --train_steps trains without them: give one of them")
   if "train_steps" in typed:
     values["epochs"], values["epoch_draws"] = None, 0
   elif values["epochs"] is not None:

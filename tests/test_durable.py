@@ -213,6 +213,7 @@ class Cut(Exception):
   [
     ({"train_steps": 25}, 1),
     ({"epochs": 6}, 3),
+    ({"epochs": 9, "epoch_draws": 21}, 1),  # three steps an epoch where the labels alone make two
     ({"train_steps": 40, "early_stop": types.EarlyStop(2, every=4), "val_size": 11}, 3),
     ({"epochs": 9, "early_stop": types.EarlyStop(6, every=1), "val_size": 11}, 1),
   ],

@@ -1,5 +1,6 @@
-"""Given initial sets: read from a file, labeled at the start by every driver, never for validation."""
+"""Given initial sets: read from a file or named, labeled at the start by every driver, never for validation."""
 
+import dataclasses
 import re
 
 import jax
@@ -13,12 +14,19 @@ from al_jax import pool
 from al_jax import views
 from al_jax.keys import Role
 from al_jax.keys import role_key
+from al_jax.types import Dataset
+from experiments import data as data_sources
 from experiments import initial
+from experiments import pools
+from experiments.data import idx_order
 from experiments.errors import UsageError
+from tests.test_data import REAL
+from tests.test_data import SHARED
 from tests.test_loop import by_hand
 from tests.test_loop import equal
 from tests.test_loop import initial_ids
 from tests.test_loop import with_labels
+from tests.test_strategies import config
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -98,3 +106,117 @@ def test_a_file_without_ids_is_refused_by_name(content, sentence, tmp_path):
   with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
     initial.read(str(path))
   assert f"--init_file={path}" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def drawn_images(num: int, seed: int = 0) -> np.ndarray:
+  """`[num, 6, 6, 1]` uint8, hardly any two alike, in two of which the brightest pixel is the first."""
+  images = np.random.default_rng(seed).integers(0, 256, (num, 6, 6, 1), dtype=np.uint8)
+  images[:2, 0, 0] = 255
+  return images
+
+
+def test_images_are_found_by_content_wherever_they_stand():
+  images = drawn_images(50)
+  order = np.random.default_rng(1).permutation(50)
+  wanted = [7, 0, 49, 1, 30]
+  assert initial.places_of(images[wanted], images[order]) == [int(np.flatnonzero(order == i)[0]) for i in wanted]
+  assert initial.places_of(images, images) == list(range(50))
+
+
+def test_of_equal_images_the_first_is_found_and_each_place_once():
+  images = drawn_images(6)
+  pool_images = images[[4, 2, 3, 2, 2, 1]]
+  assert initial.places_of(images[[2]], pool_images) == [1]
+  assert initial.places_of(images[[2, 1, 2, 2, 2]], pool_images) == [1, 5, 3, 4, None]
+
+
+def test_an_image_that_is_missing_or_differs_in_one_pixel_is_not_found():
+  images = drawn_images(20)
+  changed = images[:4].copy()
+  changed[0, 5, 5] ^= 1
+  brightest = np.unravel_index(changed[1].argmax(), changed[1].shape)
+  changed[1][brightest] -= 1
+  assert initial.places_of(changed, images) == [None, None, 2, 3]
+  assert initial.places_of(images[[3, 9]], images[4:]) == [None, 5]
+  blank = np.zeros_like(images[:1])
+  assert initial.places_of(blank, images) == [None]
+  assert initial.places_of(blank, np.concatenate([images, blank])) == [20]
+
+
+NAMED = (31, 4, 17, 9)
+
+
+@pytest.fixture
+def named(monkeypatch):
+  """`(data in IDX order, the same as its source has it)`, of 40 images; the named set is `NAMED`."""
+  images, labels = drawn_images(40), np.arange(40, dtype=np.int32) % 10
+  original = Dataset(images, labels, images[:5], labels[:5], num_classes=10)
+  order = np.random.default_rng(2).permutation(40)
+  copy = dataclasses.replace(original, images=images[order], labels=labels[order])
+  monkeypatch.setattr(initial, "BATCHBALD", NAMED)
+  monkeypatch.setattr(idx_order, "to_idx_order", lambda data, name: original)
+  return original, copy
+
+
+@pytest.mark.parametrize(
+  "pool_flags", [{}, {"pool_copies": 3, "pool_noise": 0.1}, {"input_mean": 0.1, "input_std": 0.3}], ids=str
+)
+def test_a_named_set_is_found_in_the_pool(pool_flags, named):
+  original, copy = named
+  asked = config(init="batchbald", init_labels=4, **pool_flags)
+  for loaded in (original, copy):
+    made = pools.apply(asked, loaded)
+    found = initial.resolve(asked, loaded, made)
+    assert dataclasses.replace(found, init_ids=()) == asked
+    np.testing.assert_array_equal(made.images[list(found.init_ids)], original.images[list(NAMED)])
+    np.testing.assert_array_equal(made.labels[list(found.init_ids)], original.labels[list(NAMED)])
+    assert max(found.init_ids) < 40  # the first copy's
+    assert hash(found) != hash(asked)
+
+
+def test_a_named_set_is_found_in_a_smaller_pool_or_the_missing_image_is_named(named):
+  original, copy = named
+  asked = config(init="batchbald", init_labels=4)
+  part = np.sort(np.random.default_rng(0).permutation(np.concatenate([NAMED, [0, 1, 2, 39]])))
+  smaller = dataclasses.replace(original, images=original.images[part], labels=original.labels[part])
+  assert [part[i] for i in initial.resolve(asked, copy, smaller).init_ids] == list(NAMED)
+  part = part[part != 17]
+  smaller = dataclasses.replace(original, images=original.images[part], labels=original.labels[part])
+  with pytest.raises(UsageError, match="--init=batchbald: image 17 of the IDX files is not in this pool") as caught:
+    initial.resolve(asked, copy, smaller)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("init", ["balanced", "random", "file"])
+def test_without_a_named_set_nothing_is_looked_up(init, named, monkeypatch):
+  monkeypatch.setattr(idx_order, "to_idx_order", None)
+  asked = config(init=init)
+  assert initial.resolve(asked, *named) is asked
+
+
+def test_a_named_set_of_other_data_is_refused(data):
+  asked = config(init="batchbald")
+  with pytest.raises(data_sources.DataError, match="match its published IDX files in no known order"):
+    initial.resolve(asked, data, data)
+
+
+def test_the_named_set_is_twenty_images():
+  assert len(set(initial.BATCHBALD)) == len(initial.BATCHBALD) == 20
+  assert min(initial.BATCHBALD) >= 0 and max(initial.BATCHBALD) < 60_000
+
+
+@pytest.mark.skipif("mnist" not in REAL, reason="MNIST does not lie beside the repository")
+def test_the_named_set_in_mnist_is_two_of_every_class():
+  asked = config(init="batchbald", pool_copies=2)
+  original = data_sources.load("mnist", str(SHARED / "mnist_idx"))
+  found = initial.resolve(asked, original, pools.apply(asked, original))
+  assert found.init_ids == initial.BATCHBALD
+  assert np.bincount(original.labels[list(found.init_ids)], minlength=10).tolist() == [2] * 10
+  copy = data_sources.load("mnist", str(SHARED / "tfds"))
+  elsewhere = initial.resolve(asked, copy, pools.apply(asked, copy))
+  assert elsewhere.init_ids != found.init_ids
+  ids = list(elsewhere.init_ids)
+  np.testing.assert_array_equal(copy.images[ids], original.images[list(initial.BATCHBALD)])
+  np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial.BATCHBALD)])
+  with pytest.raises(UsageError, match="of the IDX files is not in this pool: leave out what makes it smaller"):
+    initial.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))

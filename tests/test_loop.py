@@ -1,6 +1,7 @@
 """The round and the two ways to drive it: equal, leak-free, paired across strategies, and compiled once."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -11,12 +12,18 @@ import pytest
 
 from al_jax import acquisition
 from al_jax import checks
+from al_jax import inference
 from al_jax import loop
 from al_jax import metrics
+from al_jax import oracle
 from al_jax import pool
 from al_jax import rounds
+from al_jax import training
 from al_jax import types
 from al_jax import views
+from al_jax.keys import Role
+from al_jax.keys import role_key
+from tests.conftest import TinyMLP
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -376,6 +383,52 @@ def test_fit_full_leaves_the_validation_set_alone(data, make_learner):
     assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner)[0])
 
 
+def looks(samples: int) -> types.EarlyStop:
+  return types.EarlyStop(patience=3, every=2, samples=samples)
+
+
+@pytest.mark.parametrize("round", [0, 1])
+def test_a_look_by_mc_dropout_takes_the_mean_of_its_samples(round, data, make_learner):
+  model, fit_round = TinyMLP(dropout_rate=0.6), rounds.JITTED_PHASES.fit
+
+  def fitted(samples: int):
+    learner = make_learner(val_size=40, train_steps=60, early_stop=looks(samples))
+    learner = learner._replace(model=model, label_noise=0.2)
+    state = loop.init_state(KEY, data, learner)
+    bought = np.flatnonzero(views.for_sale(KEY, data, learner.protocol) & ~state.labeled)[: 7 * round]
+    state = state._replace(round=jnp.int32(round), labeled=state.labeled.at[bought].set(True))
+    return learner, state, fit_round(state, data, learner=learner)
+
+  learner, state, (params, info) = fitted(20)
+  held_out = views.validation_ids(KEY, data, learner.protocol)
+  taught = with_labels(data, oracle.answers(KEY, data, 0.2))
+
+  def by_hand(params):
+    key, inputs, posterior = role_key(KEY, Role.EARLY_STOP, round), views.in_pool(data), types.Posterior("dropout", 20)
+    out = inference.outputs(key, model, params, inputs, held_out, chunk_size=7, posterior=posterior)
+    return jnp.mean(jnp.exp(out.log_probs).mean(axis=1).argmax(axis=1) == taught.labels[held_out])
+
+  how = {"batch_size": 8, "train_steps": 60, "early_stop": types.EarlyStop(3, 2), "validate": by_hand}
+  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=learner.optimizer, **how))
+  start = training.init_params(role_key(KEY, Role.MODEL_INIT, round), model, data)
+  keys = [role_key(KEY, role, round) for role in (Role.MINIBATCH, Role.DROPOUT)]
+  ids = np.pad(np.flatnonzero(state.labeled), (0, learner.protocol.max_labels - 10 - 7 * round))
+  expected, steps = fit(*keys, start, taught, jnp.array(ids), jnp.int32(10 + 7 * round))
+  assert info.steps == steps.steps < 60
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), params, expected)
+  *_, (plain, _) = fitted(1)
+  assert not equal(params, plain)
+
+
+def test_looks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
+  learner = make_learner(val_size=20, early_stop=looks(20))
+  checks.check_learner(learner, data)
+  still = learner._replace(model=TinyMLP(dropout_rate=0.0))
+  with pytest.raises(ValueError, match="MC dropout needs a network with dropout, and TinyMLP has none"):
+    checks.check_learner(still, data)
+  checks.check_learner(still._replace(protocol=make_learner(val_size=20, early_stop=looks(1)).protocol), data)
+
+
 def test_nothing_is_tuned_stopped_or_bought_by_test_data(data, make_learner):
   learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), train_steps=40)
   state, info = loop.run(KEY, data, learner)
@@ -404,6 +457,9 @@ REFUSALS = [
   ({"early_stop": types.EarlyStop(3, 10)}, "early stopping looks at a validation set: give val_size"),
   ({"early_stop": types.EarlyStop(0, 10), "val_size": 5}, "must be at least 1, not 0"),
   ({"early_stop": types.EarlyStop(3, -2), "val_size": 5}, "must be at least 1, not -2"),
+  ({"early_stop": types.EarlyStop(3, 10, 0), "val_size": 5}, "samples of a look must be at least 1, not 0"),
+  ({"epoch_draws": 64}, "epoch_draws=64 is the least length of an epoch: give epochs"),
+  ({"epochs": 2, "epoch_draws": -1}, "epoch_draws=-1 .* give epochs, and 0 or more"),
   ({"score_dtype": "float16"}, "unknown score_dtype 'float16'; choose from float32, bfloat16"),
   ({"val_last": 1.0}, "val_last is a share"),
   ({"val_last": -0.1}, "val_last is a share"),

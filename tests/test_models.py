@@ -227,6 +227,8 @@ def test_batchbald_net_initialises_as_pytorch_does():
       assert np.abs(values).max() <= limit
       # A uniform variable's variance is limit^2 / 3; its estimate's relative standard error is sqrt(0.8 / n).
       np.testing.assert_allclose(np.mean(values**2), limit**2 / 3, rtol=5 * np.sqrt(0.8 / values.size))
+      quarters = np.histogram(values, bins=4, range=(-limit, limit))[0] / values.size
+      np.testing.assert_allclose(quarters, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / values.size))
 
 
 @pytest.mark.usefixtures("fast_compilation")
@@ -305,6 +307,17 @@ def test_dropout_rates(network, rates):
     else:
       mixed = dropped.reshape(-1, dropped.shape[-1])
       assert (mixed.any(axis=0) & ~mixed.all(axis=0)).any()
+
+
+@pytest.mark.parametrize(("network", "channelwise"), [(BatchBALDNet, 2), (GalNet, 0), (CNN, 0)])
+def test_dropout_behind_convolutions_is_spatial_in_the_batchbald_net_alone(network, channelwise):
+  spatial = [(into, out) for _, into, out in dropouts(network) if into.ndim == 4]
+  assert len(spatial) == (channelwise or 1)
+  for into, out in spatial:
+    live = into != 0
+    dropped, kept = (live & (out == 0)).any(axis=(1, 2)), (live & (out != 0)).any(axis=(1, 2))
+    assert dropped.any() and kept.any()
+    assert (dropped & kept).any() == (not channelwise)  # a channel of an image that is dropped in part
 
 
 @pytest.mark.usefixtures("fast_compilation")

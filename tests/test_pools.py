@@ -1,8 +1,12 @@
 """Pools made of a part of the training images, copies and noise, as the flags ask for them."""
 
+import dataclasses
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from al_jax import inference
 from al_jax.types import Dataset
 from experiments import pools
 from experiments.errors import UsageError
@@ -26,6 +30,32 @@ def test_size_copies_and_noise(data):
   np.testing.assert_array_equal(made.images, np.asarray(data.images)[ids])
   np.testing.assert_array_equal(made.labels.reshape(4, 30), np.broadcast_to(np.asarray(data.labels)[ids], (4, 30)))
   np.testing.assert_array_equal(made.test_images, data.test_images)
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0.1307, 0.3081), (0.0, 0.5), (0.5, 1.0), (-0.25, 2.0)])
+@pytest.mark.parametrize("scale", [16.0, 255.0])
+def test_inputs_are_standardised_on_the_scale_of_0_to_1(mean, std, scale, data):
+  made = pools.apply(config(input_mean=mean, input_std=std, pool_size=30), dataclasses.replace(data, std=scale))
+  expected = lambda images: (np.asarray(images, np.float64) / scale - mean) / std
+  for images in (made.images, made.test_images):
+    np.testing.assert_allclose(inference.normalize(jnp.asarray(images), made), expected(images), rtol=1e-5, atol=1e-6)
+  taken = inference.pool_inputs(made, jnp.arange(5))
+  np.testing.assert_allclose(taken, expected(made.images[:5]), rtol=1e-5, atol=1e-6)
+
+
+def test_a_data_sets_own_mean_is_kept_beside_that_of_the_flags(data):
+  own = dataclasses.replace(data, mean=4.0, std=8.0)
+  made = pools.apply(config(input_mean=0.25, input_std=0.5), own)
+  expected = ((np.asarray(data.images, np.float64) - 4) / 8 - 0.25) / 0.5
+  np.testing.assert_allclose(inference.normalize(jnp.asarray(made.images), made), expected, rtol=1e-6)
+
+
+def test_noise_is_added_to_the_standardised_inputs(data):
+  noisy = pools.apply(config(input_mean=0.1307, input_std=0.3081, pool_noise=0.1, pool_copies=2), data)
+  clean = np.asarray(inference.normalize(jnp.asarray(noisy.images), noisy))
+  noise = np.asarray(inference.pool_inputs(noisy, jnp.arange(194))).reshape(2, -1) - clean.ravel()
+  np.testing.assert_allclose(noise.std(axis=1), 0.1, rtol=0.05)
+  assert abs(np.corrcoef(noise)[0, 1]) < 5 / np.sqrt(noise.shape[1])  # a copy's noise is its own
 
 
 @pytest.mark.parametrize("kind", [{"pool_size": 30}, {"imbalance": 3.0}])

@@ -7,6 +7,8 @@ and by how much says with which weight.
 import functools
 
 import flax.linen as nn
+import hypothesis
+from hypothesis import strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +102,76 @@ def test_steps_draw_evenly_from_the_labeled():
   assert np.ptp(visits[drawn]) > 1  # with replacement
 
 
-@pytest.mark.parametrize("sizes", [{"train_steps": 25}, {"epochs": 4}], ids=["steps", "epochs"])
+def recorded_batches(count, *, batch_size, buffer=11, size=11, **sizes) -> np.ndarray:
+  """`[steps, size]`: each example's share of the batch at every step, read off the gradients of a model at rest."""
+  data, most = one_hot_data(size), 200
+
+  def record(grads, seen, params=None):
+    step, rows = seen
+    return jax.tree.map(jnp.zeros_like, grads), (step + 1, rows.at[step].set(grads["Dense_0"]["kernel"]))
+
+  recorder = optax.GradientTransformation(lambda params: (0, jnp.zeros((most, size, CLASSES))), record)
+  start = training.begin({"Dense_0": {"kernel": jnp.zeros((size, CLASSES))}}, optimizer=recorder)
+  how = functools.partial(training.advance, model=Linear(), optimizer=recorder, batch_size=batch_size, **sizes)
+  ids = jnp.arange(buffer, dtype=jnp.int32)[::-1]
+  trained = jax.jit(how)(*jax.random.split(jax.random.key(3)), start, data, ids, jnp.int32(count))
+  steps, rows = trained.opt_state
+  assert trained.info.steps == steps < most
+  label = np.asarray(data.labels)
+  return -np.asarray(rows, np.float64)[:steps, np.arange(size), label] / (1 - 1 / CLASSES)
+
+
+@pytest.mark.parametrize(
+  ("count", "draws", "batch_size"),
+  [(6, 20, 4), (6, 20, 8), (6, 21, 8), (5, 12, 5), (1, 7, 3), (7, 13, 13), (7, 13, 20), (11, 23, 6), (4, 6, 4)],
+)
+def test_an_epoch_of_draws_goes_over_the_images_again_until_it_has_so_many(count, draws, batch_size):
+  epochs = 3
+  shares = recorded_batches(count, batch_size=batch_size, epochs=epochs, epoch_draws=draws)
+  sizes = [min(batch_size, draws - first) for first in range(0, draws, batch_size)]
+  assert len(shares) == epochs * len(sizes) == epochs * -(-draws // batch_size)
+  visits = shares.reshape(epochs, len(sizes), -1) * np.array(sizes)[:, None]
+  np.testing.assert_allclose(visits, visits.round(), atol=1e-5)
+  visits = visits.round().astype(int)
+  np.testing.assert_array_equal(visits.sum(axis=2), [sizes] * epochs)
+  # The places are 0..count-1 over and over; the ids run down from the last of the buffer.
+  expected = np.zeros(11, int)
+  expected[10 - np.arange(count)] = np.bincount(np.arange(draws) % count)
+  np.testing.assert_array_equal(visits.sum(axis=1), [expected] * epochs)
+  if count > 1 and batch_size < draws:
+    assert (visits[0] != visits[1]).any() and (visits[1] != visits[2]).any()
+
+
+@pytest.mark.parametrize("draws", [1, 5, 9])
+def test_an_epoch_of_no_more_draws_than_images_is_one_pass(draws):
+  passes = recorded_batches(9, batch_size=4, epochs=3)
+  np.testing.assert_array_equal(recorded_batches(9, batch_size=4, epochs=3, epoch_draws=draws), passes)
+  np.testing.assert_allclose((passes.reshape(3, 3, 11)[..., 2:] > 0).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(("count", "draws", "steps"), [(20, 5056, 79), (300, 5056, 79), (6000, 5056, 94), (65, 0, 2)])
+def test_steps_of_an_epoch(count, draws, steps):
+  for held in (count, jnp.int32(count)):
+    assert training.epoch_steps(held, batch_size=64, epoch_draws=draws) == steps
+
+
+@pytest.mark.parametrize("limit", [1, 4, 100])
+def test_an_epoch_of_draws_in_parts_is_the_training_in_one(limit):
+  data, optimizer = one_hot_data(9), optax.adam(1e-2)
+  sizes = {"batch_size": 4, "epochs": 5, "epoch_draws": 10}
+  how = functools.partial(training.advance, model=Linear(), optimizer=optimizer, limit=limit, **sizes)
+  advance, keys = jax.jit(how), jax.random.split(jax.random.key(0))
+  under_way, parts = training.begin({"Dense_0": {"kernel": jnp.zeros((9, CLASSES))}}, optimizer=optimizer), 0
+  while training.unfinished(under_way, jnp.int32(7), **sizes):
+    under_way, parts = advance(*keys, under_way, data, jnp.arange(9), jnp.int32(7)), parts + 1
+  kernel, info = fit_linear(data, range(9), 7, optimizer, **sizes)
+  assert under_way.info.steps == info.steps == 15 and parts == {1: 5, 4: 3, 100: 1}[limit]
+  np.testing.assert_array_equal(under_way.params["Dense_0"]["kernel"], kernel)
+
+
+@pytest.mark.parametrize(
+  "sizes", [{"train_steps": 25}, {"epochs": 4}, {"epochs": 2, "epoch_draws": 19}], ids=["steps", "epochs", "draws"]
+)
 def test_reads_nothing_but_the_first_count_ids(sizes, data, model):
   ids = np.array([5, 90, 13, 7, 44, 60, 2, 31, 8, 0, 0, 0], np.int32)
   count = 8
@@ -185,7 +256,9 @@ def test_a_bad_image_is_reported_at_its_step(bad):
   assert info.first_bad_step == -1 and np.isfinite(info.loss)
 
 
-@pytest.mark.parametrize("sizes", [{"train_steps": 4}, {"epochs": 2}], ids=["steps", "epochs"])
+@pytest.mark.parametrize(
+  "sizes", [{"train_steps": 4}, {"epochs": 2}, {"epochs": 2, "epoch_draws": 5}], ids=["steps", "epochs", "draws"]
+)
 def test_a_bad_image_in_the_padding_does_no_harm(sizes):
   # Buffers are padded with id 0, which need not be labeled: 0 times not a number is not a number.
   data = one_hot_data(6)
@@ -307,3 +380,59 @@ def test_early_stopping_that_never_stops_trains_on_the_same_batches(data, model)
   plain, plain_info = jax.jit(fit)(*arguments, jnp.int32(_COUNT))
   assert info.steps == plain_info.steps == 10
   jax.tree.map(np.testing.assert_array_equal, params, plain)
+
+
+def _stopped_by_hand(looks, patience: int) -> tuple[int, int]:
+  """The look that is kept and the number of looks, counted from 1: wait for a strictly better score, else count."""
+  best, kept, counter = None, 0, 0
+  for i, score in enumerate(looks, start=1):
+    if best is None or score > best:
+      best, kept, counter = score, i, 0
+    else:
+      counter += 1
+      if counter >= patience:
+        return kept, i
+  return kept, len(looks)
+
+
+# (epochs or steps): the ceiling in steps, and the step at which each of eight looks is taken.
+_PLANS = {
+  "epochs": ({"epochs": 8, "batch_size": 4}, [3 * i for i in range(1, 9)]),
+  "draws": ({"epochs": 8, "batch_size": 4, "epoch_draws": 17}, [5 * i for i in range(1, 9)]),
+  "steps": ({"train_steps": 30, "batch_size": 2}, [4, 8, 12, 16, 20, 24, 28, 30]),
+}
+
+
+@functools.cache
+def _scripted(mode: str, patience: int):
+  """A compiled training whose parameters count its steps: scores of eight looks -> the kept count and the steps."""
+  sizes, steps = _PLANS[mode]
+  counting = optax.GradientTransformation(lambda params: (), lambda grads, state, params=None: (_ones(grads), state))
+  data = one_hot_data(10)
+
+  def run(scores: jax.Array):
+    look = lambda params: scores[jnp.searchsorted(jnp.array(steps), params["Dense_0"]["kernel"][0, 0])]
+    start = {"Dense_0": {"kernel": jnp.zeros((10, CLASSES))}}
+    how = {"optimizer": counting, "early_stop": types.EarlyStop(patience, every=4), "validate": look} | sizes
+    keys = jax.random.split(jax.random.key(0))
+    params, info = training.fit(*keys, start, data, jnp.arange(10), jnp.int32(10), model=Linear(), **how)
+    return params["Dense_0"]["kernel"][0, 0], info.steps
+
+  return jax.jit(run)
+
+
+def _ones(tree):
+  return jax.tree.map(jnp.ones_like, tree)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3, 8])
+@pytest.mark.parametrize("mode", _PLANS)
+@hypothesis.settings(max_examples=40)
+@hypothesis.given(scores=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=8, max_size=8))
+@hypothesis.example(scores=[0.0] * 8)
+@hypothesis.example(scores=[0.5, 0.5, 0.75, 0.75, 0.75, 0.5, 1.0, 1.0])
+@hypothesis.example(scores=[0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0])
+def test_early_stopping_waits_for_a_strictly_better_look(mode, patience, scores):
+  kept, looks = _stopped_by_hand(scores, patience)
+  steps = _PLANS[mode][1]
+  assert tuple(map(int, _scripted(mode, patience)(jnp.array(scores)))) == (steps[kept - 1], steps[looks - 1])

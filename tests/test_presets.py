@@ -1,0 +1,146 @@
+"""Presets: data that nobody changes, complete enough to run, and saying where they are from."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from al_jax import checks
+from al_jax import models
+from al_jax.types import Dataset
+from experiments import build
+from experiments import flags
+from experiments import initial
+from experiments.presets import PRESETS
+from experiments.published import PUBLISHED
+from tests.test_flags import resolve
+
+TYPED = [
+  "--batch_size=17",
+  "--learning_rate=0.125",
+  "--seeds=2",
+  "--val_size=3",
+  "--dropout_rate=0.375",
+  "--acq=random",
+]
+
+
+def made(fields: dict) -> flags.Config:
+  """The Config that was printed as JSON."""
+  return flags.Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
+
+@pytest.fixture(scope="module")
+def configs() -> dict[str, list[flags.Config]]:
+  """By preset: as it is, and with `TYPED` beside it."""
+  lines = [[f"--preset={name}", *typed] for name in PRESETS for typed in ([], TYPED)]
+  found = resolve(*lines)
+  assert not [it for it in found if isinstance(it, str)]
+  return {name: [made(found[2 * i]), made(found[2 * i + 1])] for i, name in enumerate(PRESETS)}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_carried_out_as_it_stands(name, configs):
+  config, values = configs[name][0], PRESETS[name].values
+  for field, value in values.items():
+    if field != "acq":
+      assert getattr(config, field) == value, field
+  assert ",".join(config.acq) == values.get("acq", "entropy")
+  assert config.preset == name and (config.epochs is None) != (config.train_steps is None)
+  if config.init == "batchbald":
+    config = dataclasses.replace(config, init_ids=initial.BATCHBALD)
+  originals, test = (46_900, 23_100) if config.split == "blog" else (60_000, 10_000)
+  image = lambda num: np.broadcast_to(np.zeros((1, 28, 28, 1), np.uint8), (num, 28, 28, 1))
+  labels = np.zeros(originals * config.pool_copies, np.int32)
+  data = Dataset(image(originals), labels, image(test), labels[:test], num_classes=10, noise=config.pool_noise)
+  data = dataclasses.replace(data, noise_key=jax.random.key(0))
+  learners = build.learners(config, 10)
+  assert tuple(learners) == config.acq
+  for learner in [*learners.values(), build.full_data_learner(config, 10)]:
+    checks.check_learner(learner, data)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_typed_flags_win_over_a_preset(name, configs):
+  plain, typed = configs[name]
+  assert (typed.batch_size, typed.learning_rate, typed.seeds, typed.val_size) == (17, 0.125, 2, 3)
+  assert (typed.dropout_rate, typed.acq) == (0.375, ("random",))
+  changed = {field for field in plain.__dict__ if getattr(plain, field) != getattr(typed, field)}
+  assert changed <= {"batch_size", "learning_rate", "seeds", "val_size", "dropout_rate", "acq"}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_cannot_be_changed(name):
+  preset = PRESETS[name]
+  with pytest.raises(TypeError):
+    preset.values["rounds"] = 1
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    preset.values = {}
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    preset.cost = "nothing"
+
+
+def test_a_preset_does_not_share_the_callers_values():
+  values = {"rounds": 3}
+  preset = dataclasses.replace(PRESETS["study"], values=values)
+  values["rounds"] = 4
+  assert preset.values == {"rounds": 3}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_what_it_is_and_one_with_a_source_what_it_costs_and_should_come_to(name):
+  preset = PRESETS[name]
+  assert preset.summary and "\n" not in preset.summary and len(preset.summary) <= 120
+  assert isinstance(preset.departures, tuple) and all(text.endswith(".") for text in preset.departures)
+  if preset.source:
+    assert preset.cost and preset.expect
+
+
+def test_what_was_published_is_of_presets_with_a_source_and_within_their_labels(configs):
+  for name, publication in PUBLISHED.items():
+    config = configs[name][0]
+    assert PRESETS[name].source
+    most = config.init_labels + config.rounds * config.acq_size
+    for curve in publication.curves.values():
+      assert all(config.init_labels <= labels <= most for labels in curve.accuracy)
+
+
+def test_the_figures_of_the_batchbald_paper(configs):
+  config = configs["batchbald"][0]
+  assert (config.model, config.dataset, config.split, config.pool_size) == ("batchbald", "mnist", "standard", None)
+  assert (config.init, config.init_labels, config.acq_size, config.rounds) == ("batchbald", 20, 10, 28)
+  assert (config.optimizer, config.learning_rate, config.weight_decay) == ("adam", 1e-3, 0.0)
+  assert (config.batch_size, config.epochs, config.epoch_draws, config.train_steps) == (64, 30, 5056, None)
+  assert config.epoch_draws == 79 * config.batch_size
+  assert (config.early_stop, config.early_stop_samples, config.val_size) == (3, 1, 1024)
+  assert (config.mc_samples, config.eval_posterior, config.dropout_masks) == (100, "dropout", "consistent")
+  assert (config.input_mean, config.input_std) == (0.1307, 0.3081)
+  learners = build.learners(config, 10)
+  assert set(learners) == {"batchbald(max_configs=40000)", "bald", "random"}
+  assert all(learner.eval_posterior.samples == 100 for learner in learners.values())
+  assert learners["bald"].posterior.samples == learners["batchbald(max_configs=40000)"].posterior.samples == 100
+  assert learners["bald"].model == models.NETWORKS["batchbald"](num_classes=10)
+  assert learners["bald"].protocol.early_stop[::2] == (3, 1)
+
+
+def test_the_figures_of_repeated_mnist_and_of_gals_paper(configs):
+  repeated, gal, table = (configs[name][0] for name in ("repeated_mnist", "gal2017", "gal2017_table1"))
+  assert (repeated.pool_copies, repeated.pool_noise, repeated.weight_decay) == (4, 0.1, 5e-4)
+  assert (repeated.early_stop, repeated.early_stop_samples, repeated.val_size) == (20, 20, 4096)
+  assert (repeated.epochs, repeated.epoch_draws, repeated.init) == (500, 1024, "batchbald")
+  assert (gal.model, gal.init, gal.epochs, gal.batch_size, gal.epoch_draws) == ("gal", "balanced", 50, 128, 0)
+  assert (gal.init_labels, gal.acq_size, gal.init_labels + gal.rounds * gal.acq_size) == (20, 10, 1000)
+  assert (table.init_labels, table.acq_size, table.init_labels + table.rounds * table.acq_size) == (100, 5, 1100)
+  assert {repeated.mc_samples, gal.mc_samples, table.mc_samples} == {100}
+
+
+def test_a_typed_number_of_steps_takes_a_presets_epochs_and_draws_away():
+  (steps, smaller, drawn) = resolve(
+    ["--preset=batchbald", "--train_steps=9"],
+    ["--preset=batchbald", "--epoch_draws=640"],
+    ["--preset=batchbald", "--init=balanced", "--init_labels=30"],
+  )
+  assert (steps["train_steps"], steps["epochs"], steps["epoch_draws"]) == (9, None, 0)
+  assert (smaller["epochs"], smaller["epoch_draws"]) == (30, 640)
+  assert (drawn["init"], drawn["init_labels"], drawn["init_ids"]) == ("balanced", 30, [])
