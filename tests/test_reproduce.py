@@ -85,7 +85,8 @@ def test_accuracy_at_a_budget():
   found = claims.at(strategy, 30, (0.81, 0.83, 0.85))
   assert found.ours == pytest.approx(0.82) and found.inside and found.near
   assert claims.at(strategy, 30, (0.825, 0.835, 0.85)) == (30, pytest.approx(0.82), (0.825, 0.835, 0.85), False, True)
-  assert not claims.at(strategy, 30, (0.85,)).near and claims.at(strategy, 35, (0.85,)) is None
+  alone = claims.at(strategy, 30, (0.85,))
+  assert not alone.near and alone.inside is None and claims.at(strategy, 35, (0.85,)) is None
 
 
 def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():

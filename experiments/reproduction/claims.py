@@ -51,7 +51,7 @@ class At(NamedTuple):
   labels: int
   ours: float  # median over runs
   published: tuple[float, ...]
-  inside: bool  # the published quartiles or, where one number was published, WITHIN of it
+  inside: bool | None  # the published quartiles; None where one number was published
   near: bool  # within WITHIN of the published median
 
 
@@ -113,7 +113,7 @@ def at(strategy: Strategy, labels: int, published: tuple[float, ...]) -> At | No
     return None
   ours = float(np.median([run.accuracy[run.labels.index(labels)] for run in strategy.runs]))
   near = abs(ours - published[len(published) // 2]) <= WITHIN
-  inside = published[0] <= ours <= published[-1] if len(published) > 1 else near
+  inside = published[0] <= ours <= published[-1] if len(published) > 1 else None
   return At(labels, ours, published, inside, near)
 
 

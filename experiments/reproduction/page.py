@@ -110,7 +110,11 @@ def _section(name: str, scale: str, found: Results) -> list[Block]:
   out: list[Block] = [Heading(3, f"{part.title}, {scale}"), Text(part.said[scale])]
   out.append(Code("\n".join(plan.command(study, f"runs/reproduce/{scale}") for study in part.studies[scale])))
   out += [Text(_ran(study, found.kept.get(study.name))) for study in part.studies[scale]]
-  out += _figure_table(found) + _sign_table(found) + _published_tables(found) + _labels_table(found)
+  out += _figure_table(found) + _sign_table(found)
+  published = _published_tables(found)
+  if published and scale == "quick":
+    out.append(Text("Checked at this scale are the signs and figures; the rows that follow are for orientation."))
+  out += published + _labels_table(found)
   if any(len(strategy.runs[0].labels) > 1 for strategy in found.strategies):
     out.append(_curves(name, scale, found))
   return out
