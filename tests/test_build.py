@@ -58,18 +58,17 @@ def pytorch_adam(learning_rate: float, weight_decay: float):
 
 
 @pytest.mark.parametrize(
-  ("flags", "expected"),
+  ("flags", "its_librarys", "settings"),
   [
-    ({"optimizer": "adadelta", "learning_rate": 1e-3}, lambda: keras_adadelta(1e-3)),
-    ({"optimizer": "adadelta", "learning_rate": 1.0}, lambda: keras_adadelta(1.0)),
-    ({"learning_rate": 1e-3}, lambda: pytorch_adam(1e-3, 0.0)),
-    ({"learning_rate": 1e-3, "weight_decay": 5e-4}, lambda: pytorch_adam(1e-3, 5e-4)),
-    ({"learning_rate": 1e-2, "weight_decay": 0.5}, lambda: pytorch_adam(1e-2, 0.5)),
+    ({"optimizer": "adadelta", "learning_rate": 1e-3}, keras_adadelta, (1e-3,)),
+    ({"optimizer": "adadelta", "learning_rate": 1.0}, keras_adadelta, (1.0,)),
+    ({"learning_rate": 1e-3}, pytorch_adam, (1e-3, 0.0)),
+    ({"learning_rate": 1e-3, "weight_decay": 5e-4}, pytorch_adam, (1e-3, 5e-4)),
+    ({"learning_rate": 1e-2, "weight_decay": 0.5}, pytorch_adam, (1e-2, 0.5)),
   ],
-  ids=str,
 )
-def test_an_optimiser_of_the_flags_is_its_librarys(flags, expected):
-  expected = np.array(list(expected()))
+def test_an_optimiser_of_the_flags_is_its_librarys(flags, its_librarys, settings):
+  expected = np.array(list(its_librarys(*settings)))
   assert len(expected) == STEPS and np.abs(expected[-1] - START).max() > 1e-4
   np.testing.assert_allclose(path(config(**flags)) - START, expected - START, rtol=1e-6, atol=1e-9)
 
