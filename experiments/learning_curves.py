@@ -35,7 +35,7 @@ def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[fl
   As `al_jax.metrics` has it for one curve. A single point has no area; its accuracy is returned.
   """
   if len(labels) == 1:
-    return np.asarray(accuracies)[..., 0]
+    return np.asarray(accuracies)[..., 0][()]  # of one curve a number, not an array without axes
   return np.trapezoid(accuracies, labels, axis=-1) / (labels[-1] - labels[0])
 
 

@@ -4,7 +4,9 @@ Labels are totals, the initial set included; accuracies are of the test set, in 
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+import functools
 from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
@@ -41,6 +43,16 @@ class Publication(NamedTuple):
 
 _BLOG = "notenail.github.io (2020-08-29), Active learning on MNIST, part 2"
 
+
+def _at(labels: Sequence[int], *percent: Sequence[float]) -> dict[int, tuple[float, ...]]:
+  """Accuracies by labels out of rows of percentages: one row, or lower quartiles, medians and upper quartiles."""
+  columns = zip(*percent, strict=True)
+  return {n: tuple(round(value / 100, 4) for value in column) for n, column in zip(labels, columns, strict=False)}
+
+
+_to_300 = functools.partial(_at, (20, 50, 100, 150, 200, 250, 300))  # as far as the rows go
+_to_1000 = functools.partial(_at, (20, 50, 100, 200, 300, 500, 1000))
+
 PUBLISHED: dict[str, Publication] = {
   "blog": Publication(
     f"{_BLOG}: the printed rows, the running best on the test set of one seed",
@@ -59,70 +71,204 @@ PUBLISHED: dict[str, Publication] = {
     {
       "batchbald": Curve(
         "BatchBALD, 10 a round",
-        {
-          20: (0.661, 0.666, 0.669),
-          50: (0.808, 0.816, 0.820),
-          100: (0.883, 0.896, 0.901),
-          150: (0.924, 0.925, 0.932),
-          200: (0.946, 0.947, 0.948),
-          250: (0.950, 0.954, 0.957),
-        },
+        _to_300(
+          (66.1, 80.8, 88.3, 92.4, 94.6, 95.0),
+          (66.6, 81.6, 89.6, 92.5, 94.7, 95.4),
+          (66.9, 82.0, 90.1, 93.2, 94.8, 95.7),
+        ),
         {0.90: (80, 80, 100, 110, 120, 120), 0.95: (180, 200, 210, 240, 240, 260)},
       ),
       "batchbald, 5 a round": Curve(
         "BatchBALD, 5 a round",
-        {},
+        _to_300((66.0, 82.4, 89.6, 93.1, 94.4), (66.3, 83.7, 90.1, 93.4, 94.9), (66.5, 84.5, 91.0, 93.8, 95.2)),
         {0.90: (75, 90, 90, 100, 105, 105), 0.95: (170, 175, 190, 200, 220, 235)},
       ),
       "bald": Curve(
         "BALD, 10 a round",
-        {
-          20: (0.656, 0.662, 0.666),
-          50: (0.758, 0.768, 0.798),
-          100: (0.846, 0.861, 0.867),
-          150: (0.889, 0.896, 0.912),
-          200: (0.915, 0.920, 0.922),
-          250: (0.938, 0.944, 0.949),
-        },
+        _to_300(
+          (65.6, 75.8, 84.6, 88.9, 91.5, 93.8),
+          (66.2, 76.8, 86.1, 89.6, 92.0, 94.4),
+          (66.6, 79.8, 86.7, 91.2, 92.2, 94.9),
+        ),
         {0.90: (130, 130, 130, 180, 180, 200), 0.95: (250, 260, 260, inf, inf, inf)},
       ),
       "random": Curve(
         "random, 5 a round",
-        {20: (0.641,), 50: (0.752,), 100: (0.816,), 150: (0.865,), 200: (0.889,), 250: (0.905,), 300: (0.917,)},
+        _to_300((64.1, 75.2, 81.6, 86.5, 88.9, 90.5, 91.7)),
         {0.90: (202,), 0.95: (inf,)},
         {0.90: (165, 280)},
       ),
     },
   ),
+  # Recomputed from the authors' result logs; pools of three copies, K = 10.
   "repeated_batchbald": Publication(
-    "Kirsch, van Amersfoort & Gal 2019 (BatchBALD), Repeated MNIST of three copies",
+    "Kirsch, van Amersfoort & Gal 2019 (BatchBALD), logs of the authors: quartiles of 6 trials, three copies",
     {
-      "batchbald": Curve("BatchBALD, 10 a round", {}, {0.90: (130,)}),
-      "bald": Curve("BALD, 10 a round", {}, {0.90: (290,)}),
-      "random": Curve("random, 5 a round", {}, {0.90: (200,)}),
+      "batchbald": Curve(
+        "BatchBALD, 10 a round",
+        _to_300(
+          (62.3, 73.9, 87.9, 90.5, 92.3, 94.1),
+          (62.6, 76.0, 88.4, 90.8, 92.5, 94.4),
+          (63.3, 77.5, 88.6, 91.7, 92.9, 94.6),
+        ),
+        {0.90: (120, 130, 130, 140, 140, 150), 0.95: (250, 270, 270, 270, 290, inf)},
+      ),
+      "bald": Curve(
+        "BALD, 10 a round",
+        _to_300(
+          (62.4, 69.6, 73.3, 79.4, 83.7, 86.1),
+          (63.1, 71.5, 77.1, 81.3, 85.6, 86.9),
+          (63.3, 73.8, 79.8, 84.5, 86.3, 87.4),
+        ),
+        {0.90: (260, 270, 290, inf, inf, inf), 0.95: (inf,)},
+      ),
+      "random": Curve(
+        "random, 5 a round",
+        _to_300(
+          (62.6, 72.2, 77.6, 83.2, 87.8, 89.7),
+          (63.6, 74.9, 81.4, 84.4, 88.1, 90.1),
+          (64.2, 76.2, 82.1, 85.8, 89.3, 90.9),
+        ),
+        {0.90: (165, 190, 200, 205, 230, 265), 0.95: (inf,)},
+      ),
     },
   ),
-  # Recomputed from the authors' result logs; pools of four copies.
+  # Recomputed from the authors' result logs; 5 seeds.
   "repeated_mnist": Publication(
-    "Kirsch et al. 2021 (Stochastic Batch Acquisition), logs of the authors: means of 5 seeds, four copies",
+    "Kirsch et al. 2021 (Stochastic Batch Acquisition), logs of the authors: quartiles of 5 seeds, four copies",
     {
-      "random": Curve("random, 10 a round", {100: (0.862,), 200: (0.913,), 300: (0.934,)}),
-      "bald": Curve("BALD top-k, 10 a round", {100: (0.764,), 200: (0.846,), 300: (0.886,)}),
-      "entropy": Curve("entropy top-k, 10 a round", {100: (0.764,), 200: (0.864,), 300: (0.887,)}),
-      "batchbald": Curve("BatchBALD, 5 a round", {100: (0.887,), 200: (0.940,), 300: (0.960,)}),
-      "power_bald": Curve("PowerBALD, coldness 8, 10 a round", {100: (0.913,), 200: (0.954,), 300: (0.967,)}),
-      "margin": Curve("margin top-k of the MC average, 10 a round", {100: (0.916,), 200: (0.951,), 300: (0.968,)}),
+      "random": Curve(
+        "random, 10 a round",
+        _to_300(
+          (59.0, 74.2, 87.3, 90.0, 91.1, 92.3, 93.0),
+          (59.1, 77.9, 87.4, 90.0, 91.4, 92.6, 93.3),
+          (59.8, 81.2, 87.8, 90.0, 91.5, 92.9, 93.5),
+        ),
+      ),
+      "bald": Curve(
+        "BALD top-k, 10 a round",
+        _to_300(
+          (59.6, 65.0, 73.8, 81.3, 83.2, 85.1, 87.1),
+          (60.2, 67.8, 76.1, 81.7, 84.5, 86.7, 88.0),
+          (60.3, 68.4, 78.1, 82.8, 86.4, 89.9, 91.2),
+        ),
+      ),
+      "entropy": Curve(
+        "entropy top-k, 10 a round",
+        _to_300(
+          (59.8, 64.9, 76.0, 81.4, 84.0, 85.7, 88.1),
+          (60.0, 67.6, 77.2, 83.1, 87.3, 87.6, 88.6),
+          (60.7, 67.8, 77.9, 84.1, 87.8, 88.2, 89.8),
+        ),
+      ),
+      "margin": Curve(
+        "margin top-k of the MC average, 10 a round",
+        _to_300(
+          (58.8, 81.2, 91.7, 93.9, 94.8, 95.3, 96.7),
+          (59.1, 81.5, 91.7, 94.1, 95.1, 95.8, 96.8),
+          (60.3, 83.1, 91.9, 94.5, 95.2, 96.2, 96.9),
+        ),
+      ),
+      "power_bald": Curve(
+        "PowerBALD, coldness 8, 10 a round",
+        _to_300(
+          (59.4, 80.8, 90.9, 93.4, 95.0, 96.1, 96.6),
+          (59.5, 81.6, 91.1, 94.0, 95.5, 96.3, 96.6),
+          (60.0, 82.1, 92.3, 94.4, 95.6, 96.6, 96.9),
+        ),
+      ),
+      "softmax_bald": Curve(
+        "SoftmaxBALD, coldness 8, 10 a round",
+        _to_300(
+          (59.1, 80.0, 90.8, 93.8, 94.6, 95.7, 96.4),
+          (60.1, 80.4, 90.9, 94.0, 94.9, 95.8, 96.5),
+          (60.1, 82.0, 91.4, 94.1, 95.2, 96.1, 96.6),
+        ),
+      ),
+      "batchbald": Curve(
+        "BatchBALD, 5 a round",
+        _to_300(
+          (59.5, 76.8, 88.7, 92.2, 93.9, 95.2, 95.8),
+          (59.8, 78.6, 89.1, 93.1, 94.0, 95.2, 96.0),
+          (60.6, 80.1, 89.3, 94.1, 94.5, 95.6, 96.2),
+        ),
+      ),
+      "softrank_bald": Curve(
+        "SoftRankBALD, coldness 1, 5 a round",
+        _to_300(
+          (58.8, 79.4, 88.9, 92.7, 94.7, 94.9, 95.9),
+          (59.2, 82.3, 89.1, 92.7, 94.9, 95.5, 96.0),
+          (59.8, 82.3, 90.0, 92.9, 95.0, 95.5, 96.1),
+        ),
+      ),
+    },
+  ),
+  "stochastic_mnist": Publication(
+    "Kirsch et al. 2021 (Stochastic Batch Acquisition), logs of the authors: quartiles of 5 seeds, one noisy copy",
+    {
+      "random": Curve(
+        "random, 10 a round",
+        _to_300(
+          (72.6, 78.2, 85.2, 88.7, 90.4, 91.9, 92.2),
+          (73.2, 79.5, 85.4, 89.1, 91.5, 92.3, 92.5),
+          (74.0, 80.3, 85.6, 89.9, 92.2, 93.2, 92.7),
+        ),
+      ),
+      "bald": Curve(
+        "BALD top-k, 10 a round",
+        _to_300(
+          (72.8, 81.2, 86.2, 89.5, 92.8, 94.7, 95.6),
+          (73.0, 81.4, 86.6, 91.2, 94.0, 95.3, 95.7),
+          (73.1, 82.1, 87.1, 91.6, 94.5, 95.4, 95.9),
+        ),
+      ),
+      "power_bald": Curve(
+        "PowerBALD, coldness 8, 10 a round",
+        _to_300(
+          (72.0, 81.9, 90.7, 93.4, 94.8, 95.6, 96.2),
+          (72.2, 82.2, 90.7, 93.7, 95.3, 95.8, 96.5),
+          (72.2, 82.4, 91.0, 94.3, 95.5, 96.1, 96.7),
+        ),
+      ),
+      "softmax_bald": Curve(
+        "SoftmaxBALD, coldness 8, 10 a round",
+        _to_300(
+          (71.9, 84.0, 90.8, 93.7, 95.3, 95.5, 96.2),
+          (72.7, 84.3, 91.9, 93.7, 95.4, 96.0, 96.4),
+          (73.9, 84.7, 92.2, 94.7, 95.6, 96.0, 96.6),
+        ),
+      ),
+      "batchbald": Curve(
+        "BatchBALD, 5 a round",
+        _to_300(
+          (71.4, 81.7, 89.3, 92.2, 93.9, 95.2, 95.8),
+          (72.4, 81.9, 89.3, 92.6, 94.0, 95.3, 96.1),
+          (73.4, 85.4, 90.8, 92.8, 94.2, 95.7, 96.4),
+        ),
+      ),
+      "softrank_bald": Curve(
+        "SoftRankBALD, coldness 1, 5 a round",
+        _to_300(
+          (69.9, 81.1, 90.6, 93.0, 94.6, 95.2, 96.0),
+          (71.4, 81.5, 90.9, 93.4, 94.6, 95.6, 96.2),
+          (72.5, 85.8, 91.5, 94.5, 94.6, 96.2, 96.3),
+        ),
+      ),
     },
   ),
   # From the authors' arrays of the runs with 20 initial labels and 10 a step; means of their repeats.
   "gal2017": Publication(
     "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), arrays of the authors: means of their repeats",
     {
-      "bald": Curve("BALD", {1000: (0.982,)}, {0.90: (320,), 0.95: (500,)}),
-      "variation_ratio": Curve("variation ratios", {1000: (0.982,)}, {0.90: (170,), 0.95: (300,)}),
-      "entropy": Curve("max entropy", {1000: (0.980,)}, {0.90: (200,), 0.95: (370,)}),
-      "mean_std": Curve("mean STD", {1000: (0.962,)}, {0.90: (220,), 0.95: (570,)}),
-      "random": Curve("random", {1000: (0.966,)}, {0.90: (220,), 0.95: (590,)}),
+      "bald": Curve("BALD", _to_1000((54.8, 64.3, 69.9, 85.2, 89.0, 95.1, 98.2)), {0.90: (320,), 0.95: (500,)}),
+      "variation_ratio": Curve(
+        "variation ratios", _to_1000((58.3, 62.6, 76.3, 91.7, 95.1, 96.7, 98.2)), {0.90: (170,), 0.95: (300,)}
+      ),
+      "entropy": Curve(
+        "max entropy", _to_1000((59.4, 55.4, 71.6, 91.2, 93.1, 95.8, 98.0)), {0.90: (200,), 0.95: (370,)}
+      ),
+      "mean_std": Curve("mean STD", _to_1000((56.1, 64.2, 74.0, 89.0, 92.3, 94.6, 96.2)), {0.90: (220,), 0.95: (570,)}),
+      "random": Curve("random", _to_1000((59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6)), {0.90: (220,), 0.95: (590,)}),
     },
   ),
 }

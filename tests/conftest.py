@@ -30,6 +30,7 @@ def own_cache(tmp_path_factory):
   """Programs and data that tests cache lie apart from the user's, and are shared by the processes they start."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # started anew, small programs add up
     yield
 
 

@@ -18,6 +18,7 @@ def test_area_by_hand_and_as_the_core_has_it():
   both = learning_curves.area_under_curve(LABELS, np.array([ACCURACIES, [0.5, 0.5, 0.5]]))
   np.testing.assert_allclose(both, [area, 0.5])
   assert learning_curves.area_under_curve([10], [0.5]) == metrics.area_under_curve([10], [0.5]) == 0.5
+  assert learning_curves.area_under_curve([10], [[0.5], [0.25]]).tolist() == [0.5, 0.25]
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.5, 0.71, 0.9, 0.91])

@@ -124,6 +124,16 @@ def test_the_figures_of_the_batchbald_paper(configs):
   assert learners["bald"].protocol.early_stop[::2] == (3, 1)
 
 
+def test_the_figures_of_repeated_mnist_in_both_papers(configs):
+  batchbald, three = configs["batchbald"][0], configs["repeated_batchbald"][0]
+  changed = {field for field in batchbald.__dict__ if getattr(batchbald, field) != getattr(three, field)}
+  assert changed == {"preset", "pool_copies", "pool_noise", "mc_samples", "epochs", "val_size"}
+  assert (three.pool_copies, three.pool_noise, three.mc_samples, three.epochs, three.val_size) == (3, 0.1, 10, 40, 3072)
+  four, one = configs["repeated_mnist"][0], configs["stochastic_mnist"][0]
+  changed = {field for field in four.__dict__ if getattr(four, field) != getattr(one, field)}
+  assert changed == {"preset", "acq", "pool_copies"} and one.pool_copies == 1 and one.pool_noise == 0.1
+
+
 def test_the_figures_of_repeated_mnist_and_of_gals_paper(configs):
   repeated, gal, table = (configs[name][0] for name in ("repeated_mnist", "gal2017", "gal2017_table1"))
   assert (repeated.pool_copies, repeated.pool_noise, repeated.weight_decay) == (4, 0.1, 5e-4)

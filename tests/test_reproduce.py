@@ -172,6 +172,22 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
   assert "| batchbald | 100 | 88.3 89.6 90.1 | 92.5 | 2 | no | no |" in said
 
 
+def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
+  about = {"device": "cpu", "jax": "0.10.2", "revision": None, "flags": {"rounds": 0, "acq_size": 10, "seeds": 2}}
+  rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])
+  part = plan.PARTS["batchbald"]
+  found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
+  assert found.strategies == []  # its rounds are no curve
+  said = to_markdown(page.blocks({"batchbald": {"quick": found}}, {}))
+  assert "| BatchBALD on MNIST | quick | 1 of 1 | 2 | 0.0 |" in said
+  assert "0.641 ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
+  rows[1]["test_accuracy"] = 0.70
+  found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
+  assert "0.641 ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in to_markdown(
+    page.blocks({"batchbald": {"quick": found}}, {})
+  )
+
+
 @pytest.mark.parametrize(
   ("words", "said"),
   [

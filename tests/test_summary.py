@@ -30,6 +30,12 @@ def test_a_run_that_stopped_keeps_its_rows_and_its_error_is_no_point():
   assert [row["round"] for row in summary.curves(rows)["random"][0]] == [0, 1]
 
 
+def test_the_table_of_first_rounds_alone():
+  rows = run((20, 0.4)) + run((20, 0.6), seed=1)
+  (area, final) = (list(column.cells) for column in summary.closing_table(rows, []).columns[-2:])
+  assert area == final == ["0.500 ± 0.141"]
+
+
 def test_plot_and_table_hold_every_strategy(tmp_path):
   rows = [row for acq in ("random", "entropy") for row in run((10, 0.5), (20, 0.9), acq=acq)]
   full = [{"seed": 0, "test_accuracy": 0.99}]
