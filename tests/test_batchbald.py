@@ -220,6 +220,53 @@ def test_agrees_with_the_authors_program():
     np.testing.assert_allclose(joint, case["scores"], rtol=1e-6)
 
 
+def every_gain_is_looked_at(log_probs, candidates, num: int, max_configs: int, key: int = 0) -> list[int]:
+  """BatchBALD without a shortcut: the gain of every image at every pick."""
+  images, ids, classes = jnp.asarray(log_probs), [], log_probs.shape[2]
+  configs = len(log_probs[0]) * max(max_configs // len(log_probs[0]), 1)
+  for k in range(num):
+    picked = log_probs[np.array(ids, int)]
+    exact = classes**k <= max_configs
+    joint = all_labels(picked) if exact else drawn_labels(jax.random.key(key), picked, configs)
+    found = np.where(candidates, gains_of(images, *joint), -np.inf)
+    ids.append(int(found.argmax()))
+    candidates = candidates & (np.arange(len(candidates)) != ids[-1])
+  return ids
+
+
+@pytest.mark.parametrize("max_configs", [3000, 700])  # all exact; sampled from the seventh pick on
+@pytest.mark.parametrize("seed", range(3))
+def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs):
+  rng, num = np.random.default_rng(seed), 8
+  log_probs = log_softmax(rng.normal(size=(60, 30, CLASSES)) * rng.gamma(1, 2, size=(60, 1, 1)))
+  log_probs[40:50] = log_probs[:10]  # ties
+  candidates = rng.random(60) < 0.9
+  expected = every_gain_is_looked_at(log_probs, candidates, num, max_configs)
+  assert select(log_probs, num, candidates, max_configs=max_configs) == expected
+
+
+def test_images_that_cannot_be_the_best_are_not_looked_at():
+  log_probs = log_probs_of(4, size=30)
+  alone = np.array(gains_of(log_probs, jnp.zeros((1, SAMPLES)), jnp.ones(1)))
+  first = int(alone.argmax())
+  joint = all_labels(log_probs[np.array([first])])
+  now = np.array(gains_of(log_probs, *joint))
+  others = np.arange(30) != first
+  best = np.where(others, now, -np.inf).max()
+  hopeless = others & (alone < 0.98 * best)
+  assert 5 < hopeless.sum() < 25
+  spoiled = np.where(hopeless[:, None, None], np.nan, log_probs)  # whoever looks at one finds no number
+  look = functools.partial(batchbald.best_of, slack=0.01, chunk_size=1)
+  new, most = look(jnp.asarray(spoiled), jnp.asarray(others), jnp.asarray(alone), *joint)
+  assert new == np.where(others, now, -np.inf).argmax()
+  np.testing.assert_array_equal(np.asarray(most)[hopeless], alone[hopeless])
+  np.testing.assert_allclose(np.asarray(most)[int(new)], best, rtol=1e-6)
+  assert most[first] == -np.inf
+  # Where nothing is known of what they said, all are looked at.
+  new, _ = look(jnp.asarray(log_probs), jnp.asarray(others), jnp.full(30, np.inf), *joint)
+  assert new == np.where(others, now, -np.inf).argmax()
+
+
 def test_impossible_number_of_configurations():
   with pytest.raises(ValueError, match="max_configs must be at least 1, not 0"):
     acquisition.make("batchbald", max_configs=0)
