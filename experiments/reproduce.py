@@ -1,6 +1,6 @@
 """Published results, reproduced: runs the presets in pieces that resume and writes REPRODUCTIONS.md.
 
-python -m experiments.reproduce                                     signs only
+python -m experiments.reproduce                                     an hour on two cores
 python -m experiments.reproduce --scale=cpu --only=batchbald        one protocol, overnight
 python -m experiments.reproduce --scale=full --minutes=9            a piece of it; run again to go on
 """
@@ -76,11 +76,16 @@ def run(study: plan.Study, workdir: Path, until: float) -> str | None:
 
 
 def keep(workdir: Path, rows: Path, studies) -> None:
-  """Copies the small rows of the studies that have been run here."""
+  """Copies the small rows of the studies that have been run here: in the folder of a study, and in NAME-* beside it.
+
+  Raises:
+    UsageError: a file is damaged, or the folders of a study hold different ones.
+  """
   for study in studies:
-    found = kept.from_workdir(workdir / study.name)
-    if found:
-      kept.write(found, rows / f"{study.name}.jsonl")
+    folders = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))]
+    parts = {folder: found for folder in folders if (found := kept.from_workdir(folder))}
+    if parts:
+      kept.write(kept.joined(parts), rows / f"{study.name}.jsonl")
 
 
 def write_page(out: Path) -> Path:

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from al_jax import acquisition
+from experiments.errors import UsageError
 from experiments.learning_curves import counted_both_ways
 from experiments.published import PUBLISHED
 from experiments.published import Curve
@@ -151,8 +152,29 @@ def test_rows_are_kept_and_read_back(tmp_path):
   assert kept.read(tmp_path / "rows" / "study.jsonl") == found and kept.read(tmp_path / "rows" / "no.jsonl") is None
 
 
+def test_runs_in_several_folders_are_one_study():
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": ["abc"], "flags": {"rounds": 1, "acq_size": 10}}
+  later = about | {"revisions": ["def"], "device": "gpu"}
+  full = [{"seed": 1, "test_accuracy": 0.9}]
+  parts = {
+    "a": kept.Kept(about, _rows("bald", 1, [0.5, 0.6]) + _rows("random", 1, [0.5, 0.7]), full),
+    "b": kept.Kept(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.1, 0.2]), [{"seed": 0}, {"seed": 1}]),
+  }
+  found = kept.joined(parts)
+  assert [(row["acq"], row["seed"], row["test_accuracy"]) for row in found.rows] == [
+    *[("bald", 0, 0.3), ("bald", 0, 0.4)],
+    *[("bald", 1, 0.5), ("bald", 1, 0.6), ("random", 1, 0.5), ("random", 1, 0.7)],
+  ]
+  assert found.full_data == [{"seed": 0}, *full]
+  assert found.about == about | {"device": "cpu and gpu", "revisions": ["abc", "def"]}
+  assert kept.joined({"a": parts["a"]}) == parts["a"]
+  parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
+  with pytest.raises(UsageError, match="b and a are not of one study"):
+    kept.joined(parts)
+
+
 def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
-  about = {"device": "cpu", "jax": "0.10.2", "revision": None, "flags": {"rounds": 8, "acq_size": 10, "seeds": 2}}
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 8, "acq_size": 10}}
   better = [0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.89, 0.9, 0.92]
   rows = []
   for seed in (0, 1):
@@ -173,7 +195,7 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
 
 
 def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
-  about = {"device": "cpu", "jax": "0.10.2", "revision": None, "flags": {"rounds": 0, "acq_size": 10, "seeds": 2}}
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 0, "acq_size": 10}}
   rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])
   part = plan.PARTS["batchbald"]
   found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})

@@ -1,10 +1,12 @@
 """The small result rows that the page is made of: what stays in the repository of a run."""
 
+from collections.abc import Mapping
 import json
 from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
+from experiments.errors import UsageError
 from experiments.rows import load_json
 from experiments.rows import read_rows
 
@@ -17,7 +19,7 @@ _FIELDS = (
 class Kept(NamedTuple):
   """A study's results."""
 
-  about: dict[str, Any]  # device, versions, revision, and the flags that decide about its rows
+  about: dict[str, Any]  # device, version, revisions, and the flags that decide about its rows
   rows: list[dict]
   full_data: list[dict]
 
@@ -38,9 +40,33 @@ def from_workdir(workdir: Path) -> Kept | None:
     full_data = load_json(workdir / "full_data.json")
   if not rows and not full_data:
     return None
-  flags = {name: config["flags"][name] for name in ("rounds", "acq_size", "seeds")}
+  flags = {name: config["flags"][name] for name in ("rounds", "acq_size")}
   about = {"device": config["device_kind"], "jax": config["versions"]["jax"], "flags": flags}
-  return Kept(about | {"revision": config.get("git_revision")}, rows, full_data)
+  revision = config.get("git_revision")
+  return Kept(about | {"revisions": [revision[:7]] if revision else []}, rows, full_data)
+
+
+def joined(parts: Mapping[Path, Kept]) -> Kept:
+  """The results of a study whose runs are in several workdirs; of a run that is in two, the rows of the first.
+
+  Raises:
+    UsageError: the workdirs are of different studies.
+  """
+  rows, full_data = {}, {}
+  (first, kept), *_ = parts.items()
+  for path, part in parts.items():
+    if part.about["flags"] != kept.about["flags"]:
+      raise UsageError(f"{path} and {first} are not of one study: {part.about['flags']} and {kept.about['flags']}")
+    own = {}
+    for row in part.rows:
+      own.setdefault((row["acq"], row["seed"]), []).append(row)
+    rows = own | rows
+    full_data = {row["seed"]: row for row in part.full_data} | full_data
+  several = {name: sorted({part.about[name] for part in parts.values()}) for name in ("device", "jax")}
+  about = kept.about | {name: " and ".join(values) for name, values in several.items()}
+  about["revisions"] = list(dict.fromkeys(revision for part in parts.values() for revision in part.about["revisions"]))
+  runs = sorted(rows.values(), key=lambda run: run[0]["seed"])  # strategies stay in their order
+  return Kept(about, [row for run in runs for row in run], [full_data[seed] for seed in sorted(full_data)])
 
 
 def write(kept: Kept, path: Path) -> None:

@@ -23,10 +23,10 @@ from experiments.reproduction.kept import Kept
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
   "Published results beside ours. python -m experiments.reproduce runs what is listed here and writes this page;"
-  " --scale says how much of it: quick (signs only), cpu or full. Labels are totals, the initial ones included; in"
-  " brackets the count of the BatchBALD paper, which leaves out the batch bought last. Sides are compared on seeds that"
-  " both have; only completed runs count. No tolerance is chosen after the fact: the spread is that of the published"
-  " runs."
+  " --scale says how much of it: quick (signs and single trainings), cpu or full. Labels are totals, the initial ones"
+  " included; in brackets the count of the BatchBALD paper, which leaves out the batch bought last. Sides are compared"
+  " on seeds that both have; only completed runs count. No tolerance is chosen after the fact: the spread is that of"
+  " the published runs."
 )
 
 
@@ -127,7 +127,7 @@ def _ran(study: plan.Study, kept: Kept | None) -> str:
   seconds = sum(row.get("seconds_total", 0) for row in (*kept.rows, *kept.full_data))
   counted = len(kept.rows) + len(kept.full_data)
   about = kept.about
-  revision = f", revision {about['revision'][:7]}" if about.get("revision") else ""
+  revision = f", revision {' and '.join(about['revisions'])}" if about["revisions"] else ""
   return (
     f"{study.name}: {counted} trainings in {seconds / 60:.0f} minutes, {about['device']}, JAX {about['jax']}{revision}."
   )

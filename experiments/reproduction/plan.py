@@ -5,8 +5,8 @@ import dataclasses
 import shlex
 
 SCALES = {
-  "quick": "about an hour on two cores: signs only",
-  "cpu": "overnight on two cores, fewer samples of MC dropout and seeds, smaller pools of copies",
+  "quick": "about an hour on two cores: signs, and published numbers of single trainings",
+  "cpu": "a night on two cores for each protocol, fewer samples of MC dropout and seeds, smaller pools",
   "full": "as published, for a GPU; without BALD of one label a round",
 }
 
@@ -54,8 +54,8 @@ _SETS_OF_5 = ("--acq=batchbald(max_configs=40000),softrank_bald(coldness=1)", "-
 _STOCHASTIC = "power_bald(coldness=8),softmax_bald(coldness=8)"
 _POINTWISE = f"--acq=random,bald,entropy(posterior=dropout),margin(posterior=dropout),{_STOCHASTIC}"
 _GPU = ("--chunk_size=500",)
-_CPU_ONE_COPY = ("--seeds=3", "--mc_samples=20", "--early_stop_samples=1")
-_CPU_COPIES = (*_CPU_ONE_COPY, "--pool_size=15000", "--init=balanced")
+_CPU = ("--seeds=3", "--mc_samples=20", "--early_stop_samples=1", "--init=balanced")
+_CPU_ONE_COPY, _CPU_COPIES = (*_CPU, "--pool_size=20000"), (*_CPU, "--pool_size=5000")
 
 
 def _fixed(seeds: int, *flags: str) -> tuple[Study, ...]:
@@ -139,7 +139,7 @@ PARTS: dict[str, Part] = {
           (
             "--acq=random,bald,power_bald(coldness=8),entropy(posterior=dropout),margin(posterior=dropout),"
             "softmax_bald(coldness=8),batchbald(max_configs=10000)",
-            *("--seeds=1", "--rounds=8", "--mc_samples=10", "--pool_size=2500", "--init=balanced"),
+            *("--seeds=2", "--rounds=8", "--mc_samples=10", "--pool_size=2500", "--init=balanced"),
             *("--val_size=500", "--early_stop_samples=1", "--early_stop=10"),
           ),
         ),
@@ -163,11 +163,11 @@ PARTS: dict[str, Part] = {
       ("softrank_bald", "random"),
     ),
     said={
-      "quick": "1 seed instead of 5, 100 labels instead of 300, 10 samples of MC dropout instead of 100, 10,000 joint"
+      "quick": "2 seeds instead of 5, 100 labels instead of 300, 10 samples of MC dropout instead of 100, 10,000 joint"
       " configurations instead of 40,000, copies of 2,500 images instead of 60,000, balanced initial sets, patience 10"
       " instead of 20, by 500 validation images instead of 4,096, with dropout off instead of 20 samples, and BatchBALD"
       " by 10 a round instead of 5.",
-      "cpu": "3 seeds instead of 5, 20 samples of MC dropout instead of 100, copies of 15,000 images instead of 60,000,"
+      "cpu": "3 seeds instead of 5, 20 samples of MC dropout instead of 100, copies of 5,000 images instead of 60,000,"
       " balanced initial sets, and validation with dropout off instead of 20 samples.",
       "full": "As published.",
     },
@@ -193,8 +193,8 @@ PARTS: dict[str, Part] = {
       ("softrank_bald", "bald"),
     ),
     said={
-      "cpu": "3 seeds instead of 5, 20 samples of MC dropout instead of 100, and validation with dropout off instead of"
-      " 20 samples.",
+      "cpu": "3 seeds instead of 5, 20 samples of MC dropout instead of 100, 20,000 images instead of 60,000, balanced"
+      " initial sets, and validation with dropout off instead of 20 samples.",
       "full": "As published.",
     },
   ),
