@@ -89,7 +89,7 @@ def keep(workdir: Path, rows: Path, studies) -> None:
 
 
 def write_page(out: Path) -> Path:
-  """REPRODUCTIONS.md with its figures, from the rows of all scales that are kept."""
+  """REPRODUCTIONS.md with its figures, from the rows of all scales that are kept, and the remarks in PART.txt there."""
   results, remarks = {}, {}
   for name, part in plan.PARTS.items():
     for scale, studies in part.studies.items():
