@@ -71,7 +71,7 @@ def curves(
     metric_name: the axis's.
     over: `labels`, or `seconds` for the time a run has taken until then, mean over seeds.
     full_data: accuracy of full supervision, a horizontal line.
-    published: what others published, by strategy: stars, with a bar between quartiles.
+    published: what others published, by strategy: stars, with a bar between quartiles, as far as half beyond the runs.
     published_full_data: theirs of full supervision.
   """
   figure, axes = plt.subplots(figsize=(_WIDTH, 4), layout="constrained")
@@ -90,7 +90,10 @@ def curves(
     if level is not None:
       axes.axhline(level, color="#888888", linestyle=dash, linewidth=1.2, label=f"{said}: {level:.3f}")
   for name, curve in (published or {}).items():
-    _stars(axes, curve, drawn[name]["color"], f"{curve.said}, published")
+    _stars(axes, curve, drawn[name], f"{curve.said}, published")
+  if published:  # as far as there is something to compare, and a little beyond
+    last = max(chosen.labels(name)[-1] for name in chosen.runs)
+    axes.set_xlim(right=min(axes.get_xlim()[1], 1.5 * last))
   axes.set_xlabel(over)
   axes.set_ylabel(metric_name)
   axes.grid(alpha=0.25)
@@ -98,18 +101,21 @@ def curves(
   return _saved(figure)
 
 
-def _stars(axes, curve: Curve, color: str, label: str) -> None:
-  look = {"marker": "*", "markersize": 9, "color": color, "markeredgecolor": "black", "markeredgewidth": 0.5}
-  look |= {"linestyle": "none", "elinewidth": 1, "capsize": 2}
-  for labels, numbers in curve.accuracy.items():
-    low, middle, high = numbers if len(numbers) == 3 else numbers * 3
-    axes.errorbar([labels], [middle], yerr=[[middle - low], [high - middle]], label=label, **look)
+def _stars(axes, curve: Curve, line: dict, label: str) -> None:
+  """Published figures: accuracies joined by a thin line in the strategy's dash, labels to an accuracy on their own."""
+  look = {"marker": "*", "markersize": 8, "color": line["color"], "markeredgecolor": "black", "markeredgewidth": 0.5}
+  look |= {"elinewidth": 1, "capsize": 2}
+  if curve.accuracy:
+    quartiles_of = np.array([numbers if len(numbers) == 3 else numbers * 3 for numbers in curve.accuracy.values()])
+    low, middle, high = quartiles_of.T
+    joined = {"linestyle": line["linestyle"], "linewidth": 0.6}
+    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], label=label, **look, **joined)
     label = None
   for accuracy, runs in curve.reached.items():
     low, middle, high = quartiles(runs)
     if middle < math.inf:
       right = 0 if high == math.inf else high - middle
-      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], label=label, **look)
+      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], label=label, linestyle="none", **look)
       label = None
 
 

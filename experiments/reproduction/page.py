@@ -259,5 +259,5 @@ def _curves(name: str, scale: str, found: Results) -> Image:
     published_full_data=published_full,
   )
   seeds = learning_curves.seeds_of(runs)
-  caption = f"Mean over seeds ({seeds}) with bootstrap bands; stars: published, bars between quartiles."
+  caption = f"Mean over seeds ({seeds}) with bootstrap bands; stars on thin lines: published, bars between quartiles."
   return Image(figure_name(name, scale), drawing.png, f"Test accuracy over labels: {found.part.title}", caption)
