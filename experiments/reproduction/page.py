@@ -259,5 +259,6 @@ def _curves(name: str, scale: str, found: Results) -> Image:
     published_full_data=published_full,
   )
   seeds = learning_curves.seeds_of(runs)
-  caption = f"Mean over seeds ({seeds}) with bootstrap bands; stars on thin lines: published, bars between quartiles."
+  stars = "; stars on thin lines: published, bars between quartiles" if theirs else ""
+  caption = f"Mean over seeds ({seeds}) with bootstrap bands{stars}."
   return Image(figure_name(name, scale), drawing.png, f"Test accuracy over labels: {found.part.title}", caption)
