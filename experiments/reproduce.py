@@ -30,7 +30,11 @@ _ONLY = flags.DEFINE_list(
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "as of experiments.mnist")
 _PLATFORM = flags.DEFINE_string("platform", None, "as of experiments.mnist")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "folder of the runs, which are gone on with where they are")
-_OUT = flags.DEFINE_string("out", ".", "folder of REPRODUCTIONS.md, and of results/reproductions with rows and figures")
+_OUT = flags.DEFINE_string(
+  "out",
+  ".",
+  "folder of REPRODUCTIONS.md, and of results/reproductions with figures and the rows of runs, which new runs join",
+)
 _MINUTES = flags.DEFINE_float("minutes", None, "stop, after the round in hand, when so many have passed", 0.0)
 _PAGE_ONLY = flags.DEFINE_boolean("page_only", False, "run nothing: write the page from the rows that are there")
 
@@ -78,14 +82,17 @@ def run(study: plan.Study, workdir: Path, until: float) -> str | None:
 def keep(workdir: Path, rows: Path, studies) -> None:
   """Copies the small rows of the studies that have been run here: in the folder of a study, and in NAME-* beside it.
 
+  Runs whose rows are kept already, and which are not here or were brought less far here, stay.
+
   Raises:
-    UsageError: a file is damaged, or the folders of a study hold different ones.
+    UsageError: a file is damaged, or the folders of a study, or its rows kept so far, are of different ones.
   """
   for study in studies:
-    folders = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))]
+    folders, path = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))], rows / f"{study.name}.jsonl"
     parts = {folder: found for folder in folders if (found := kept.from_workdir(folder))}
     if parts:
-      kept.write(kept.joined(parts), rows / f"{study.name}.jsonl")
+      before = kept.read(path)
+      kept.write(kept.joined(({path: before} if before else {}) | parts), path)
 
 
 def write_page(out: Path) -> Path:

@@ -157,8 +157,8 @@ def test_runs_in_several_folders_are_one_study():
   later = about | {"revisions": ["def"], "device": "gpu"}
   full = [{"seed": 1, "test_accuracy": 0.9}]
   parts = {
-    "a": kept.Kept(about, _rows("bald", 1, [0.5, 0.6]) + _rows("random", 1, [0.5, 0.7]), full),
-    "b": kept.Kept(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.1, 0.2]), [{"seed": 0}, {"seed": 1}]),
+    "a": kept.Kept(about, _rows("bald", 1, [0.1, 0.2]) + _rows("random", 1, [0.5, 0.7]), [{"seed": 0}, {"seed": 1}]),
+    "b": kept.Kept(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.5, 0.6]), full),
   }
   found = kept.joined(parts)
   assert [(row["acq"], row["seed"], row["test_accuracy"]) for row in found.rows] == [
@@ -168,6 +168,13 @@ def test_runs_in_several_folders_are_one_study():
   assert found.full_data == [{"seed": 0}, *full]
   assert found.about == about | {"device": "cpu and gpu", "revisions": ["abc", "def"]}
   assert kept.joined({"a": parts["a"]}) == parts["a"]
+  short = kept.Kept(later, _rows("random", 1, [0.1, 0.2]) + _rows("bald", 1, [0.1]), [])
+  assert kept.joined({**parts, "short": short}).rows[2:] == [
+    *_rows("bald", 1, [0.5, 0.6]),  # the longer
+    *_rows("random", 1, [0.1, 0.2]),  # as long as the one before: the last
+  ]
+  whole = kept.joined({"a": parts["a"], "again": kept.Kept(later, parts["a"].rows, parts["a"].full_data)})
+  assert whole.about == later  # nothing is said of a place from which nothing comes
   parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
   with pytest.raises(UsageError, match="b and a are not of one study"):
     kept.joined(parts)
@@ -252,3 +259,7 @@ def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
   again = call("--page_only")
   assert again.returncode == 0 and (tmp_path / "results/reproductions/quick/small.jsonl").read_text() == rows
   assert (tmp_path / "REPRODUCTIONS.md").read_text() == said
+  results = tmp_path / "runs/quick/small/results.jsonl"
+  results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
+  again = call("--page_only")  # as on another machine, which has run margin alone
+  assert again.returncode == 0 and (tmp_path / "REPRODUCTIONS.md").read_text() == said

@@ -47,12 +47,12 @@ def from_workdir(workdir: Path) -> Kept | None:
 
 
 def joined(parts: Mapping[Path, Kept]) -> Kept:
-  """The results of a study whose runs are in several workdirs; of a run that is in two, the rows of the first.
+  """The results of a study whose runs are in several places; of a run that is in two, the longer, of equals the last.
 
   Raises:
-    UsageError: the workdirs are of different studies.
+    UsageError: the places hold different studies.
   """
-  rows, full_data = {}, {}
+  runs, full_data = {}, {}
   (first, kept), *_ = parts.items()
   for path, part in parts.items():
     if part.about["flags"] != kept.about["flags"]:
@@ -60,13 +60,16 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
     own = {}
     for row in part.rows:
       own.setdefault((row["acq"], row["seed"]), []).append(row)
-    rows = own | rows
-    full_data = {row["seed"]: row for row in part.full_data} | full_data
-  several = {name: sorted({part.about[name] for part in parts.values()}) for name in ("device", "jax")}
-  about = kept.about | {name: " and ".join(values) for name, values in several.items()}
-  about["revisions"] = list(dict.fromkeys(revision for part in parts.values() for revision in part.about["revisions"]))
-  runs = sorted(rows.values(), key=lambda run: run[0]["seed"])  # strategies stay in their order
-  return Kept(about, [row for run in runs for row in run], [full_data[seed] for seed in sorted(full_data)])
+    longer = {run: rows for run, rows in own.items() if len(rows) >= len(runs.get(run, (None, []))[1])}
+    runs |= {run: (path, rows) for run, rows in longer.items()}
+    full_data |= {row["seed"]: (path, row) for row in part.full_data}
+  sources = {path for path, _ in (*runs.values(), *full_data.values())}
+  used = [part.about for path, part in parts.items() if path in sources]
+  about = kept.about | {name: " and ".join(sorted({own[name] for own in used})) for name in ("device", "jax")}
+  about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
+  # Strategies stay in their order.
+  rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
+  return Kept(about, rows, [full_data[seed][1] for seed in sorted(full_data)])
 
 
 def write(kept: Kept, path: Path) -> None:
