@@ -168,6 +168,7 @@ def test_runs_in_several_folders_are_one_study():
   assert found.full_data == [{"seed": 0}, *full]
   assert found.about == about | {"device": "cpu and gpu", "revisions": ["abc", "def"]}
   assert kept.joined({"a": parts["a"]}) == parts["a"]
+  assert kept.joined({"joined": found, **parts}) == found
   short = kept.Kept(later, _rows("random", 1, [0.1, 0.2]) + _rows("bald", 1, [0.1]), [])
   assert kept.joined({**parts, "short": short}).rows[2:] == [
     *_rows("bald", 1, [0.5, 0.6]),  # the longer

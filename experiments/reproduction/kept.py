@@ -65,7 +65,8 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
     full_data |= {row["seed"]: (path, row) for row in part.full_data}
   sources = {path for path, _ in (*runs.values(), *full_data.values())}
   used = [part.about for path, part in parts.items() if path in sources]
-  about = kept.about | {name: " and ".join(sorted({own[name] for own in used})) for name in ("device", "jax")}
+  every = lambda name: sorted({value for own in used for value in own[name].split(" and ")})
+  about = kept.about | {name: " and ".join(every(name)) for name in ("device", "jax")}
   about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
   # Strategies stay in their order.
   rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
