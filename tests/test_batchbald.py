@@ -234,10 +234,12 @@ def every_gain_is_looked_at(log_probs, candidates, num: int, max_configs: int, k
   return ids
 
 
-@pytest.mark.parametrize("max_configs", [3000, 700])  # all exact; sampled from the seventh pick on
+# All exact; sampled from the seventh pick on; with a first look by 375 configurations from the seventh on, sampled from
+# the ninth.
+@pytest.mark.parametrize(("max_configs", "num"), [(3000, 8), (700, 8), (6000, 11)])
 @pytest.mark.parametrize("seed", range(3))
-def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs):
-  rng, num = np.random.default_rng(seed), 8
+def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, num):
+  rng = np.random.default_rng(seed)
   log_probs = log_softmax(rng.normal(size=(60, 30, CLASSES)) * rng.gamma(1, 2, size=(60, 1, 1)))
   log_probs[40:50] = log_probs[:10]  # ties
   candidates = rng.random(60) < 0.9
@@ -265,6 +267,30 @@ def test_images_that_cannot_be_the_best_are_not_looked_at():
   # Where nothing is known of what they said, all are looked at.
   new, _ = look(jnp.asarray(log_probs), jnp.asarray(others), jnp.full(30, np.inf), *joint)
   assert new == np.where(others, now, -np.inf).argmax()
+
+
+def test_a_first_look_leaves_few_images_to_all_configurations():
+  rng = np.random.default_rng(0)
+  log_probs = log_softmax(rng.normal(size=(200, 20, CLASSES)) * rng.gamma(1, 2, size=(200, 1, 1)))
+  drawn, weights = drawn_labels(jax.random.key(0), log_probs[:3], 8000)
+  few, now = drawn[::16], np.array(gains_of(log_probs, drawn, weights))
+  low, high = jax.jit(batchbald.rough_gains)(jnp.asarray(log_probs), few)
+  assert (low <= now).all() and (now <= high).all()
+  mean = np.asarray(gains_of(log_probs, few, np.full(500, 1 / 500)))
+  # Standard errors of the mean over as many others: no wider and no narrower than they are.
+  others = [np.asarray(gains_of(log_probs, drawn[i::16], np.full(500, 1 / 500))) for i in range(16)]
+  ratio = (mean - low) / 4 / np.maximum(np.std(others, axis=0, ddof=1), 1e-6)
+  assert 0.8 < np.median(ratio) < 2  # configurations come in equal shares from the samples: wider rather than narrower
+  assert (high - mean > mean - low).all()
+
+  alone, everyone = np.array(gains_of(log_probs, jnp.zeros((1, 20)), jnp.ones(1))), jnp.ones(200, bool)
+  hopeless = high < low.max() * 0.98
+  assert hopeless.sum() > 100
+  look = functools.partial(batchbald.best_of, slack=0.01, chunk_size=1)
+  new, most = look(jnp.asarray(log_probs), everyone, jnp.asarray(alone), drawn, weights, few)
+  assert new == now.argmax()
+  roughly = np.isclose(most, np.minimum(alone, high), rtol=1e-5)
+  assert (roughly | np.isclose(most, alone, rtol=1e-5))[hopeless].all() and roughly.sum() > 10
 
 
 def test_impossible_number_of_configurations():
