@@ -34,10 +34,12 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
   if protocol.early_stop is not None:
     if not protocol.val_size:
       raise ValueError("early stopping looks at a validation set: give val_size")
-    if min(protocol.early_stop) < 1:
-      raise ValueError(
-        f"patience, steps between looks and samples of a look must be at least 1, not {min(protocol.early_stop)}"
-      )
+    least = min(protocol.early_stop[:3])
+    if least < 1:
+      raise ValueError(f"patience, steps between looks and samples of a look must be at least 1, not {least}")
+    if protocol.early_stop.metric not in types.STOP_METRICS:
+      known = ", ".join(types.STOP_METRICS)
+      raise ValueError(f"unknown metric of early stopping {protocol.early_stop.metric!r}; choose from {known}")
   if protocol.score_dtype not in types.SCORE_DTYPES:
     raise ValueError(f"unknown score_dtype {protocol.score_dtype!r}; choose from {', '.join(types.SCORE_DTYPES)}")
   if not 0 <= protocol.val_last < 1:

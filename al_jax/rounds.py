@@ -85,7 +85,10 @@ def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learne
       learner,
       types.Posterior("dropout", samples) if samples > 1 else types.Posterior(),
     )
-    return metrics.accuracy(log_probs, jnp.asarray(data.labels)[ids])
+    labels = jnp.asarray(data.labels)[ids]
+    if protocol.early_stop.metric == "nll":
+      return -metrics.negative_log_likelihood(log_probs, labels)
+    return metrics.accuracy(log_probs, labels)
 
   return {
     "data": data,

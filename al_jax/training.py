@@ -67,7 +67,7 @@ class Best(NamedTuple):
   """The best parameters so far, of those that were looked at."""
 
   params: types.PyTree
-  accuracy: jax.Array  # `[]` on the validation set; -1 before the first look
+  score: jax.Array  # `[]` on the validation set; minus infinity before the first look
   waited: jax.Array  # `[]` int32: looks since
 
 
@@ -86,7 +86,7 @@ def begin(
 ) -> Training:
   """A training that has taken no step; the optimiser's state is new."""
   info = types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1))
-  best = None if early_stop is None else Best(params, jnp.float32(-1), jnp.int32(0))
+  best = None if early_stop is None else Best(params, jnp.float32(-jnp.inf), jnp.int32(0))
   return Training(np.int32(0), params, optimizer.init(params), info, best)
 
 
@@ -130,7 +130,7 @@ def advance(
     epochs: how many passes.
     epoch_draws: images that an epoch has at least.
     early_stop: when to look and when to stop; or None to train to the end.
-    validate: parameters -> accuracy on the validation set, `[]`; read with `early_stop` alone.
+    validate: parameters -> score on the validation set, `[]`, higher is better; read with `early_stop` alone.
     limit: steps after which the call returns, at the next look or end of an epoch; None for the end of the training.
       It changes nothing in what is trained, but is the same in all calls of a training.
 
@@ -187,10 +187,10 @@ def advance(
     return jax.lax.fori_loop(0, steps, one_step, carry)
 
   def look(params: types.PyTree, best: Best) -> Best:
-    accuracy = validate(params)
-    better = accuracy > best.accuracy
+    score = validate(params)
+    better = score > best.score
     kept = jax.tree.map(functools.partial(jnp.where, better), params, best.params)
-    return Best(kept, jnp.maximum(accuracy, best.accuracy), jnp.where(better, 0, best.waited + 1))
+    return Best(kept, jnp.where(better, score, best.score), jnp.where(better, 0, best.waited + 1))
 
   def goes_on(training: Training) -> jax.Array:
     return (training.stretch < end) & (training.best.waited < early_stop.patience)

@@ -71,12 +71,16 @@ POSTERIORS = ("deterministic", "dropout", "ensemble")
 SCORE_DTYPES = ("float32", "bfloat16")
 
 
-class EarlyStop(NamedTuple):
-  """When a training is looked at and when it ends, by accuracy on the validation set."""
+STOP_METRICS = ("accuracy", "nll")
 
-  patience: int  # looks without a better accuracy after which it ends
+
+class EarlyStop(NamedTuple):
+  """When a training is looked at and when it ends, by how good it is on the validation set."""
+
+  patience: int  # looks without a better one after which it ends
   every: int  # steps from one look to the next; with `epochs`, every epoch is looked at instead
   samples: int = 1  # of MC dropout, whose mean prediction is looked at; 1 looks with dropout off
+  metric: str = "accuracy"  # what has to rise, or "nll", which has to fall
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,9 @@ def protocol(config: Config) -> types.Protocol:
   """The static plan of a run."""
   early_stop = None
   if config.early_stop is not None:
-    early_stop = types.EarlyStop(config.early_stop, config.eval_every, config.early_stop_samples)
+    early_stop = types.EarlyStop(
+      config.early_stop, config.eval_every, config.early_stop_samples, config.early_stop_metric
+    )
   return types.Protocol(
     init_labels=config.init_labels,
     acq_size=config.acq_size,

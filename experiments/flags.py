@@ -152,6 +152,12 @@ _training.integer("eval_every", 50, "steps between two looks; with --epochs, eve
 _training.integer(
   "early_stop_samples", 1, "samples of MC dropout whose mean a look takes; 1 looks with dropout off", **_at_least(1)
 )
+_training.enum(
+  "early_stop_metric",
+  "accuracy",
+  "what a look asks for: a higher accuracy, or a lower negative log-likelihood",
+  enum_values=list(types.STOP_METRICS),
+)
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
 _training.integer(
   "chunk_size", types.Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
@@ -253,6 +259,7 @@ class Config:
   early_stop: int | None
   eval_every: int
   early_stop_samples: int
+  early_stop_metric: str
   warm_start: bool
   chunk_size: int
   precision: str

@@ -64,16 +64,19 @@ _KIRSCH = {
   "eval_posterior": "dropout",
 }
 
-# An epoch is `randperm(5056) % n` there: 79 batches of 64. Early stopping asks for a strictly better accuracy.
+# An epoch is `randperm(5056) % n` there: 79 batches of 64.
 _BATCHBALD = _KIRSCH | {
   "acq": "batchbald(max_configs=40000),bald,random",
   "seeds": 6,
   "epochs": 30,
   "epoch_draws": 5056,
   "early_stop": 3,
+  "early_stop_metric": "nll",
   "val_size": 1024,
 }
 _BATCHBALD_DEPARTURES = (
+  "The program that the authors released stops on validation accuracy, --early_stop_metric=accuracy; the logs of the"
+  " published runs fit its negative log-likelihood, which is what the preset looks at.",
   "The authors' random baseline bought 5 a round: --acq=random --acq_size=5 --rounds=56.",
   "A run goes on to 300 labels where the authors' ended at their target accuracy.",
 )

@@ -383,30 +383,33 @@ def test_fit_full_leaves_the_validation_set_alone(data, make_learner):
     assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner)[0])
 
 
-def looks(samples: int) -> types.EarlyStop:
-  return types.EarlyStop(patience=3, every=2, samples=samples)
+def looks(samples: int, metric: str = "accuracy") -> types.EarlyStop:
+  return types.EarlyStop(patience=3, every=2, samples=samples, metric=metric)
 
 
-@pytest.mark.parametrize("round", [0, 1])
-def test_a_look_by_mc_dropout_takes_the_mean_of_its_samples(round, data, make_learner):
+@pytest.mark.parametrize(("round", "metric"), [(0, "accuracy"), (1, "accuracy"), (1, "nll")])
+def test_a_look_by_mc_dropout_takes_the_mean_of_its_samples(round, metric, data, make_learner):
   model, fit_round = TinyMLP(dropout_rate=0.6), rounds.JITTED_PHASES.fit
 
-  def fitted(samples: int):
-    learner = make_learner(val_size=40, train_steps=60, early_stop=looks(samples))
+  def fitted(samples: int, metric: str):
+    learner = make_learner(val_size=40, train_steps=60, early_stop=looks(samples, metric))
     learner = learner._replace(model=model, label_noise=0.2)
     state = loop.init_state(KEY, data, learner)
     bought = np.flatnonzero(views.for_sale(KEY, data, learner.protocol) & ~state.labeled)[: 7 * round]
     state = state._replace(round=jnp.int32(round), labeled=state.labeled.at[bought].set(True))
     return learner, state, fit_round(state, data, learner=learner)
 
-  learner, state, (params, info) = fitted(20)
+  learner, state, (params, info) = fitted(20, metric)
   held_out = views.validation_ids(KEY, data, learner.protocol)
   taught = with_labels(data, oracle.answers(KEY, data, 0.2))
 
   def by_hand(params):
     key, inputs, posterior = role_key(KEY, Role.EARLY_STOP, round), views.in_pool(data), types.Posterior("dropout", 20)
     out = inference.outputs(key, model, params, inputs, held_out, chunk_size=7, posterior=posterior)
-    return jnp.mean(jnp.exp(out.log_probs).mean(axis=1).argmax(axis=1) == taught.labels[held_out])
+    probs, labels = jnp.exp(out.log_probs).mean(axis=1), taught.labels[held_out]
+    if metric == "nll":
+      return jnp.log(probs[jnp.arange(len(labels)), labels]).mean()
+    return jnp.mean(probs.argmax(axis=1) == labels)
 
   how = {"batch_size": 8, "train_steps": 60, "early_stop": types.EarlyStop(3, 2), "validate": by_hand}
   fit = jax.jit(functools.partial(training.fit, model=model, optimizer=learner.optimizer, **how))
@@ -416,8 +419,8 @@ def test_a_look_by_mc_dropout_takes_the_mean_of_its_samples(round, data, make_le
   expected, steps = fit(*keys, start, taught, jnp.array(ids), jnp.int32(10 + 7 * round))
   assert info.steps == steps.steps < 60
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), params, expected)
-  *_, (plain, _) = fitted(1)
-  assert not equal(params, plain)
+  *_, (other, _) = fitted(1, "accuracy")
+  assert not equal(params, other)
 
 
 def test_looks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
@@ -458,6 +461,7 @@ REFUSALS = [
   ({"early_stop": types.EarlyStop(0, 10), "val_size": 5}, "must be at least 1, not 0"),
   ({"early_stop": types.EarlyStop(3, -2), "val_size": 5}, "must be at least 1, not -2"),
   ({"early_stop": types.EarlyStop(3, 10, 0), "val_size": 5}, "samples of a look must be at least 1, not 0"),
+  ({"early_stop": types.EarlyStop(3, 10, 1, "loss"), "val_size": 5}, "unknown metric of early stopping 'loss'"),
   ({"epoch_draws": 64}, "epoch_draws=64 is the least length of an epoch: give epochs"),
   ({"epochs": 2, "epoch_draws": -1}, "epoch_draws=-1 .* give epochs, and 0 or more"),
   ({"score_dtype": "float16"}, "unknown score_dtype 'float16'; choose from float32, bfloat16"),

@@ -8,6 +8,7 @@ import pytest
 
 from al_jax import checks
 from al_jax import models
+from al_jax import types
 from al_jax.types import Dataset
 from experiments import build
 from experiments import flags
@@ -113,7 +114,7 @@ def test_the_figures_of_the_batchbald_paper(configs):
   assert (config.optimizer, config.learning_rate, config.weight_decay) == ("adam", 1e-3, 0.0)
   assert (config.batch_size, config.epochs, config.epoch_draws, config.train_steps) == (64, 30, 5056, None)
   assert config.epoch_draws == 79 * config.batch_size
-  assert (config.early_stop, config.early_stop_samples, config.val_size) == (3, 1, 1024)
+  assert (config.early_stop, config.early_stop_metric, config.val_size) == (3, "nll", 1024)
   assert (config.mc_samples, config.eval_posterior, config.dropout_masks) == (100, "dropout", "consistent")
   assert (config.input_mean, config.input_std) == (0.1307, 0.3081)
   learners = build.learners(config, 10)
@@ -121,7 +122,7 @@ def test_the_figures_of_the_batchbald_paper(configs):
   assert all(learner.eval_posterior.samples == 100 for learner in learners.values())
   assert learners["bald"].posterior.samples == learners["batchbald(max_configs=40000)"].posterior.samples == 100
   assert learners["bald"].model == models.NETWORKS["batchbald"](num_classes=10)
-  assert learners["bald"].protocol.early_stop[::2] == (3, 1)
+  assert learners["bald"].protocol.early_stop == types.EarlyStop(3, 50, 1, "nll")
 
 
 def test_the_figures_of_repeated_mnist_in_both_papers(configs):
@@ -138,6 +139,7 @@ def test_the_figures_of_repeated_mnist_and_of_gals_paper(configs):
   repeated, gal, table = (configs[name][0] for name in ("repeated_mnist", "gal2017", "gal2017_table1"))
   assert (repeated.pool_copies, repeated.pool_noise, repeated.weight_decay) == (4, 0.1, 5e-4)
   assert (repeated.early_stop, repeated.early_stop_samples, repeated.val_size) == (20, 20, 4096)
+  assert repeated.early_stop_metric == "accuracy"
   assert (repeated.epochs, repeated.epoch_draws, repeated.init) == (500, 1024, "batchbald")
   assert (gal.model, gal.init, gal.epochs, gal.batch_size, gal.epoch_draws) == ("gal", "balanced", 50, 128, 0)
   assert (gal.init_labels, gal.acq_size, gal.init_labels + gal.rounds * gal.acq_size) == (20, 10, 1000)
