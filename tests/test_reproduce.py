@@ -177,7 +177,7 @@ def test_runs_in_several_folders_are_one_study():
   whole = kept.joined({"a": parts["a"], "again": kept.Kept(later, parts["a"].rows, parts["a"].full_data)})
   assert whole.about == later  # nothing is said of a place from which nothing comes
   parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
-  with pytest.raises(UsageError, match="b and a are not of one study"):
+  with pytest.raises(UsageError, match="b and a are not of one study: --rounds is 2 and 1"):
     kept.joined(parts)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from typing import NamedTuple
 
 from experiments.errors import UsageError
+from experiments.rows import MAY_DIFFER
 from experiments.rows import load_json
 from experiments.rows import read_rows
 
@@ -14,6 +15,8 @@ _FIELDS = (
   *("acq", "seed", "round", "error", "num_labeled", "test_accuracy", "test_nll", "val_accuracy", "train_steps"),
   *("seconds_train", "seconds_acquire", "seconds_eval", "seconds_total"),
 )
+# Where a study was run, and in what pieces.
+_MAY_DIFFER = MAY_DIFFER | {"seed", "init_ids", "platform", "driver", "pack", "chunk_size"}
 
 
 class Kept(NamedTuple):
@@ -40,7 +43,7 @@ def from_workdir(workdir: Path) -> Kept | None:
     full_data = load_json(workdir / "full_data.json")
   if not rows and not full_data:
     return None
-  flags = {name: config["flags"][name] for name in ("rounds", "acq_size")}
+  flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
   about = {"device": config["device_kind"], "jax": config["versions"]["jax"], "flags": flags}
   revision = config.get("git_revision")
   return Kept(about | {"revisions": [revision[:7]] if revision else []}, rows, full_data)
@@ -54,9 +57,12 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
   """
   runs, full_data = {}, {}
   (first, kept), *_ = parts.items()
+  flags = dict(kept.about["flags"])
   for path, part in parts.items():
-    if part.about["flags"] != kept.about["flags"]:
-      raise UsageError(f"{path} and {first} are not of one study: {part.about['flags']} and {kept.about['flags']}")
+    other = [name for name, value in part.about["flags"].items() if flags.setdefault(name, value) != value]
+    if other:
+      said = ", ".join(f"--{name} is {part.about['flags'][name]} and {flags[name]}" for name in other)
+      raise UsageError(f"{path} and {first} are not of one study: {said}")
     own = {}
     for row in part.rows:
       own.setdefault((row["acq"], row["seed"]), []).append(row)
@@ -66,7 +72,7 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
   sources = {path for path, _ in (*runs.values(), *full_data.values())}
   used = [part.about for path, part in parts.items() if path in sources]
   every = lambda name: sorted({value for own in used for value in own[name].split(" and ")})
-  about = kept.about | {name: " and ".join(every(name)) for name in ("device", "jax")}
+  about = kept.about | {"flags": flags} | {name: " and ".join(every(name)) for name in ("device", "jax")}
   about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
   # Strategies stay in their order.
   rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
