@@ -69,8 +69,6 @@ class Posterior:
 
 POSTERIORS = ("deterministic", "dropout", "ensemble")
 SCORE_DTYPES = ("float32", "bfloat16")
-
-
 STOP_METRICS = ("accuracy", "nll")
 
 

@@ -54,6 +54,16 @@ def _phi(excess: jax.Array) -> jax.Array:
   return ratio * jnp.log(ratio) - (ratio - 1)
 
 
+def _divergences(mean: jax.Array, excess: jax.Array) -> jax.Array:
+  """`KL(p_s || m)` `[B, S]` in nats: how far each sample is from the mean prediction."""
+  return jnp.sum(mean[:, None] * _phi(excess), axis=2)
+
+
+def _moved(excess: jax.Array, tilt: jax.Array) -> jax.Array:
+  """`q_j / m - 1` `[B, C, J]`: by what share configurations raise the mean prediction."""
+  return jnp.einsum("bsc,js->bcj", excess, tilt)
+
+
 def information_from_labels(mean: jax.Array, excess: jax.Array, tilt: jax.Array, weights: jax.Array) -> jax.Array:
   """Mutual information of each image's label and the configurations': `sum_j w_j KL(q_j || m)` `[B]`, in nats.
 
@@ -67,8 +77,7 @@ def information_from_labels(mean: jax.Array, excess: jax.Array, tilt: jax.Array,
   """
   chex.assert_rank([mean, excess, tilt, weights], [2, 3, 2, 1])
 
-  moved = jnp.einsum("bsc,js->bcj", excess, tilt)  # `q_j / m - 1`
-  return jnp.sum(mean * (_phi(moved) @ weights), axis=1)
+  return jnp.sum(mean * (_phi(_moved(excess, tilt)) @ weights), axis=1)
 
 
 def gains(log_probs: jax.Array, log_likelihoods: jax.Array, weights: jax.Array) -> jax.Array:
@@ -89,8 +98,7 @@ def gains(log_probs: jax.Array, log_likelihoods: jax.Array, weights: jax.Array) 
   """
   omega = jax.nn.softmax(log_likelihoods, axis=1)
   mean, excess = relative(log_probs)
-  divergences = jnp.sum(mean[:, None] * _phi(excess), axis=2)  # `KL(p_s || m)`, `[B, S]`
-  unknown = divergences @ (weights @ omega)
+  unknown = _divergences(mean, excess) @ (weights @ omega)
   left = unknown - information_from_labels(mean, excess, omega - 1 / omega.shape[1], weights)
   rounding = 4 * len(weights) ** 0.5 * jnp.finfo(jnp.float32).eps * unknown  # of sums over configurations
   return jnp.where(left > rounding, left, 0.0)
@@ -111,9 +119,8 @@ def rough_gains(log_probs: jax.Array, log_likelihoods: jax.Array) -> tuple[jax.A
   """
   omega = jax.nn.softmax(log_likelihoods, axis=1)
   mean, excess = relative(log_probs)
-  unknown = jnp.sum(mean[:, None] * _phi(excess), axis=2) @ omega.T  # `[B, F]`
-  told = jnp.einsum("bc,bcj->bj", mean, _phi(jnp.einsum("bsc,js->bcj", excess, omega - 1 / omega.shape[1])))
-  left = unknown - told
+  told = jnp.einsum("bc,bcj->bj", mean, _phi(_moved(excess, omega - 1 / omega.shape[1])))
+  left = _divergences(mean, excess) @ omega.T - told  # `[B, F]`
   error = _ERRORS * left.std(axis=1) / len(omega) ** 0.5
   rare = _ERRORS**2 / 2 * left.max(axis=1) / len(omega)
   return left.mean(axis=1) - error, left.mean(axis=1) + error + rare

@@ -94,7 +94,7 @@ def _training(study: Study) -> list[Point]:
   if flags.get("early_stop"):
     samples = flags.get("early_stop_samples", 1)
     by = f", by {samples} samples of MC dropout" if samples > 1 else ""
-    metric = {"accuracy": "accuracy", "nll": "negative log-likelihood"}[flags.get("early_stop_metric", "accuracy")]
+    metric = "negative log-likelihood" if flags.get("early_stop_metric") == "nll" else "accuracy"
     stopping = f"stopped after {flags['early_stop']} looks without a better {metric} on the validation set{by}"
   weights = {True: "each round goes on from the last weights", False: "each round trains from new weights"}
   warm = flags.get("warm_start")

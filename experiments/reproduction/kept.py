@@ -16,7 +16,7 @@ _FIELDS = (
   *("seconds_train", "seconds_acquire", "seconds_eval", "seconds_total"),
 )
 # Where a study was run, and in what pieces.
-_MAY_DIFFER = MAY_DIFFER | {"seed", "init_ids", "platform", "driver", "pack", "chunk_size"}
+_MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
 
 
 class Kept(NamedTuple):
