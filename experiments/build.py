@@ -10,8 +10,8 @@ from al_jax import acquisition
 from al_jax import models
 from al_jax import types
 from experiments import strategies
+from experiments.config import Config
 from experiments.flags import HYPER
-from experiments.flags import Config
 
 
 def model(config: Config, num_classes: int) -> nn.Module:

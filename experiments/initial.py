@@ -60,7 +60,7 @@ def resolve(config, loaded: Dataset, data: Dataset):
   """The config with the ids of a named initial set, found by content in the pool; as it is where none is named.
 
   Args:
-    config: a `flags.Config`.
+    config: a `Config`.
     loaded: the data set as its source has it.
     data: the data set with the pool that the flags ask for.
 

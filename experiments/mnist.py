@@ -29,8 +29,9 @@ from experiments import scalars
 from experiments import splits
 from experiments import summary
 from experiments.checkpoint import Checkpoints
+from experiments.config import Config
+from experiments.config import resolve
 from experiments.errors import UsageError
-from experiments.flags import Config
 from experiments.interrupt import Interrupt
 from experiments.interrupt import Stopped
 from experiments.progress import Display
@@ -136,7 +137,7 @@ def training_line(config: Config) -> str:
 
 def main(_) -> None:
   try:
-    config = flags.resolve()
+    config = resolve()
     logging.set_verbosity(config.log_level)
     packs = config.driver == "scan" and not config.full_data
     cpu_devices = (config.cpu_devices or min(8, runtime.cores())) if packs else None

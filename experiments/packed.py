@@ -19,9 +19,9 @@ from al_jax import types
 from experiments import build
 from experiments import grid
 from experiments import summary
+from experiments.config import Config
 from experiments.drivers import rows_of
 from experiments.errors import UsageError
-from experiments.flags import Config
 from experiments.interrupt import Interrupt
 from experiments.progress import Display
 from experiments.results import Workdir

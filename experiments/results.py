@@ -16,8 +16,8 @@ import sys
 import jax
 import numpy as np
 
+from experiments.config import Config
 from experiments.errors import UsageError
-from experiments.flags import Config
 from experiments.rows import MAY_DIFFER
 from experiments.rows import load_json
 from experiments.rows import read_rows

@@ -11,13 +11,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRINT_CONFIG = (
-  "import sys, json, dataclasses; from experiments import flags; from experiments.errors import UsageError\n"
+  "import sys, json, dataclasses; from experiments import flags\n"
+  "from experiments.config import resolve; from experiments.errors import UsageError\n"
   "out = []\n"
   "for line in json.loads(sys.argv[1]):\n"
   "  flags.FLAGS.unparse_flags()\n"
   "  for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
   "  try:\n"
-  "    flags.parse(['main', *line]); config = flags.resolve(); hash(config)\n"
+  "    flags.parse(['main', *line]); config = resolve(); hash(config)\n"
   "    out.append(dataclasses.asdict(config))\n"
   "  except (UsageError, SystemExit) as error: out.append(str(error))\n"
   "print(json.dumps(out))\n"
@@ -121,11 +122,12 @@ def test_mistakes_are_one_sentence(words, expected):
 
 def test_every_flag_is_in_the_config_and_in_help():
   from experiments import flags
+  from experiments.config import Config
 
   names = [name for group in flags.GROUPS.values() for name in group]
   elsewhere = {*flags.HYPER, "list_acquisitions"}  # told in the spelling of --acq, and never part of a run
   read = {"init_ids"}  # from the file of --init_file
-  assert sorted(set(names) - elsewhere | read) == sorted(field.name for field in dataclasses.fields(flags.Config))
+  assert sorted(set(names) - elsewhere | read) == sorted(field.name for field in dataclasses.fields(Config))
   assert elsewhere <= set(names)
   done = run("-m", "experiments.mnist", "--help")
   assert done.returncode == 0

@@ -11,8 +11,8 @@ from al_jax import models
 from al_jax import types
 from al_jax.types import Dataset
 from experiments import build
-from experiments import flags
 from experiments import initial
+from experiments.config import Config
 from experiments.presets import PRESETS
 from experiments.published import PUBLISHED
 from tests.test_flags import resolve
@@ -27,13 +27,13 @@ TYPED = [
 ]
 
 
-def made(fields: dict) -> flags.Config:
+def made(fields: dict) -> Config:
   """The Config that was printed as JSON."""
-  return flags.Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+  return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
 @pytest.fixture(scope="module")
-def configs() -> dict[str, list[flags.Config]]:
+def configs() -> dict[str, list[Config]]:
   """By preset: as it is, and with `TYPED` beside it."""
   lines = [[f"--preset={name}", *typed] for name in PRESETS for typed in ([], TYPED)]
   found = resolve(*lines)

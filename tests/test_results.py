@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from experiments.config import Config
 from experiments.errors import UsageError
-from experiments.flags import Config
 from experiments.results import Workdir
 
 VALUES = {field.name: None for field in dataclasses.fields(Config)}

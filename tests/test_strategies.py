@@ -8,14 +8,16 @@ from al_jax import acquisition
 from experiments import build
 from experiments import flags
 from experiments import strategies
+from experiments.config import Config
+from experiments.config import resolve
 from experiments.errors import UsageError
 
 
-def config(**changes) -> flags.Config:
+def config(**changes) -> Config:
   """The default flags, resolved."""
   flags.FLAGS.unparse_flags()
   flags.FLAGS(["main"])
-  return dataclasses.replace(flags.resolve(), **changes)
+  return dataclasses.replace(resolve(), **changes)
 
 
 @pytest.mark.parametrize(

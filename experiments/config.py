@@ -1,0 +1,165 @@
+"""The flags as one frozen Config: presets, precedence, and contradictions told."""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+from al_jax import acquisition
+from experiments import grid
+from experiments import initial
+from experiments import presets
+from experiments import strategies
+from experiments.errors import UsageError
+from experiments.flags import FLAGS
+from experiments.flags import HYPER
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name.
+
+  Acquisitions' own hyper-parameters are part of their spelling in `acq`; `init_ids` are what `init_file` lists, or
+  what `initial.resolve` found.
+  """
+
+  acq: tuple[str, ...]
+  seeds: int
+  seed: int
+  preset: str | None
+  full_data: bool
+  dataset: str
+  data_dir: str | None
+  split: str
+  input_mean: float
+  input_std: float
+  val_size: int
+  pool_size: int | None
+  pool_copies: int
+  pool_noise: float
+  imbalance: float
+  pool_seed: int
+  embedding: str | None
+  val_last: float
+  full_val_last: float
+  init_labels: int
+  init: str
+  init_file: str | None
+  init_ids: tuple[int, ...]
+  acq_size: int
+  rounds: int
+  label_noise: float
+  pool_subset: int | None
+  posterior: str | None
+  mc_samples: int
+  ensemble_size: int
+  dropout_masks: str
+  eval_posterior: str
+  model: str
+  dropout_rate: float | None
+  optimizer: str
+  learning_rate: float
+  momentum: float
+  weight_decay: float
+  batch_size: int
+  train_steps: int | None
+  epochs: int | None
+  epoch_draws: int
+  full_train_steps: int
+  early_stop: int | None
+  eval_every: int
+  early_stop_samples: int
+  early_stop_metric: str
+  warm_start: bool
+  chunk_size: int
+  precision: str
+  pack: str | None
+  seeds_per_program: int | None
+  cpu_devices: int | None
+  vmap_over: tuple[tuple[str, tuple[float, ...]], ...]
+  inspect: bool
+  driver: str
+  platform: str | None
+  compilation_cache: str
+  profile: bool
+  tensorboard: bool
+  log_level: str
+  workdir: str | None
+  resume: bool
+  overwrite: bool
+
+
+def resolve() -> Config:
+  """The flags as parsed, filled in by the preset wherever nothing was typed.
+
+  Raises:
+    UsageError: an unknown name, or flags that contradict each other.
+  """
+  values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(Config) if field.name in FLAGS}
+  typed = {name for name in values if FLAGS[name].present}
+  if values["preset"] is not None:
+    if values["preset"] not in presets.PRESETS:
+      raise UsageError(f"unknown preset {values['preset']!r}; choose from {', '.join(presets.PRESETS)}")
+    values |= {k: v for k, v in presets.PRESETS[values["preset"]].values.items() if k not in typed}
+  for name, value in values.items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise UsageError(f"--{name}={value:g} must be a finite number")
+  for name in ("data_dir", "workdir", "embedding", "init_file"):
+    if values[name] is not None:
+      if not values[name]:
+        raise UsageError(f"--{name} is empty: name a path or leave the flag out")
+      values[name] = os.path.expanduser(values[name])
+  if values["resume"] and values["overwrite"]:
+    raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give one of them")
+  if values["inspect"] and values["driver"] == "scan":
+    raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
+  values |= _training(values, typed)
+  values |= _strategies(values, typed)
+  values |= _initial(values, typed)
+  return Config(**values)
+
+
+def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  if values["learning_rate"] == 0:
+    raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
+  if {"train_steps", "epochs"} <= typed:
+    raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
+  if {"train_steps", "epoch_draws"} <= typed:
+    raise UsageError("--epoch_draws is of --epochs, and --train_steps trains without them: give one of them")
+  if "train_steps" in typed:
+    return {"epochs": None, "epoch_draws": 0}
+  return {} if values["epochs"] is None else {"train_steps": None}
+
+
+def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  typed_hyper = {name: FLAGS[name].value for name in HYPER if FLAGS[name].present}
+  chosen = [strategies.told(strategies.parse(spelling), typed_hyper) for spelling in strategies.split(values["acq"])]
+  for name in typed_hyper:
+    if not any(name in dict(strategy.hyper) for strategy in chosen):
+      raise UsageError(f"--{name} is of {', '.join(HYPER[name][1])}: --acq={values['acq']} names none of them")
+  spelled = tuple(strategy.spelling for strategy in chosen)
+  if len(set(spelled)) < len(spelled):
+    raise UsageError(f"--acq={values['acq']} names an acquisition twice")
+  vmap_over = grid.parse(values["vmap_over"])
+  for name, _ in vmap_over:
+    if name in typed | set(typed_hyper):
+      raise UsageError(f"--{name} and --vmap_over={name} are two ways to say the same: give one of them")
+    if name in HYPER and all(
+      name not in acquisition.hyper_parameters(strategy.name) or name in dict(strategy.hyper) for strategy in chosen
+    ):
+      raise UsageError(f"--vmap_over={name} changes nothing: no strategy of --acq={','.join(spelled)} leaves it open")
+  if vmap_over and values["driver"] != "scan":
+    raise UsageError("--vmap_over makes one program of a grid: use --driver=scan or experiments.ablation")
+  return {"acq": spelled, "vmap_over": vmap_over}
+
+
+def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  if (values["init"] == "file") != (values["init_file"] is not None):
+    raise UsageError("--init=file and --init_file=PATH go together: give both or neither")
+  if values["init"] == "batchbald":
+    if values["dataset"].partition(":")[0] != "mnist":
+      raise UsageError(f"--init=batchbald is a set of images of mnist, not of {values['dataset']}")
+    if values["init_labels"] != len(initial.BATCHBALD):
+      raise UsageError(f"--init=batchbald is a set of {len(initial.BATCHBALD)} images, not of {values['init_labels']}")
+  ids = () if values["init_file"] is None else initial.read(values["init_file"])
+  return {"init_ids": ids} | ({"init_labels": len(ids)} if ids and "init_labels" not in typed else {})
