@@ -218,6 +218,13 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   )
 
 
+def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 0, "acq_size": 100}}
+  found = page.Results(plan.PARTS["blog"], "quick", {"blog_start": kept.Kept(about, _rows("entropy", 0, [0.78]), [])})
+  said = to_markdown(page.blocks({"blog": {"quick": found}}, {}))
+  assert "| The blog's experiment | full | as quick |" in said and "| BatchBALD on MNIST | full | not run |" in said
+
+
 @pytest.mark.parametrize(
   ("words", "said"),
   [

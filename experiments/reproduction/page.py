@@ -83,9 +83,14 @@ def blocks(results: Mapping[str, Mapping[str, Results]], remarks: Mapping[tuple[
 def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
   rows = []
   for name, part in plan.PARTS.items():
-    for scale in part.studies:
-      found = results.get(name, {}).get(scale)
-      rows.append([part.title, scale, *(_summary(found) if found else ["not run", "", ""])])
+    run = results.get(name, {})
+    for scale, studies in part.studies.items():
+      if scale in run:
+        cells = _summary(run[scale])
+      else:
+        same = next((other for other in run if part.studies[other] == studies), None)
+        cells = [f"as {same}" if same else "not run", "", ""]
+      rows.append([part.title, scale, *cells])
   return Table(["protocol", "scale", "signs and figures that hold", "completed runs", "hours"], rows)
 
 
