@@ -162,4 +162,5 @@ def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     if values["init_labels"] != len(initial.BATCHBALD):
       raise UsageError(f"--init=batchbald is a set of {len(initial.BATCHBALD)} images, not of {values['init_labels']}")
   ids = () if values["init_file"] is None else initial.read(values["init_file"])
-  return {"init_ids": ids} | ({"init_labels": len(ids)} if ids and "init_labels" not in typed else {})
+  labels = len(ids) if ids and "init_labels" not in typed else values["init_labels"]
+  return {"init_ids": ids, "init_labels": labels}
