@@ -1,6 +1,6 @@
 """Published results, reproduced: runs the presets in pieces that resume and writes REPRODUCTIONS.md.
 
-python -m experiments.reproduce                                     an hour on two cores
+python -m experiments.reproduce --processes=2                       an hour on two cores
 python -m experiments.reproduce --scale=cpu --only=batchbald        one protocol, overnight
 python -m experiments.reproduce --scale=full --minutes=9            a piece of it; run again to go on
 """
@@ -9,7 +9,6 @@ import math
 import os
 from pathlib import Path
 import signal
-import subprocess
 import sys
 import time
 
@@ -22,6 +21,7 @@ from experiments.reporting.page import to_markdown
 from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
+from experiments.reproduction import processes
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
 _ONLY = flags.DEFINE_list(
@@ -36,6 +36,12 @@ _OUT = flags.DEFINE_string(
   "folder of REPRODUCTIONS.md, and of results/reproductions with figures and the rows of runs, which new runs join",
 )
 _MINUTES = flags.DEFINE_float("minutes", None, "stop, after the round in hand, when so many have passed", 0.0)
+_PROCESSES = flags.DEFINE_integer(
+  "processes",
+  1,
+  "seeds run side by side, each on its share of the processor's cores; leave it where all would share one GPU",
+  1,
+)
 _PAGE_ONLY = flags.DEFINE_boolean("page_only", False, "run nothing: write the page from the rows that are there")
 
 
@@ -56,27 +62,6 @@ def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
       scales = " and ".join(plan.PARTS[name].studies)
       raise UsageError(f"--only: {name} is not part of --scale={scale}, but of {scales}")
   return {name: part for name, part in plan.PARTS.items() if scale in part.studies and (not only or name in only)}
-
-
-def run(study: plan.Study, workdir: Path, until: float) -> str | None:
-  """Runs a study, or what is missing of it, in a process of its own: None, or why it did not come to its end."""
-  words = plan.words(study, str(workdir))
-  words += [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
-  # A session of its own, so that Ctrl-C reaches it once, from here: a second signal would end it in the middle.
-  process = subprocess.Popen([sys.executable, "-m", "experiments.mnist", *words], start_new_session=True)
-  try:
-    process.wait(None if until == math.inf else max(0.0, until - time.monotonic()))
-  except (subprocess.TimeoutExpired, KeyboardInterrupt) as stopped:
-    process.send_signal(signal.SIGTERM)
-    try:
-      process.wait()
-    except KeyboardInterrupt:
-      process.send_signal(signal.SIGTERM)
-      raise
-    if isinstance(stopped, KeyboardInterrupt):
-      raise
-    return "the time was up"
-  return f"it ended with exit code {process.returncode}" if process.returncode else None
 
 
 def keep(workdir: Path, rows: Path, studies) -> None:
@@ -124,18 +109,14 @@ def main(argv: list[str]) -> None:
     parts = chosen(_ONLY.value, scale)
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
-    missing = {}
+    cores = processes.shares(_PROCESSES.value)
+    words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
+    pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
-      for study in [] if _PAGE_ONLY.value else studies:
-        if time.monotonic() < until:
-          print(f"{scale}: {plan.command(study, str(workdir))}", flush=True)
-          missing[study.name] = run(study, workdir, until)
-        else:
-          missing[study.name] = "the time was up"
+      missing = processes.run(pieces, workdir, words, cores, until)
     finally:
       keep(workdir, out / "results" / "reproductions" / scale, studies)
       print(f"page in {write_page(out)}")
-    missing = {name: why for name, why in missing.items() if why}
     for name, why in missing.items():
       print(f"{name} is not complete: {why}; the same command goes on")
     sys.exit(any("exit code" in why for why in missing.values()))

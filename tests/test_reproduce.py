@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from experiments.reproduction import claims
 from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
+from experiments.reproduction import processes
 from tests.test_flags import ROOT
 from tests.test_flags import resolve
 from tests.test_flags import run
@@ -115,10 +118,16 @@ def test_runs_that_did_not_end_do_not_count():
 def test_every_study_of_the_plan_is_a_command_that_is_understood():
   studies = [(scale, s) for part in plan.PARTS.values() for scale in part.studies for s in part.studies[scale]]
   configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
-  for (scale, study), config in zip(studies, configs, strict=True):
+  alone = resolve(*(plan.words(study, "runs", plan.seeds(study)[-1]) for _, study in studies))
+  for (scale, study), config, last in zip(studies, configs, alone, strict=True):
     assert isinstance(config, dict), config
     assert config["preset"] == study.preset
+    assert range(config["seed"], config["seed"] + config["seeds"]) == plan.seeds(study)
     assert f"--workdir=runs/{scale}/{study.name} --resume" in plan.command(study, f"runs/{scale}")
+    assert isinstance(last, dict), last
+    differ = {name for name, value in last.items() if value != config[name]}
+    assert differ <= {"seed", "seeds", "workdir", "resume"}, differ
+    assert (last["seed"], last["seeds"]) == (config["seeds"] - 1, 1)
 
 
 def test_signs_and_studies_name_what_is_run_and_published():
@@ -271,3 +280,67 @@ def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
   results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
   again = call("--page_only")  # as on another machine, which has run margin alone
   assert again.returncode == 0 and (tmp_path / "REPRODUCTIONS.md").read_text() == said
+
+
+_SMALL = plan.Study(
+  "small",
+  "study",
+  (
+    *("--dataset=digits", "--acq=random", "--seeds=2", "--rounds=1", "--train_steps=5"),
+    *("--model=mlp", "--pool_subset=100", "--compilation_cache=none"),
+  ),
+)
+
+
+def test_seeds_are_told_by_a_study_or_by_its_preset():
+  assert plan.seeds(_SMALL) == range(2)
+  assert plan.seeds(plan.Study("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
+  assert plan.seeds(plan.Study("one", "blog")) == range(1)
+
+
+def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
+  other = plan.Study("other", "study", ("--seeds=1",))
+  whole, divided = [processes.Piece(_SMALL)], [processes.Piece(_SMALL, 0), processes.Piece(_SMALL, 1)]
+  pieces = lambda count: processes.pieces([_SMALL], tmp_path, count)
+  assert pieces(1) == whole and pieces(2) == divided
+  assert processes.pieces([other, _SMALL], tmp_path, 2) == [processes.Piece(other, 0), *divided]
+  assert [piece.name for piece in divided] == ["small-0", "small-1"]
+  (tmp_path / "small-1").mkdir()
+  assert pieces(1) == pieces(2) == divided  # begun by seeds
+  (tmp_path / "small").mkdir()
+  assert pieces(1) == pieces(2) == whole  # begun as a whole
+
+
+def test_every_process_has_cores_to_itself(monkeypatch):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 4, 5, 7}, raising=False)
+  assert processes.shares(1) == [None]
+  assert processes.shares(2) == [{1, 4, 7}, {2, 5}]
+  with pytest.raises(UsageError, match="--processes=6: more than there are cores, 5"):
+    processes.shares(6)
+  monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+  monkeypatch.setattr(os, "cpu_count", lambda: 2)
+  assert processes.shares(2) == [None, None]
+
+
+def test_seeds_run_side_by_side_are_those_of_one_run(tmp_path, monkeypatch):
+  bound = {}
+  monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: bound.update({pid: cores}), raising=False)
+  bad = plan.Study("bad", "study", ("--dataset=digits", "--acq=nonsense", "--seeds=1"))
+  pieces = processes.pieces([_SMALL, bad], tmp_path / "apart", 2)
+  missing = processes.run(pieces, tmp_path / "apart", [], [{0}, {1}], math.inf)
+  assert missing == {"bad-0": f"it ended with exit code 1, see {tmp_path}/apart/bad-0/log"}
+  assert "nonsense" in (tmp_path / "apart/bad-0/log").read_text()
+  assert sorted(bound.values(), key=min) in ([{0}, {0}, {1}], [{0}, {1}, {1}])
+  assert processes.run([processes.Piece(_SMALL)], tmp_path / "whole", [], [None], math.inf) == {}
+  folders = {folder: kept.from_workdir(folder) for folder in (tmp_path / "apart").glob("small-*")}
+  without_times = lambda found: [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in found.rows]
+  assert len(folders) == 2
+  assert without_times(kept.joined(folders)) == without_times(kept.from_workdir(tmp_path / "whole/small"))
+
+
+def test_all_processes_stop_when_the_time_is_up(tmp_path):
+  long = plan.Study("long", "study", ("--dataset=digits", "--acq=random", "--seeds=3", "--compilation_cache=none"))
+  pieces, begun = processes.pieces([long], tmp_path, 2), time.monotonic()
+  missing = processes.run(pieces, tmp_path, [], [None, None], begun + 2)
+  assert missing == dict.fromkeys(("long-0", "long-1", "long-2"), "the time was up")
+  assert (tmp_path / "long-1").exists() and not (tmp_path / "long-2").exists()

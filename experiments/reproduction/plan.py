@@ -4,6 +4,8 @@ from collections.abc import Mapping
 import dataclasses
 import shlex
 
+from experiments import presets
+
 SCALES = {
   "quick": "about an hour on two cores: signs, and published numbers of single trainings",
   "cpu": "a night on two cores for each protocol: fewer samples of MC dropout, seeds or labels, smaller pools",
@@ -227,11 +229,25 @@ PARTS: dict[str, Part] = {
 }
 
 
-def words(study: Study, folder: str) -> list[str]:
-  """Flags of experiments.mnist that run a study, or what is missing of it, in its place in a folder."""
-  return [f"--preset={study.preset}", *study.flags, f"--workdir={folder}/{study.name}", "--resume"]
+def seeds(study: Study) -> range:
+  """The seeds of a study."""
+  told = dict(flag.removeprefix("--").split("=", 1) for flag in study.flags if "=" in flag)
+  return range(int(told.get("seeds", presets.PRESETS[study.preset].values.get("seeds", 1))))
 
 
-def command(study: Study, folder: str) -> str:
-  """What repeats a study by hand."""
-  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder)])
+def folder_name(study: Study, seed: int | None = None) -> str:
+  """The folder of a study's results or, with a seed, of that seed's alone."""
+  return study.name if seed is None else f"{study.name}-{seed}"
+
+
+def words(study: Study, folder: str, seed: int | None = None) -> list[str]:
+  """Flags of experiments.mnist that run a study, or what is missing of it, in its place in a folder: all, or a seed."""
+  flags = list(study.flags)
+  if seed is not None:
+    flags = [flag for flag in flags if not flag.startswith("--seeds=")] + [f"--seed={seed}", "--seeds=1"]
+  return [f"--preset={study.preset}", *flags, f"--workdir={folder}/{folder_name(study, seed)}", "--resume"]
+
+
+def command(study: Study, folder: str, seed: int | None = None) -> str:
+  """What repeats a study, or a seed of it, by hand."""
+  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seed)])
