@@ -65,9 +65,9 @@ def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
 
 
 def keep(workdir: Path, rows: Path, studies) -> None:
-  """Copies the small rows of the studies that have been run here: in the folder of a study, and in NAME-* beside it.
+  """Copies the small rows of the runs that have ended here: in the folder of a study, and in NAME-* beside it.
 
-  Runs whose rows are kept already, and which are not here or were brought less far here, stay.
+  Rows that are kept already, of runs that are not here or have not ended here, stay.
 
   Raises:
     UsageError: a file is damaged, or the folders of a study, or its rows kept so far, are of different ones.

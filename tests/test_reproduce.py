@@ -157,6 +157,10 @@ def test_rows_are_kept_and_read_back(tmp_path):
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"acq": "ba')
   found = kept.from_workdir(tmp_path)
   assert len(found.rows) == 2 and "selected" not in found.rows[0]
+  failed = {"acq": "margin", "seed": 0, "round": 0, "error": "not finite"}
+  rows += [*_rows("bald", 1, [0.5]), failed]  # one under way, one that will not go on
+  (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  assert kept.from_workdir(tmp_path).rows == [*found.rows, failed]
   kept.write(found, tmp_path / "rows" / "study.jsonl")
   assert kept.read(tmp_path / "rows" / "study.jsonl") == found and kept.read(tmp_path / "rows" / "no.jsonl") is None
 

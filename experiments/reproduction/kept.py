@@ -28,7 +28,9 @@ class Kept(NamedTuple):
 
 
 def from_workdir(workdir: Path) -> Kept | None:
-  """What a run has written so far; None before its first row.
+  """The runs of a folder that have ended, well or not; None before the first has.
+
+  One under way would lie among them as half a curve.
 
   Raises:
     UsageError: a file is damaged.
@@ -38,7 +40,9 @@ def from_workdir(workdir: Path) -> Kept | None:
   config = load_json(workdir / "config.json")
   rows, full_data = [], []
   if (workdir / "results.jsonl").exists():
-    rows = [{k: row[k] for k in _FIELDS if k in row} for row in read_rows(workdir / "results.jsonl")[0]]
+    rows = read_rows(workdir / "results.jsonl")[0]
+    ended = {(row["acq"], row["seed"]) for row in rows if "error" in row or row["round"] == config["flags"]["rounds"]}
+    rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
   if (workdir / "full_data.json").exists():
     full_data = load_json(workdir / "full_data.json")
   if not rows and not full_data:
