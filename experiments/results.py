@@ -20,6 +20,7 @@ from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.rows import MAY_DIFFER
 from experiments.rows import load_json
+from experiments.rows import outcome
 from experiments.rows import read_rows
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
@@ -92,7 +93,7 @@ class Workdir:
   def ended(self, acq: str, seed: int, point: dict[str, float], rounds: int) -> bool:
     """Whether a run has all its rows, or ended in an error."""
     done = self.done(acq, seed, point)
-    return bool(done) and ("error" in done[-1] or len(done) == rounds + 1)
+    return bool(done) and outcome(done[-1], rounds) != "unfinished"
 
   def append(self, row: dict) -> None:
     """Adds a row; raises UsageError where the disk refuses, in which case the row is not there at all."""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 import re
+from typing import Literal
 
 from experiments.errors import UsageError
 
@@ -42,6 +43,13 @@ def load_json(path: Path):
     return json.loads(path.read_text())
   except ValueError as error:
     raise UsageError(f"{path} is damaged: mend it, or run again with --overwrite") from error
+
+
+def outcome(last: dict, rounds: int) -> Literal["completed", "failed", "unfinished"]:
+  """What became of a run of `rounds` rounds whose last row is `last`."""
+  if "error" in last:
+    return "failed"
+  return "completed" if last["round"] == rounds else "unfinished"
 
 
 def run_name(strategy: str, seed: int) -> str:

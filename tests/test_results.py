@@ -10,6 +10,7 @@ import pytest
 from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.results import Workdir
+from experiments.rows import outcome
 
 VALUES = {field.name: None for field in dataclasses.fields(Config)}
 ROW = {"acq": "random", "seed": 0, "round": 0, "num_labeled": 20, "test_accuracy": 0.5}
@@ -39,6 +40,24 @@ def test_rows_come_back(tmp_path):
   again = Workdir(config(tmp_path, resume=True), "hash")
   assert again.done("random", 0) == [ROW, ROW | {"round": 1}]
   assert again.done("random", 1) == [] and again.done("entropy", 0) == []
+
+
+@pytest.mark.parametrize(
+  ("last", "became", "ended"),
+  [
+    ({"round": 1}, "unfinished", False),
+    ({"round": 2}, "completed", True),
+    ({"round": 1, "error": "not finite"}, "failed", True),
+    ({"round": 2, "error": "not finite"}, "failed", True),
+  ],
+)
+def test_a_run_has_ended_when_it_has_all_its_rows_or_failed(tmp_path, last, became, ended):
+  workdir = opened(tmp_path)
+  for row in (*(ROW | {"round": r} for r in range(last["round"])), ROW | last):
+    workdir.append(row)
+  assert outcome(workdir.rows[-1], rounds=2) == became
+  assert workdir.ended("random", 0, {}, rounds=2) is ended
+  assert not workdir.ended("random", 1, {}, rounds=2)
 
 
 def test_results_are_neither_overwritten_nor_mixed_unasked(tmp_path):

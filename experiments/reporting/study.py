@@ -16,6 +16,7 @@ from experiments.learning_curves import curves
 from experiments.learning_curves import name_of
 from experiments.rows import MAY_DIFFER
 from experiments.rows import load_json
+from experiments.rows import outcome
 from experiments.rows import read_rows
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
@@ -165,7 +166,7 @@ def choose(study: Study) -> Chosen:
     raise UsageError(f"no run of {', '.join(map(str, study.workdirs))} has a row to show{errors}")
   rounds = study.flags["rounds"]
   completed = {
-    name: {seed: run for seed, run in sorted(by_seed.items()) if run[-1]["round"] == rounds}
+    name: {seed: run for seed, run in sorted(by_seed.items()) if outcome(run[-1], rounds) == "completed"}
     for name, by_seed in found.items()
   }
   completed = {name: by_seed for name, by_seed in completed.items() if by_seed}
@@ -210,8 +211,10 @@ def incomplete(study: Study) -> list[tuple[str, int, str]]:
     row = last.get((name, seed))
     if row is None:
       out.append((name, seed, "not started"))
-    elif "error" in row:
+      continue
+    became = outcome(row, study.flags["rounds"])
+    if became == "failed":
       out.append((name, seed, f"stopped in round {row['round']}: {row['error']}"))
-    elif row["round"] < study.flags["rounds"]:
+    elif became == "unfinished":
       out.append((name, seed, f"unfinished: round {row['round']} of {study.flags['rounds']}"))
   return out

@@ -13,6 +13,7 @@ from experiments.learning_curves import labels_to_reach
 from experiments.learning_curves import quartiles
 from experiments.published import Curve
 from experiments.reporting import significance
+from experiments.rows import outcome
 
 WITHIN = 0.02  # of accuracy: how near a median counts as the published one
 
@@ -81,7 +82,7 @@ def strategies(rows: Sequence[dict], rounds: int, acq_size: int, batch_said: str
         sum(row["seconds_total"] for row in run),
       )
       for seed, run in sorted(by_seed.items())
-      if "error" not in run[-1] and run[-1]["round"] == rounds
+      if outcome(run[-1], rounds) == "completed"
     ]
     if runs:
       wrapper, base = styles.base_of(acq)

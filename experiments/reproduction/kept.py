@@ -9,6 +9,7 @@ from typing import NamedTuple
 from experiments.errors import UsageError
 from experiments.rows import MAY_DIFFER
 from experiments.rows import load_json
+from experiments.rows import outcome
 from experiments.rows import read_rows
 
 _FIELDS = (
@@ -41,7 +42,8 @@ def from_workdir(workdir: Path) -> Kept | None:
   rows, full_data = [], []
   if (workdir / "results.jsonl").exists():
     rows = read_rows(workdir / "results.jsonl")[0]
-    ended = {(row["acq"], row["seed"]) for row in rows if "error" in row or row["round"] == config["flags"]["rounds"]}
+    last = {(row["acq"], row["seed"]): row for row in rows}
+    ended = {run for run, row in last.items() if outcome(row, config["flags"]["rounds"]) != "unfinished"}
     rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
   if (workdir / "full_data.json").exists():
     full_data = load_json(workdir / "full_data.json")
