@@ -25,7 +25,8 @@ COLORS = {
   "typiclust": "#6A3D9A",
   "probcover": "#1B4F72",
 }
-WRAPPERS = {"power": "--", "softmax": "-.", "softrank": (0, (5, 1, 1, 1, 1, 1))}
+# Dash, and what is left of the acquisition's colour: a wrapped strategy is darker.
+WRAPPERS = {"power": ("--", 0.65), "softmax": ("-.", 0.4), "softrank": ((0, (5, 1, 1, 1, 1, 1)), 0.2)}
 _OTHER = "#444444"
 _MARKERS = "Ds^vpXP*"
 _DASHES = ("-", (0, (10, 2)), (0, (8, 2, 2, 2)))
@@ -47,13 +48,14 @@ def base_of(name: str) -> tuple[str | None, str]:
 
 
 def style(name: str) -> Style:
-  """A strategy's style: colour and marker by its acquisition, the dash by its wrapper; random is black and dotted."""
+  """A strategy's style: colour and marker by its acquisition, dash and shade by its wrapper; random is black."""
   wrapper, base = base_of(name)
   if base == RANDOM:
     return Style("#000000", "o", ":")
   place = list(COLORS).index(base) if base in COLORS else len(COLORS)
-  dash = WRAPPERS[wrapper] if wrapper else _DASHES[place // len(_MARKERS)]
-  return Style(COLORS.get(base, _OTHER), _MARKERS[place % len(_MARKERS)], dash)
+  dash, shade = WRAPPERS[wrapper] if wrapper else (_DASHES[place // len(_MARKERS)], 1)
+  color = "#" + "".join(f"{round(shade * channel):02X}" for channel in bytes.fromhex(COLORS.get(base, _OTHER)[1:]))
+  return Style(color, _MARKERS[place % len(_MARKERS)], dash)
 
 
 def lines(names: list[str]) -> dict[str, dict[str, Any]]:

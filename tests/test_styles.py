@@ -15,9 +15,11 @@ def test_no_two_acquisitions_look_alike_in_colour_or_in_grey():
   assert len({(style.marker, style.dash) for style in drawn}) == len(drawn)
 
 
-def test_a_wrapper_changes_the_dash_and_hyper_parameters_nothing():
+def test_a_wrapper_changes_dash_and_shade_and_hyper_parameters_nothing():
   bald, power = styles.style("bald"), styles.style("power_bald")
-  assert bald[:2] == power[:2] and bald.dash != power.dash
+  drawn = [bald, *(styles.style(f"{wrapper}_bald") for wrapper in styles.WRAPPERS)]
+  assert len({style.dash for style in drawn}) == len({style.color for style in drawn}) == len(drawn)
+  assert {style.marker for style in drawn} == {bald.marker}
   assert styles.style("power_bald(coldness=8)") == styles.style("power_bald [coldness=8]") == power
   assert styles.base_of("mean_std") == (None, "mean_std")
 
