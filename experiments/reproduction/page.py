@@ -7,6 +7,7 @@ import statistics
 from experiments import learning_curves
 from experiments import presets
 from experiments.published import PUBLISHED
+from experiments.published import Curve
 from experiments.reporting import figures
 from experiments.reporting.page import Block
 from experiments.reporting.page import Code
@@ -28,6 +29,18 @@ _INTRO = (
   " on seeds that both have; only completed runs count. No tolerance is chosen after the fact: the spread is that of"
   " the published runs."
 )
+
+
+_OVERVIEW = [
+  "protocol",
+  "scale",
+  "signs and figures that hold",
+  "signs beyond the interval",
+  "labels inside the spread",
+  "accuracies within 2 points",
+  "completed runs",
+  "hours",
+]
 
 
 class Results:
@@ -89,17 +102,30 @@ def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
         cells = _summary(run[scale])
       else:
         same = next((other for other in run if part.studies[other] == studies), None)
-        cells = [f"as {same}" if same else "not run", "", ""]
+        cells = [f"as {same}" if same else "not run", *[""] * (len(_OVERVIEW) - 3)]
       rows.append([part.title, scale, *cells])
-  return Table(["protocol", "scale", "signs and figures that hold", "completed runs", "hours"], rows)
+  return Table(_OVERVIEW, rows)
 
 
 def _summary(found: Results) -> list[str]:
-  verdicts = [sign.holds for sign in found.signs()]
+  signs = found.signs()
+  verdicts = [sign.holds for sign in signs]
   verdicts += [abs(statistics.fmean(ours) - figure.published) <= figure.tolerance for figure, ours in _figures(found)]
+  counts = [
+    _counted(verdicts) or "none asked",
+    _counted([sign.beyond if sign.interval else None for sign in signs]),
+    _counted([ours.inside for _, _, ours, _ in _reached(found)]),
+    _counted([ours.near for _, ours in _at(found)]),
+  ]
   seconds = sum(row.get("seconds_total", 0) for kept in found.kept.values() for row in (*kept.rows, *kept.full_data))
   runs = sum(len(strategy.runs) for strategy in found.strategies) + sum(len(ours) for _, ours in _figures(found))
-  return [f"{sum(verdicts)} of {len(verdicts)}" if verdicts else "none asked", str(runs), f"{seconds / 3600:.1f}"]
+  return [*counts, str(runs), f"{seconds / 3600:.1f}"]
+
+
+def _counted(verdicts: list[bool | None]) -> str:
+  """How many hold of those of which it can be said; empty where that is none."""
+  said = [verdict for verdict in verdicts if verdict is not None]
+  return f"{sum(said)} of {len(said)}" if said else ""
 
 
 def _source(name: str, part: plan.Part) -> list[Block]:
@@ -185,29 +211,47 @@ def _said_runs(values) -> str:
   return " ".join("never" if n == math.inf else f"{n:.0f}" for n in values)
 
 
-def _published_tables(found: Results) -> list[Block]:
+def _matched(found: Results) -> list[tuple[Strategy, Curve]]:
+  """Strategies of which something was published."""
   if not found.part.published:
     return []
+  curves = PUBLISHED[found.part.published].curves
+  return [(strategy, curves[strategy.base]) for strategy in found.strategies if strategy.base in curves]
+
+
+def _reached(found: Results) -> list[tuple[Strategy, Curve, claims.Reached, tuple[float, ...]]]:
+  """Labels to an accuracy beside those of the published runs."""
+  return [
+    (strategy, curve, claims.reached(strategy, accuracy, curve), theirs)
+    for strategy, curve in _matched(found)
+    for accuracy, theirs in curve.reached.items()
+  ]
+
+
+def _at(found: Results) -> list[tuple[Strategy, claims.At]]:
+  """Accuracy at the published budgets that our runs have."""
+  return [
+    (strategy, ours)
+    for strategy, curve in _matched(found)
+    for labels, theirs in curve.accuracy.items()
+    if (ours := claims.at(strategy, labels, theirs))
+  ]
+
+
+def _published_tables(found: Results) -> list[Block]:
   reached, at = [], []
-  for strategy in found.strategies:
-    curve = PUBLISHED[found.part.published].curves.get(strategy.base)
-    if curve is None:
-      continue
+  for strategy, curve, ours, theirs in _reached(found):
     seconds = f"{statistics.fmean(run.seconds for run in strategy.runs) / 60:.0f}"
     seeds, last = str(len(strategy.runs)), strategy.runs[0].labels[-1]
-    for accuracy, theirs in curve.reached.items():
-      ours = claims.reached(strategy, accuracy, curve)
-      spread = curve.ranges.get(accuracy)
-      said = _said_runs(theirs) + (f" ({spread[0]:.0f} to {spread[1]:.0f})" if spread else "")
-      median = _said_labels(ours.median, ours.median_less_batch, last)
-      each = _said_runs(ours.ours)
-      reached.append([strategy.name, f"{accuracy:.0%}", said, each, median, seeds, _SAID[ours.inside], seconds])
-    for labels, theirs in curve.accuracy.items():
-      ours = claims.at(strategy, labels, theirs)
-      if ours:
-        said = " ".join(f"{100 * value:.1f}" for value in theirs)
-        row = [strategy.name, str(labels), said, f"{100 * ours.ours:.1f}", seeds, _SAID[ours.inside], _SAID[ours.near]]
-        at.append(row)
+    spread = curve.ranges.get(ours.accuracy)
+    said = _said_runs(theirs) + (f" ({spread[0]:.0f} to {spread[1]:.0f})" if spread else "")
+    median = _said_labels(ours.median, ours.median_less_batch, last)
+    each = _said_runs(ours.ours)
+    reached.append([strategy.name, f"{ours.accuracy:.0%}", said, each, median, seeds, _SAID[ours.inside], seconds])
+  for strategy, ours in _at(found):
+    said = " ".join(f"{100 * value:.1f}" for value in ours.published)
+    seeds, median = str(len(strategy.runs)), f"{100 * ours.ours:.1f}"
+    at.append([strategy.name, str(ours.labels), said, median, seeds, _SAID[ours.inside], _SAID[ours.near]])
   header = [
     "strategy",
     "accuracy",
@@ -247,13 +291,8 @@ def figure_name(name: str, scale: str) -> str:
 
 def _curves(name: str, scale: str, found: Results) -> Image:
   runs = {strategy.name: found.runs[strategy.name] for strategy in found.strategies}
-  theirs, published_full = {}, None
-  if found.part.published:
-    publication = PUBLISHED[found.part.published]
-    published_full = publication.full_data
-    for strategy in found.strategies:
-      if strategy.base in publication.curves:
-        theirs[strategy.name] = publication.curves[strategy.base]
+  theirs = {strategy.name: curve for strategy, curve in _matched(found)}
+  published_full = PUBLISHED[found.part.published].full_data if found.part.published else None
   full = found.full_data()
   drawing = figures.curves(
     Chosen(runs, (), ()),
