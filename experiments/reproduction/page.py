@@ -29,8 +29,6 @@ _INTRO = (
   " on seeds that both have; only completed runs count. No tolerance is chosen after the fact: the spread is that of"
   " the published runs."
 )
-
-
 _OVERVIEW = [
   "protocol",
   "scale",
@@ -110,11 +108,11 @@ def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
 def _summary(found: Results) -> list[str]:
   signs = found.signs()
   verdicts = [sign.holds for sign in signs]
-  verdicts += [abs(statistics.fmean(ours) - figure.published) <= figure.tolerance for figure, ours in _figures(found)]
+  verdicts += [_inside(figure, ours) for figure, ours in _figures(found)]
   counts = [
     _counted(verdicts) or "none asked",
     _counted([sign.beyond if sign.interval else None for sign in signs]),
-    _counted([ours.inside for _, _, ours, _ in _reached(found)]),
+    _counted([ours.inside for _, _, ours in _reached(found)]),
     _counted([ours.near for _, ours in _at(found)]),
   ]
   seconds = sum(row.get("seconds_total", 0) for kept in found.kept.values() for row in (*kept.rows, *kept.full_data))
@@ -175,6 +173,10 @@ def _figures(found: Results) -> list[tuple[plan.Figure, list[float]]]:
   return out
 
 
+def _inside(figure: plan.Figure, ours: list[float]) -> bool:
+  return abs(statistics.fmean(ours) - figure.published) <= figure.tolerance
+
+
 def _measured(kept: Kept) -> list[dict]:
   """A study's full-data lines or, where there are none, its first rounds."""
   return kept.full_data or [row for row in kept.rows if row["round"] == 0 and "error" not in row]
@@ -185,10 +187,9 @@ def _figure_table(found: Results) -> list[Block]:
   for figure, ours in _figures(found):
     mean = statistics.fmean(ours)
     seconds = statistics.fmean(row["seconds_total"] for row in _measured(found.kept[figure.study]))
-    inside = abs(mean - figure.published) <= figure.tolerance
     published = f"{figure.published:.3f} ± {figure.tolerance:g}"
     each = " ".join(f"{value:.4f}" for value in ours)
-    rows.append([figure.said, published, f"{mean:.4f}", each, _SAID[inside], f"{seconds:.0f} s"])
+    rows.append([figure.said, published, f"{mean:.4f}", each, _SAID[_inside(figure, ours)], f"{seconds:.0f} s"])
   return [Table(["accuracy", "published", "our mean", "by seed", "inside", "time"], rows)] if rows else []
 
 
@@ -219,12 +220,12 @@ def _matched(found: Results) -> list[tuple[Strategy, Curve]]:
   return [(strategy, curves[strategy.base]) for strategy in found.strategies if strategy.base in curves]
 
 
-def _reached(found: Results) -> list[tuple[Strategy, Curve, claims.Reached, tuple[float, ...]]]:
+def _reached(found: Results) -> list[tuple[Strategy, Curve, claims.Reached]]:
   """Labels to an accuracy beside those of the published runs."""
   return [
-    (strategy, curve, claims.reached(strategy, accuracy, curve), theirs)
+    (strategy, curve, claims.reached(strategy, accuracy, curve))
     for strategy, curve in _matched(found)
-    for accuracy, theirs in curve.reached.items()
+    for accuracy in curve.reached
   ]
 
 
@@ -240,11 +241,11 @@ def _at(found: Results) -> list[tuple[Strategy, claims.At]]:
 
 def _published_tables(found: Results) -> list[Block]:
   reached, at = [], []
-  for strategy, curve, ours, theirs in _reached(found):
+  for strategy, curve, ours in _reached(found):
     seconds = f"{statistics.fmean(run.seconds for run in strategy.runs) / 60:.0f}"
     seeds, last = str(len(strategy.runs)), strategy.runs[0].labels[-1]
     spread = curve.ranges.get(ours.accuracy)
-    said = _said_runs(theirs) + (f" ({spread[0]:.0f} to {spread[1]:.0f})" if spread else "")
+    said = _said_runs(curve.reached[ours.accuracy]) + (f" ({spread[0]:.0f} to {spread[1]:.0f})" if spread else "")
     median = _said_labels(ours.median, ours.median_less_batch, last)
     each = _said_runs(ours.ours)
     reached.append([strategy.name, f"{ours.accuracy:.0%}", said, each, median, seeds, _SAID[ours.inside], seconds])
