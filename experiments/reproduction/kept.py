@@ -27,6 +27,11 @@ class Kept(NamedTuple):
   rows: list[dict]
   full_data: list[dict]
 
+  @property
+  def seconds(self) -> float:
+    """Of all its trainings, with their scoring and evaluation."""
+    return sum(row.get("seconds_total", 0) for row in (*self.rows, *self.full_data))
+
 
 def from_workdir(workdir: Path) -> Kept | None:
   """The runs of a folder that have ended, well or not; None before the first has.

@@ -115,7 +115,7 @@ def _summary(found: Results) -> list[str]:
     _counted([ours.inside for _, _, ours in _reached(found)]),
     _counted([ours.near for _, ours in _at(found)]),
   ]
-  seconds = sum(row.get("seconds_total", 0) for kept in found.kept.values() for row in (*kept.rows, *kept.full_data))
+  seconds = sum(kept.seconds for kept in found.kept.values())
   runs = sum(len(strategy.runs) for strategy in found.strategies) + sum(len(ours) for _, ours in _figures(found))
   return [*counts, str(runs), f"{seconds / 3600:.1f}"]
 
@@ -153,13 +153,10 @@ def _section(name: str, scale: str, found: Results) -> list[Block]:
 def _ran(study: plan.Study, kept: Kept | None) -> str:
   if kept is None:
     return f"{study.name}: not run."
-  seconds = sum(row.get("seconds_total", 0) for row in (*kept.rows, *kept.full_data))
-  counted = len(kept.rows) + len(kept.full_data)
-  about = kept.about
+  about, counted = kept.about, len(kept.rows) + len(kept.full_data)
   revision = f", revision {' and '.join(about['revisions'])}" if about["revisions"] else ""
-  return (
-    f"{study.name}: {counted} trainings in {seconds / 60:.0f} minutes, {about['device']}, JAX {about['jax']}{revision}."
-  )
+  took = f"{counted} trainings in {kept.seconds / 60:.0f} minutes"
+  return f"{study.name}: {took}, {about['device']}, JAX {about['jax']}{revision}."
 
 
 def _figures(found: Results) -> list[tuple[plan.Figure, list[float]]]:
