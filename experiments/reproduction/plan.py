@@ -8,7 +8,7 @@ from experiments import presets
 
 SCALES = {
   "quick": "about an hour on two cores: signs, and published numbers of single trainings",
-  "cpu": "a night on two cores for each protocol: fewer samples of MC dropout, seeds or labels, smaller pools",
+  "cpu": "up to a night on two cores for each protocol: fewer samples of MC dropout, seeds or labels, smaller pools",
   "full": "as published, for a GPU; without BALD of one label a round",
 }
 
