@@ -24,7 +24,24 @@ def member_keys(key: jax.Array, members: int) -> jax.Array:
   return jnp.concatenate([key[None], jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(1, members))])
 
 
-def train_step(key, params, opt_state, images, labels, weights, *, model: Any, optimizer: optax.GradientTransformation):
+def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
+  """Coupled weight decay that `train_step` divides by the number of labels.
+
+  The logarithm of a Gaussian prior weighs so beside a mean of losses; `weight_decay` is its precision. Keras's
+  `l2(c / n)` is a `weight_decay` of 2 c.
+
+  Source: Gal & Ghahramani (2016), Dropout as a Bayesian Approximation, section 3.
+  """
+
+  def update(updates, state, params, *, num_labels, **_):
+    return jax.tree.map(lambda g, p: g + weight_decay / num_labels * p, updates, params), state
+
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def train_step(
+  key, params, opt_state, images, labels, weights, num_labels, *, model: Any, optimizer: optax.GradientTransformation
+):
   """One optimiser step on the weighted mean cross-entropy of a batch.
 
   Args:
@@ -34,6 +51,7 @@ def train_step(key, params, opt_state, images, labels, weights, *, model: Any, o
     images: `[B, ...]` floats as the network takes them.
     labels: `[B]` int32.
     weights: `[B]` floats; 0 leaves an example out.
+    num_labels: `[]` how many the training has in all; handed to optimisers that ask for it.
     model: a Flax module called as `model(images, train=True)`, returning `[B, C]` logits.
     optimizer: an optax transformation.
 
@@ -47,7 +65,8 @@ def train_step(key, params, opt_state, images, labels, weights, *, model: Any, o
     return jnp.sum(losses * weights) / jnp.sum(weights)
 
   loss, grads = jax.value_and_grad(loss_fn)(params)
-  updates, opt_state = optimizer.update(grads, opt_state, params)
+  optimizer = optax.with_extra_args_support(optimizer)
+  updates, opt_state = optimizer.update(grads, opt_state, params, num_labels=num_labels)
   return optax.apply_updates(params, updates), opt_state, loss
 
 
@@ -178,6 +197,7 @@ def advance(
         inference.pool_inputs(data, ids[batch]),
         labels[batch],
         weights,
+        count,
         model=model,
         optimizer=optimizer,
       )

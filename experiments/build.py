@@ -1,6 +1,7 @@
 """From a Config to the pieces that the core runs on."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -8,9 +9,11 @@ import optax
 
 from al_jax import acquisition
 from al_jax import models
+from al_jax import training
 from al_jax import types
 from experiments import strategies
 from experiments.config import Config
+from experiments.errors import UsageError
 from experiments.flags import HYPER
 
 
@@ -21,15 +24,30 @@ def model(config: Config, num_classes: int) -> nn.Module:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-  """The optimiser by name. Adadelta has Keras's settings, and L2 is coupled: it is part of the gradient."""
+  """The optimiser by name. Adadelta has Keras's settings, and L2 is coupled: it is part of the gradient.
+
+  Its `init` raises UsageError where the network has no layer of `--decay_layers`.
+  """
   core = {
     "adam": lambda: optax.adam(config.learning_rate),
     "sgd": lambda: optax.sgd(config.learning_rate, momentum=config.momentum),
     "adadelta": lambda: optax.adadelta(config.learning_rate, rho=0.95, eps=1e-7),
   }[config.optimizer]()
   if not isinstance(config.weight_decay, float) or config.weight_decay:  # a traced number cannot be looked at
-    return optax.chain(optax.add_decayed_weights(config.weight_decay), core)
+    decay = training.add_decayed_weights_over_labels if config.decay_over_labels else optax.add_decayed_weights
+    decayed = decay(config.weight_decay)
+    if config.decay_layers is not None:
+      decayed = optax.masked(decayed, functools.partial(_kernels, config.decay_layers.split(",")))
+    return optax.chain(decayed, core)
   return core
+
+
+def _kernels(layers: list[str], params: types.PyTree) -> types.PyTree:
+  """True for the kernels of the layers, False for all else."""
+  for layer in layers:
+    if layer not in params:
+      raise UsageError(f"--decay_layers: the network has no layer {layer!r}, but {', '.join(params)}")
+  return {name: {own: name in layers and own == "kernel" for own in layer} for name, layer in params.items()}
 
 
 def protocol(config: Config) -> types.Protocol:

@@ -61,6 +61,8 @@ class Config:
   learning_rate: float
   momentum: float
   weight_decay: float
+  decay_layers: str | None
+  decay_over_labels: bool
   batch_size: int
   train_steps: int | None
   epochs: int | None
@@ -122,6 +124,10 @@ def resolve() -> Config:
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["learning_rate"] == 0:
     raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
+  varied = any(name == "weight_decay" for name, _ in grid.parse(values["vmap_over"]))
+  for name in ("decay_layers", "decay_over_labels"):
+    if values[name] and name in typed and not values["weight_decay"] and not varied:
+      raise UsageError(f"--{name} is of --weight_decay, which is 0: give both or neither")
   if {"train_steps", "epochs"} <= typed:
     raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
   if {"train_steps", "epoch_draws"} <= typed:

@@ -124,6 +124,10 @@ _training.enum("optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd
 _training.float("learning_rate", 3e-4, "step size of the optimiser", **_at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
 _training.float("weight_decay", 0.0, "coupled L2 penalty, added to the gradient", **_at_least(0.0))
+_training.string(
+  "decay_layers", None, "layers whose kernels alone decay, a comma list of Flax names (Dense_0); by default all decays"
+)
+_training.boolean("decay_over_labels", False, "weight decay divided by the number of labels, as a prior weighs")
 _training.integer("batch_size", 32, "images a step", **_at_least(1))
 _training.integer("train_steps", 200, "optimiser steps a round", **_at_least(1))
 _training.integer("epochs", None, "passes a round, in place of --train_steps", **_at_least(1))

@@ -127,7 +127,9 @@ def training_line(config: Config) -> str:
   said = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
   parts = [config.optimizer, said("learning_rate")]
   parts += [said("momentum")] if config.optimizer == "sgd" else []
-  parts += [said("weight_decay")] if any(values("weight_decay")) else []
+  if any(values("weight_decay")):
+    over = " over the number of labels" if config.decay_over_labels else ""
+    parts.append(said("weight_decay") + over + (f" on {config.decay_layers}" if config.decay_layers else ""))
   steps = config.full_train_steps if config.full_data else config.train_steps
   draws = f" of {config.epoch_draws} draws or more" if config.epoch_draws else ""
   length = f"{config.epochs} epochs{draws}" if config.epochs else f"{steps} steps"

@@ -106,6 +106,9 @@ _GAL = {
   "seeds": 3,
   "init": "balanced",
   "learning_rate": 1e-3,
+  "weight_decay": 7.0,
+  "decay_layers": "Dense_0",
+  "decay_over_labels": True,
   "batch_size": 128,
   "epochs": 50,
   "val_size": 100,
@@ -114,7 +117,10 @@ _GAL = {
 }
 _GAL_SOURCE = "Gal, Islam & Ghahramani 2017, Deep Bayesian Active Learning with Image Data, section 5.1"
 _GAL_DEPARTURES = (
-  "The paper chooses a weight decay by the 100 validation images; here it is 0 and the images are only set aside.",
+  "The paper chooses a weight decay by the 100 validation images, which are only set aside here; it is that of the"
+  " authors' released program, an L2 penalty on the kernel of the hidden dense layer of 3.5 over the number of labels.",
+  "The program scores 2,000 fresh candidates a round, --pool_subset=2000, does not take what it bought out of the pool,"
+  " and tests with dropout off; its network, as left there, is another than the paper's.",
 )
 
 PRESETS: dict[str, Preset] = {

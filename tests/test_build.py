@@ -1,11 +1,16 @@
 """What the flags ask for: the optimisers, as their libraries document them."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from al_jax import models
+from al_jax import training
 from experiments import build
+from experiments.errors import UsageError
 from tests import reference
 from tests.test_strategies import config
 
@@ -81,3 +86,36 @@ def test_sgd_of_the_flags_has_their_momentum():
     params = params + change
     expected.append(params)
   np.testing.assert_allclose(path(flags), expected, rtol=1e-6)
+
+
+def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
+  """Keras adds `l2 * sum(kernel ** 2)` to the mean loss; the released program has l2 = 3.5 / n."""
+  flags = config(
+    optimizer="sgd", learning_rate=0.1, momentum=0.0, weight_decay=7.0, decay_layers="Dense_0", decay_over_labels=True
+  )
+  model = models.NETWORKS["gal"](num_classes=3, dropout_rate=0.0)
+  images, labels = jax.random.uniform(jax.random.key(0), (4, 9, 9, 1)), jnp.array([0, 1, 2, 1])
+  params = model.init(jax.random.key(1), images)["params"]
+
+  def penalised(params):
+    log_probs = jax.nn.log_softmax(model.apply({"params": params}, images))
+    cross_entropy = -jnp.mean(log_probs[jnp.arange(4), labels])
+    return cross_entropy + 3.5 / 20 * jnp.sum(params["Dense_0"]["kernel"] ** 2)
+
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(penalised)(params))
+  optimizer = build.optimizer(flags)
+  key, state = jax.random.key(2), optimizer.init(params)
+  step = training.train_step(key, params, state, images, labels, jnp.ones(4), 20, model=model, optimizer=optimizer)
+  chex.assert_trees_all_close(step[0], expected, rtol=1e-5, atol=1e-6)
+  plain = training.train_step(
+    key, params, optax.sgd(0.1).init(params), images, labels, jnp.ones(4), 20, model=model, optimizer=optax.sgd(0.1)
+  )
+  changed = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-4), step[0], plain[0])
+  assert changed["Dense_0"].pop("kernel") and not any(jax.tree.leaves(changed))
+
+
+def test_decay_of_a_layer_that_is_not_there_is_refused():
+  optimizer = build.optimizer(config(weight_decay=0.1, decay_layers="Dense_0,hidden"))
+  params = {"Dense_0": {"kernel": jnp.ones((2, 2))}, "Dense_1": {"kernel": jnp.ones((2, 2))}}
+  with pytest.raises(UsageError, match="no layer 'hidden', but Dense_0, Dense_1"):
+    optimizer.init(params)

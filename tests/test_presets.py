@@ -144,6 +144,8 @@ def test_the_figures_of_repeated_mnist_and_of_gals_paper(configs):
   assert (gal.model, gal.init, gal.epochs, gal.batch_size, gal.epoch_draws) == ("gal", "balanced", 50, 128, 0)
   assert (gal.init_labels, gal.acq_size, gal.init_labels + gal.rounds * gal.acq_size) == (20, 10, 1000)
   assert (table.init_labels, table.acq_size, table.init_labels + table.rounds * table.acq_size) == (100, 5, 1100)
+  for config in (gal, table):
+    assert (config.weight_decay, config.decay_layers, config.decay_over_labels) == (2 * 3.5, "Dense_0", True)
   assert {repeated.mc_samples, gal.mc_samples, table.mc_samples} == {100}
 
 

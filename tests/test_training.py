@@ -244,6 +244,17 @@ def test_coupled_weight_decay_equals_the_textbook():
   np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_weight_decay_over_labels_is_divided_by_how_many_there_are_and_not_by_the_batch():
+  data = one_hot_data(8)
+  ours = optax.chain(training.add_decayed_weights_over_labels(0.8), optax.adam(1e-2))
+  for batch_size in (8, 16):
+    kernel, _ = fit_linear(data, range(8), 8, ours, batch_size=batch_size, epochs=60)
+    expected, _ = reference.fit_softmax_regression(
+      np.eye(8), np.asarray(data.labels), CLASSES, reference.adam(1e-2), 60, weight_decay=0.8 / 8
+    )
+    np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_bad_image_is_reported_at_its_step(bad):
   data = one_hot_data(4)
@@ -325,7 +336,7 @@ def _stopped_in_python(keys, params, data, model, optimizer, early_stop, stretch
     for ids, weights in batches(i):
       images, labels = jnp.asarray(data.images[ids]) / 16.0, jnp.asarray(data.labels)[ids]
       key = jax.random.fold_in(keys[1], taken)
-      params, opt_state, _ = step(key, params, opt_state, images, labels, jnp.asarray(weights, jnp.float32))
+      params, opt_state, _ = step(key, params, opt_state, images, labels, jnp.asarray(weights, jnp.float32), 1)
       taken += 1
     looks.append(float(_accuracy(params, data, model)))
     if looks[-1] > best:

@@ -17,8 +17,8 @@ _INITIAL = {
   False: "strategies of a seed started from different sets",
   None: "no seed has two strategies with a recorded initial set",
 }
-_TRAINING = ("model", "optimizer", "learning_rate", "momentum", "weight_decay", "dropout_rate", "batch_size")
-_TRAINING = (*_TRAINING, "train_steps", "epochs", "epoch_draws", "early_stop")
+_TRAINING = ("model", "optimizer", "learning_rate", "momentum", "weight_decay", "decay_layers", "decay_over_labels")
+_TRAINING = (*_TRAINING, "dropout_rate", "batch_size", "train_steps", "epochs", "epoch_draws", "early_stop")
 
 
 class Point(NamedTuple):
@@ -78,7 +78,7 @@ def _agree(study: Study, group: Callable, value: Callable) -> bool | None:
 def _training(study: Study) -> list[Point]:
   flags = study.flags
   idle = {"momentum"} if flags.get("optimizer") != "sgd" else set()
-  idle |= set() if flags.get("epoch_draws") else {"epoch_draws"}
+  idle |= {name for name in ("epoch_draws", "decay_over_labels") if not flags.get(name)}
   settings = ", ".join(
     f"{name}={flags[name]}" for name in _TRAINING if flags.get(name) is not None and name not in idle
   )
