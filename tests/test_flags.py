@@ -84,6 +84,8 @@ def test_precedence_of_defaults_preset_and_typed_flags():
     (["--learning_rate=0"], ["learning_rate"]),
     (["--imbalance=nan"], ["--imbalance=nan", "finite"]),
     (["--weight_decay=inf"], ["--weight_decay=inf", "finite"]),
+    (["--decay_layers=Dense_0"], ["--decay_layers", "--weight_decay", "is 0"]),
+    (["--decay_over_labels"], ["--decay_over_labels", "--weight_decay", "is 0"]),
     (["--train_steps=5", "--epochs=2"], ["--train_steps", "--epochs"]),
     (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
     (["--nonsense=1"], ["nonsense"]),
