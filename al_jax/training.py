@@ -34,7 +34,7 @@ def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.Gr
   """
 
   def update(updates, state, params, *, num_labels, **_):
-    return jax.tree.map(lambda g, p: g + weight_decay / num_labels * p, updates, params), state
+    return optax.add_decayed_weights(weight_decay / num_labels).update(updates, state, params)
 
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 

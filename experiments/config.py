@@ -115,6 +115,7 @@ def resolve() -> Config:
     raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give one of them")
   if values["inspect"] and values["driver"] == "scan":
     raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
+  values["vmap_over"] = grid.parse(values["vmap_over"])
   values |= _training(values, typed)
   values |= _strategies(values, typed)
   values |= _initial(values, typed)
@@ -124,9 +125,9 @@ def resolve() -> Config:
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["learning_rate"] == 0:
     raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
-  varied = any(name == "weight_decay" for name, _ in grid.parse(values["vmap_over"]))
+  decays = values["weight_decay"] or "weight_decay" in dict(values["vmap_over"])
   for name in ("decay_layers", "decay_over_labels"):
-    if values[name] and name in typed and not values["weight_decay"] and not varied:
+    if values[name] and name in typed and not decays:
       raise UsageError(f"--{name} is of --weight_decay, which is 0: give both or neither")
   if {"train_steps", "epochs"} <= typed:
     raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
@@ -146,17 +147,16 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   spelled = tuple(strategy.spelling for strategy in chosen)
   if len(set(spelled)) < len(spelled):
     raise UsageError(f"--acq={values['acq']} names an acquisition twice")
-  vmap_over = grid.parse(values["vmap_over"])
-  for name, _ in vmap_over:
+  for name, _ in values["vmap_over"]:
     if name in typed | set(typed_hyper):
       raise UsageError(f"--{name} and --vmap_over={name} are two ways to say the same: give one of them")
     if name in HYPER and all(
       name not in acquisition.hyper_parameters(strategy.name) or name in dict(strategy.hyper) for strategy in chosen
     ):
       raise UsageError(f"--vmap_over={name} changes nothing: no strategy of --acq={','.join(spelled)} leaves it open")
-  if vmap_over and values["driver"] != "scan":
+  if values["vmap_over"] and values["driver"] != "scan":
     raise UsageError("--vmap_over makes one program of a grid: use --driver=scan or experiments.ablation")
-  return {"acq": spelled, "vmap_over": vmap_over}
+  return {"acq": spelled}
 
 
 def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
