@@ -215,6 +215,19 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
   assert "| batchbald | 100 | 88.3 89.6 90.1 | 92.5 | 2 | no | no |" in said
 
 
+def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 1, "acq_size": 10}}
+  part = plan.PARTS["gal2017"]
+  ran = ["random", "mean_std", "entropy(posterior=dropout)", "margin", "bald"]
+  rows = [row for acq in ran for row in _rows(acq, 0, [0.5, 0.6])]
+  found = page.Results(part, "cpu", {"gal2017": kept.Kept(about, rows, [])})
+  # What the study does not name comes last.
+  ordered = ["bald", "entropy(posterior=dropout)", "mean_std", "random", "margin"]
+  assert [strategy.name for strategy in found.strategies] == list(found.runs) == ordered
+  (study,) = plan.PARTS["repeated_mnist"].studies["quick"][1:]
+  assert plan.strategies(study) == ["batchbald"]  # its default is not spelled
+
+
 def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 0, "acq_size": 10}}
   rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])

@@ -53,7 +53,10 @@ class Results:
       if study.name in kept and study.name not in alone:
         flags = kept[study.name].about["flags"]
         rows = kept[study.name].rows
-        for found in claims.strategies(rows, flags["rounds"], flags["acq_size"], study.batch_said):
+        # Runs that were joined stand in the order in which they were made.
+        order = {acq + study.batch_said: place for place, acq in enumerate(plan.strategies(study))}
+        ran = claims.strategies(rows, flags["rounds"], flags["acq_size"], study.batch_said)
+        for found in sorted(ran, key=lambda strategy: order.get(strategy.name, len(order))):
           self.strategies.append(found)
           acq, seeds = found.name.removesuffix(study.batch_said), {run.seed for run in found.runs}
           self.runs[found.name] = {

@@ -5,6 +5,8 @@ import dataclasses
 import shlex
 
 from experiments import presets
+from experiments.strategies import parse
+from experiments.strategies import split
 
 SCALES = {
   "quick": "about an hour on two cores: signs, and published numbers of single trainings",
@@ -231,10 +233,20 @@ PARTS: dict[str, Part] = {
 }
 
 
+def _value(study: Study, flag: str, default=None):
+  """What a study sets a flag to: typed, or as its preset has it."""
+  told = dict(flag.removeprefix("--").split("=", 1) for flag in study.flags if "=" in flag)
+  return told.get(flag, presets.PRESETS[study.preset].values.get(flag, default))
+
+
 def seeds(study: Study) -> range:
   """The seeds of a study."""
-  told = dict(flag.removeprefix("--").split("=", 1) for flag in study.flags if "=" in flag)
-  return range(int(told.get("seeds", presets.PRESETS[study.preset].values.get("seeds", 1))))
+  return range(int(_value(study, "seeds", 1)))
+
+
+def strategies(study: Study) -> list[str]:
+  """The strategies that a study or its preset names, in that order, as rows spell them."""
+  return [parse(entry).spelling for entry in split(_value(study, "acq", "")) if entry]
 
 
 def folder_name(study: Study, seed: int | None = None) -> str:
