@@ -52,11 +52,10 @@ _BLOG = (
   Study("blog_full_data", "blog", ("--full_data",)),
   Study("blog_start", "blog", ("--rounds=0",)),
 )
-_RANDOM_5 = ("--acq=random", "--acq_size=5", "--rounds=56")
+_BY_5 = ("--acq_size=5", "--rounds=56")
+_RANDOM_5 = ("--acq=random", *_BY_5)
 _BATCHBALD = "--acq=batchbald(max_configs=40000)"  # as published
-_BATCHBALD_5 = (_BATCHBALD, "--acq_size=5", "--rounds=56")
 _SETS = f"{_BATCHBALD},softrank_bald(coldness=1)"
-_SETS_OF_5 = (_SETS, "--acq_size=5", "--rounds=56")
 _STOCHASTIC = "power_bald(coldness=8),softmax_bald(coldness=8)"
 _POINTWISE = f"--acq=random,bald,entropy(posterior=dropout),margin(posterior=dropout),{_STOCHASTIC}"
 _GPU = ("--chunk_size=500",)
@@ -69,6 +68,8 @@ _CPU_NOISY = (
   *("--seeds=5", "--mc_samples=20", "--early_stop_samples=1", "--init=balanced"),
   *("--pool_size=5000", "--val_size=1024"),
 )
+_CPU_NOISY_10 = ("--rounds=13", *_CPU_NOISY)
+_CPU_NOISY_5 = ("--acq_size=5", "--rounds=26", *_CPU_NOISY)
 
 
 def _fixed(seeds: int, *flags: str) -> tuple[Study, ...]:
@@ -115,7 +116,7 @@ PARTS: dict[str, Part] = {
       ),
       "full": (
         Study("batchbald", "batchbald", (f"{_BATCHBALD},bald", *_GPU)),
-        Study("batchbald_5", "batchbald", (*_BATCHBALD_5, *_GPU), batch_said=", 5 a round"),
+        Study("batchbald_5", "batchbald", (_BATCHBALD, *_BY_5, *_GPU), batch_said=", 5 a round"),
         Study("batchbald_random", "batchbald", (*_RANDOM_5, *_GPU)),
       ),
     },
@@ -154,16 +155,12 @@ PARTS: dict[str, Part] = {
         ),
       ),
       "cpu": (
-        Study("repeated_mnist", "repeated_mnist", (_POINTWISE, "--rounds=13", *_CPU_NOISY)),
-        Study(
-          "repeated_mnist_5",
-          "repeated_mnist",
-          (_BATCHBALD, "--acq_size=5", "--rounds=26", *_CPU_NOISY),
-        ),
+        Study("repeated_mnist", "repeated_mnist", (_POINTWISE, *_CPU_NOISY_10)),
+        Study("repeated_mnist_5", "repeated_mnist", (_BATCHBALD, *_CPU_NOISY_5)),
       ),
       "full": (
         Study("repeated_mnist", "repeated_mnist", (_POINTWISE, *_GPU)),
-        Study("repeated_mnist_5", "repeated_mnist", (*_SETS_OF_5, *_GPU)),
+        Study("repeated_mnist_5", "repeated_mnist", (_SETS, *_BY_5, *_GPU)),
       ),
     },
     signs=(
@@ -190,12 +187,12 @@ PARTS: dict[str, Part] = {
     "stochastic_mnist",
     {
       "cpu": (
-        Study("stochastic_mnist", "stochastic_mnist", (f"--acq=random,bald,{_STOCHASTIC}", "--rounds=13", *_CPU_NOISY)),
-        Study("stochastic_mnist_5", "stochastic_mnist", (_SETS, "--acq_size=5", "--rounds=26", *_CPU_NOISY)),
+        Study("stochastic_mnist", "stochastic_mnist", (f"--acq=random,bald,{_STOCHASTIC}", *_CPU_NOISY_10)),
+        Study("stochastic_mnist_5", "stochastic_mnist", (_SETS, *_CPU_NOISY_5)),
       ),
       "full": (
         Study("stochastic_mnist", "stochastic_mnist", (f"--acq=random,bald,{_STOCHASTIC}", *_GPU)),
-        Study("stochastic_mnist_5", "stochastic_mnist", (*_SETS_OF_5, *_GPU)),
+        Study("stochastic_mnist_5", "stochastic_mnist", (_SETS, *_BY_5, *_GPU)),
       ),
     },
     signs=(
@@ -238,8 +235,8 @@ PARTS: dict[str, Part] = {
 
 def _value(study: Study, flag: str, default=None):
   """What a study sets a flag to: typed, or as its preset has it."""
-  told = dict(flag.removeprefix("--").split("=", 1) for flag in study.flags if "=" in flag)
-  return told.get(flag, presets.PRESETS[study.preset].values.get(flag, default))
+  typed = dict(word.removeprefix("--").split("=", 1) for word in study.flags if "=" in word)
+  return typed.get(flag, presets.PRESETS[study.preset].values.get(flag, default))
 
 
 def seeds(study: Study) -> range:
