@@ -10,10 +10,14 @@ import jax.numpy as jnp
 
 from al_jax import types
 from al_jax.chunks import map_chunks
+from al_jax.models import layers
 
 # Where all samples of a chunk are worked out at once, dropout multiplies activations by their number: a chunk holds
 # fewer images then, within this many times `chunk_size` rows.
 _ROWS_PER_CHUNK = 10
+
+# The images of a chunk whose channels are convolved once for all samples: what each channel gives should stay in cache.
+_SCALED_PER_CHUNK = 2
 
 
 def normalize(images: jax.Array, data: types.Dataset) -> jax.Array:
@@ -37,6 +41,7 @@ class _Pass(NamedTuple):
 
   features: jax.Array | None  # `[B, F]` the last dense layer's input
   num_dropouts: int  # layers that drop anything
+  num_scaled: int  # convolutions that take the scale of their channels
 
 
 def _forward(
@@ -48,12 +53,15 @@ def _forward(
   Nothing else differs from inference mode.
   """
   drops = lambda layer: isinstance(layer.rate, jax.Array) or layer.rate > 0  # a traced rate cannot be looked at
-  features, dropouts = [], []  # inputs of the dense layers, and layers that drop, in the order of their calls
+  # In the order of their calls: inputs of the dense layers, layers that drop, convolutions of scaled channels.
+  features, dropouts, scaled = [], [], []
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
     layer = context.module
     if context.method_name == "__call__" and isinstance(layer, nn.Dense):
       features.append(args[0])
+    if context.method_name == "__call__" and isinstance(layer, layers.Conv) and kwargs.get("scale") is not None:
+      scaled.append(layer)
     if context.method_name != "__call__" or not isinstance(layer, nn.Dropout) or not drops(layer):
       return call(*args, **kwargs)
     dropouts.append(layer)
@@ -69,21 +77,28 @@ def _forward(
 
   with nn.intercept_methods(intercept):
     logits = model.apply({"params": params}, x, train=False)
-  return logits, _Pass(features[-1] if features else None, len(dropouts))
+  return logits, _Pass(features[-1] if features else None, len(dropouts), len(scaled))
+
+
+def _shown(model: Any, params: types.PyTree, x: jax.Array) -> _Pass:
+  """What a forward pass would show, of shapes alone: nothing is computed."""
+  seen = []
+
+  def look(params: types.PyTree, x: jax.Array) -> jax.Array:
+    logits, shown = _forward(model, params, x)
+    seen.append(shown)
+    return logits
+
+  jax.eval_shape(look, params, x)
+  return seen[0]
 
 
 def num_dropouts(model: Any, data: types.Dataset) -> int:
   """How many layers of the network drop anything in training. Nothing is computed."""
-  seen = []
-
-  def look(key: jax.Array, x: jax.Array) -> jax.Array:
-    params = model.init(key, x, train=False)["params"]
-    logits, shown = _forward(model, params, x)
-    seen.append(shown.num_dropouts)
-    return logits
-
-  jax.eval_shape(look, jax.eval_shape(jax.random.key, 0), normalize(data.images[:1], data))
-  return seen[0]
+  x = jax.eval_shape(lambda images: normalize(images, data), data.images[:1])
+  init = lambda key, x: model.init(key, x, train=False)["params"]
+  params = jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), x)
+  return _shown(model, params, x).num_dropouts
 
 
 def first_member(params: types.PyTree) -> types.PyTree:
@@ -160,8 +175,10 @@ def outputs(
 
   keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(posterior.samples))
   # One sample after another stays in a processor's cache, and XLA moves what does not depend on the sample out of the
-  # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample.
-  in_turn = jax.default_backend() == "cpu"
+  # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample. Where samples
+  # differ in the scale of channels, a processor takes them all at once too, of a few images: they share a convolution.
+  on_cpu = jax.default_backend() == "cpu"
+  in_turn = on_cpu and not _shown(model, params, jax.eval_shape(pass_inputs, ids[:1])).num_scaled
 
   def chunk(ids: jax.Array) -> Outputs:
     own, images = ids if posterior.per_example else None, pass_inputs(ids)
@@ -170,8 +187,10 @@ def outputs(
     # What lies below the first dropout is that of the samples: XLA works it out once for both.
     return Outputs(log_probs, features_of(_forward(model, params, images)[1]) if features else None)
 
-  at_once = max(1, min(chunk_size, _ROWS_PER_CHUNK * chunk_size // posterior.samples))
-  return map_chunks(chunk, ids, chunk_size=chunk_size if in_turn else at_once)
+  if not in_turn:
+    at_once = _SCALED_PER_CHUNK if on_cpu else _ROWS_PER_CHUNK * chunk_size // posterior.samples
+    chunk_size = max(1, min(chunk_size, at_once))
+  return map_chunks(chunk, ids, chunk_size=chunk_size)
 
 
 def predict(model: Any, params: types.PyTree, images: jax.Array, data: types.Dataset, *, chunk_size: int) -> jax.Array:

@@ -13,6 +13,7 @@ import pytest
 
 from al_jax import inference
 from al_jax import types
+from al_jax.models import BatchBALDNet
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -161,6 +162,36 @@ def test_on_an_accelerator_they_are_too(data, model, monkeypatch):
   logits = [size for shape, size in rows if 10 in shape]
   assert hidden == [20 * model.hidden] and logits == [4 * 20 * 10]
   np.testing.assert_allclose(at_once(np.arange(20)), in_turn.log_probs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_example", [False, True])
+def test_samples_of_spatial_dropout_share_the_convolution_of_each_channel(per_example, monkeypatch):
+  """No sample convolves, and the samples are those of an accelerator's way, which convolves for each."""
+  network = BatchBALDNet()
+  images = jnp.array(np.random.default_rng(0).normal(size=(7, 16, 16, 1)), jnp.float32)
+  params = jax.jit(network.init)(jax.random.key(0), images[:1])["params"]
+
+  def predict(ids, features=False):
+    return inference.outputs(
+      jax.random.key(7),
+      network,
+      params,
+      lambda ids: images[ids],
+      ids,
+      chunk_size=50,
+      posterior=types.Posterior("dropout", 6, per_example),
+      features=features,
+    )
+
+  ids = jnp.array([6, 0, 3, 1, 5])  # not a multiple of the images in a chunk
+  convolves = lambda: "conv_general_dilated" in str(jax.make_jaxpr(lambda ids: predict(ids))(ids))
+  assert not convolves()
+  shared = jax.jit(lambda ids: predict(ids, features=True))(ids)
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert convolves()
+  plain = jax.jit(lambda ids: predict(ids, features=True))(ids)
+  assert np.asarray(plain.log_probs).std(axis=1).max() > 0.05
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), shared, plain)
 
 
 def test_spatial_dropout_drops_whole_channels(data):

@@ -98,6 +98,47 @@ def test_one_kernel_after_another_under_vmap(batched):
   assert ("scan[" in str(jax.make_jaxpr(forward)(xs, kernels))) == (batched[1] == 0)
 
 
+def scales_of(shape, own: bool, samples: int = 4) -> np.ndarray:
+  """`[samples, 1 or B, 1, 1, I]` factors, a third of them 0."""
+  rng = np.random.default_rng(1)
+  size = (samples, shape[0] if own else 1, 1, 1, shape[3])
+  return (rng.uniform(-1, 2, size) * (rng.random(size) > 1 / 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("shape", SHARES, ids=str)
+def test_convolution_of_scaled_channels(shape, own, monkeypatch):
+  x, kernel = arrays(shape)
+  scales, products = scales_of(shape, own), kernel[..., 0].size
+  expected = np.stack([reference.conv_valid(x * scale, kernel) for scale in scales])
+  assert_close(jax.jit(layers.conv_valid_scaled)(x, scales[0], kernel), expected[0], products)
+  # All scales share the convolution of each channel, which is a product of matrices.
+  mapped = jax.vmap(layers.conv_valid_scaled, in_axes=(None, 0, None))
+  assert_close(jax.jit(mapped)(x, scales, kernel), expected, products)
+  assert "conv_general_dilated" not in str(jax.make_jaxpr(mapped)(x, scales, kernel))
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  elsewhere = jax.vmap(lambda x, scale, kernel: layers.conv_valid_scaled(x, scale, kernel), in_axes=(None, 0, None))
+  assert "conv_general_dilated" in str(jax.make_jaxpr(elsewhere)(x, scales, kernel))
+  assert_close(elsewhere(x, scales, kernel), expected, products)
+
+
+@pytest.mark.parametrize(
+  "batched", [(None, 0, None), (0, None, None), (None, None, 0), (0, 0, 0), (None, 0, 0)], ids=str
+)
+def test_scaled_channels_under_vmap_have_the_plain_gradients(batched):
+  drawn = [arrays(SHARES[1], seed) for seed in (1, 2, 3, 4)]
+  xs, kernels = map(np.stack, zip(*drawn, strict=True))
+  given = (xs, scales_of(SHARES[1], own=False), kernels)
+  given = [array if axis == 0 else array[0] for array, axis in zip(given, batched, strict=True)]
+
+  def gradients(convolve):
+    loss = lambda x, scale, kernel: jnp.sum(jnp.sin(convolve(x, scale, kernel)))
+    return jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1, 2)), in_axes=batched))(*given)
+
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+  jax.tree.map(close, gradients(layers.conv_valid_scaled), gradients(lambda x, s, k: layers.conv_valid(x * s, k)))
+
+
 @pytest.mark.parametrize("lowering", ["conv", "matrix", "one_by_one", "auto"])
 def test_conv_layer(lowering):
   x, _ = arrays(SHARES[1])
@@ -107,8 +148,11 @@ def test_conv_layer(lowering):
   assert not params["bias"].any()
   params = {**params, "bias": jnp.arange(3.0)}
   expected = reference.conv_valid(x, params["kernel"]) + np.arange(3)
+  scale = np.linspace(-1, 2, 16, dtype=np.float32).reshape(1, 1, 1, 16)
+  scaled = reference.conv_valid(x * scale, params["kernel"]) + np.arange(3)
   for train in (False, True):
     assert_close(layer.apply({"params": params}, x, train=train), expected, 160)
+    assert_close(layer.apply({"params": params}, x, train=train, scale=scale), scaled, 160)
 
 
 def test_lowering_by_use(monkeypatch):
@@ -333,3 +377,37 @@ def test_batchbald_net_equals_the_reference():
   x = np.maximum(x.reshape(2, -1) @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
   x = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
   np.testing.assert_allclose(jax.jit(model.apply)(variables, images), x, rtol=1e-4, atol=1e-5)
+
+
+class DroppingFirst(nn.Module):
+  """The BatchBALD net as published: a convolution's channels are dropped ahead of pooling and ReLU."""
+
+  dropout_rate: float = 0.5
+
+  @nn.compact
+  def __call__(self, x, *, train: bool = False):
+    for features in (32, 64):
+      x = layers.Conv(features, (5, 5))(x, train=train)
+      x = nn.Dropout(self.dropout_rate, broadcast_dims=(1, 2), deterministic=not train)(x)
+      x = nn.relu(layers.max_pool_2x2(x))
+    x = nn.Dense(128)(x.reshape((x.shape[0], -1)))
+    x = nn.relu(nn.Dropout(self.dropout_rate, deterministic=not train)(x))
+    return nn.Dense(10)(x)
+
+
+@pytest.mark.usefixtures("fast_compilation")
+def test_batchbald_net_trains_as_if_it_dropped_ahead_of_the_pooling():
+  """At the published rate factors are 0 and 2: not a bit of logits and gradients differs."""
+  variables = initialised(BatchBALDNet)[1]
+  x = jnp.array(np.random.default_rng(0).normal(size=(5, 16, 16, 1)), jnp.float32)
+
+  def value_and_gradients(model):
+    def loss(variables):
+      logits = model.apply(variables, x, train=True, rngs={"dropout": jax.random.key(1)})
+      return jnp.sum(jnp.sin(logits)), logits
+
+    return jax.value_and_grad(loss, has_aux=True)(variables)
+
+  got, expected = value_and_gradients(BatchBALDNet()), value_and_gradients(DroppingFirst())
+  assert np.unique(expected[0][1]).size == 50
+  jax.tree.map(np.testing.assert_array_equal, got, expected)

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from al_jax.models import layers
 
@@ -23,17 +24,23 @@ class BatchBALDNet(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     rate = 0.5 if self.dropout_rate is None else self.dropout_rate
 
-    def convolve(x: jax.Array, features: int) -> jax.Array:
+    def convolve(x: jax.Array, features: int, scale: jax.Array | None = None) -> jax.Array:
       init = layers.uniform_within((25 * x.shape[-1]) ** -0.5)
-      x = layers.Conv(features, (5, 5), kernel_init=init, bias_init=init)(x, train=train)
-      x = layers.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(x)
+      x = layers.Conv(features, (5, 5), kernel_init=init, bias_init=init)(x, train=train, scale=scale)
       return nn.relu(layers.max_pool_2x2(x))
+
+    def drop_channels(x: jax.Array) -> jax.Array:
+      return layers.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(x)
 
     def dense(x: jax.Array, features: int) -> jax.Array:
       init = layers.uniform_within(x.shape[-1] ** -0.5)
       return nn.Dense(features, kernel_init=init, bias_init=init)(x)
 
-    x = convolve(convolve(x, 32), 64)
+    # What drops a channel, or doubles it, is the same before the pooling and the ReLU and after them. Given to the next
+    # convolution as factors, it leaves the convolution of each channel to all samples of MC dropout.
+    x = convolve(x, 32)
+    scale = drop_channels(jnp.ones((x.shape[0] if train else 1, 1, 1, x.shape[-1]), x.dtype))
+    x = drop_channels(convolve(x, 64, scale))
     x = dense(x.reshape((x.shape[0], -1)), 128)
     x = nn.relu(layers.Dropout(rate, deterministic=not train)(x))
     return dense(x, self.num_classes)

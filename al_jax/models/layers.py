@@ -4,7 +4,8 @@ XLA's kernel-gradient convolution runs some twenty times slower inside a loop (`
 it on CPU (github.com/jax-ml/jax/issues/12868), so a training pass on CPU multiplies matrices. Scoring a pool convolves,
 but for a first layer with few input channels, whose column matrix is small; with many kernels under vmap one after
 another, because XLA's grouped convolution is several times slower there. `python -m experiments.bench --suite=lowering`
-measures all of these. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an `[out]` bias.
+measures all of these. Of images that differ only in the scale of their channels, as samples of spatial dropout do, each
+channel is convolved once. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an `[out]` bias.
 """
 
 from typing import Literal
@@ -61,6 +62,52 @@ def conv_valid_one_by_one(x: jax.Array, kernel: jax.Array) -> jax.Array:
 conv_valid_one_by_one.defvjp(
   lambda x, kernel: (_conv_mapped(x, kernel), (x, kernel)),
   lambda residuals, grad: jax.vjp(conv_valid, *residuals)[1](grad),
+)
+
+
+@custom_vmap
+def _conv_scaled_mapped(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
+  return _conv_mapped(x * scale, kernel)
+
+
+@_conv_scaled_mapped.def_vmap
+def _conv_scaled_mapped_batched(axis_size, batched, x, scale, kernel):
+  if list(batched) != [False, True, False] or jax.default_backend() != "cpu":
+    in_axes = [0 if mapped else None for mapped in batched]
+    return jax.vmap(lambda x, scale, kernel: _conv_mapped(x * scale, kernel), in_axes)(x, scale, kernel), True
+  kh, kw, channels, features = kernel.shape
+  batch, rows, columns = x.shape[0], x.shape[1] - kh + 1, x.shape[2] - kw + 1
+  by_channel = jnp.moveaxis(x, -1, 0)
+  views = [by_channel[:, :, i : i + rows, j : j + columns] for i in range(kh) for j in range(kw)]
+  views = jnp.stack(views, axis=-1).reshape(channels, -1, kh * kw)
+  shares = jnp.einsum("ink,iko->ino", views, jnp.moveaxis(kernel, 2, 0).reshape(channels, -1, features))
+  if scale.shape[1] == 1:
+    out = scale.reshape(axis_size, channels) @ shares.reshape(channels, -1)
+  else:
+    out = jnp.einsum("sbi,ibn->sbn", scale.reshape(axis_size, batch, channels), shares.reshape(channels, batch, -1))
+  return out.reshape(axis_size, batch, rows, columns, features), True
+
+
+@jax.custom_vjp
+def conv_valid_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
+  """`conv_valid(x * scale, kernel)` which, under vmap over scales on CPU, convolves once for all of them.
+
+  A convolution is the sum of what each channel of the images gives, and a channel's factor may as well multiply what it
+  gives: `conv(x * scale) = sum_i scale_i conv_i(x_i)`. The convolutions of S scales are then one pass over the channels
+  and a product of `[S, I]` with `[I, B * rows * columns * O]`: 2 kh kw + 2 S operations a channel and output value
+  instead of 2 kh kw S. Memory: I times the output of one convolution, so B should be small.
+
+  Args:
+    x: `[B, H, W, I]`.
+    scale: `[1 or B, 1, 1, I]`, of all images or of each.
+    kernel: `[kh, kw, I, O]`.
+  """
+  return _conv_scaled_mapped(x, scale, kernel)
+
+
+conv_valid_scaled.defvjp(
+  lambda *args: (_conv_scaled_mapped(*args), args),
+  lambda residuals, grad: jax.vjp(lambda x, scale, kernel: conv_valid(x * scale, kernel), *residuals)[1](grad),
 )
 
 
@@ -140,6 +187,9 @@ def uniform_within(limit: float) -> nn.initializers.Initializer:
 class Conv(nn.Module):
   """Valid 2-D convolution, stride 1, with bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
 
+  A call may bring the `scale` `[1 or B, 1, 1, I]` of the channels, which multiplies the images first. Spatial dropout
+  of ones gives it; samples of MC dropout then share the convolution of each channel (`conv_valid_scaled`).
+
   Attributes:
     features: number of output channels.
     kernel_size: `(kh, kw)`.
@@ -158,7 +208,7 @@ class Conv(nn.Module):
   lowering: Lowering = "auto"
 
   @nn.compact
-  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+  def __call__(self, x: jax.Array, *, train: bool = False, scale: jax.Array | None = None) -> jax.Array:
     (kh, kw), (height, width) = self.kernel_size, x.shape[1:3]
     if height < kh or width < kw:
       raise ValueError(f"a {kh} x {kw} convolution has no room in {height} x {width}")
@@ -166,8 +216,10 @@ class Conv(nn.Module):
     bias = self.param("bias", self.bias_init, (self.features,))
     depth = kernel.size // self.features
     lowering = resolve_lowering(self.lowering, depth=depth, train=train)
+    if scale is not None and lowering == "one_by_one":
+      return conv_valid_scaled(x, scale, kernel) + bias.reshape((1, 1, 1, -1))
     convolve = {"conv": conv_valid, "matrix": conv_valid_matrix, "one_by_one": conv_valid_one_by_one}[lowering]
-    return convolve(x, kernel) + bias.reshape((1, 1, 1, -1))
+    return convolve(x if scale is None else x * scale, kernel) + bias.reshape((1, 1, 1, -1))
 
 
 class Dropout(nn.Dropout):
