@@ -1,4 +1,8 @@
-"""How the default network's convolutions are best lowered here: by use, and with one network or several vmapped."""
+"""How convolutions are best lowered here: by use, and with one network or several vmapped.
+
+The default network is trained and scores a pool. The BatchBALD net, whose samples of MC dropout differ in the scale of
+its channels, samples one.
+"""
 
 import statistics
 import time
@@ -12,31 +16,33 @@ from rich.table import Table
 from al_jax import inference
 from al_jax import training
 from al_jax import types
+from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
 from experiments.bench_jax import IMAGE
 from experiments.progress import Display
 
 LOWERINGS = ("conv", "matrix", "one_by_one", "auto")
 NETWORKS = 4  # under vmap
+SAMPLES = 20  # of MC dropout
 
 
 class Case(NamedTuple):
-  """One use of the network."""
+  """One use of a network."""
 
-  use: str  # "training" in a loop, or "scoring"
+  use: str  # "training" in a loop, "scoring", or "sampling"
   networks: int  # 1, or as many vmapped
   images: int  # a batch, or a pool
 
 
 def cases(batch_sizes: list[int], pool: int) -> list[Case]:
-  """Both uses, with one network and with several."""
+  """The default network's uses, with one network and with several, and samples of one BatchBALD net."""
   sizes = [("training", size) for size in batch_sizes] + [("scoring", pool)]
-  return [Case(use, networks, size) for use, size in sizes for networks in (1, NETWORKS)]
+  return [Case(use, networks, size) for use, size in sizes for networks in (1, NETWORKS)] + [Case("sampling", 1, pool)]
 
 
 def _program(case: Case, lowering: str, steps: int, chunk_size: int):
   """`(compiled, arguments, units)`: units are the steps or scorings of one network that a call does."""
-  model = CNN(lowering=lowering)
+  model = (BatchBALDNet if case.use == "sampling" else CNN)(lowering=lowering)
   num = max(case.images, 256)
   images = jax.random.randint(jax.random.key(0), (num, *IMAGE), 0, 256, jnp.uint8)
   labels = jax.random.randint(jax.random.key(1), (num,), 0, 10)
@@ -57,7 +63,12 @@ def _program(case: Case, lowering: str, steps: int, chunk_size: int):
   def score(params, key, data):
     return inference.predict(model, params, data.images[: case.images], data, chunk_size=chunk_size).sum(0)
 
-  one = train if case.use == "training" else score
+  def sample(params, key, data):
+    inputs, posterior = lambda ids: inference.pool_inputs(data, ids), types.Posterior("dropout", SAMPLES)
+    ids = jnp.arange(case.images)
+    return inference.outputs(key, model, params, inputs, ids, chunk_size=chunk_size, posterior=posterior).log_probs
+
+  one = {"training": train, "scoring": score, "sampling": sample}[case.use]
   if case.networks == 1:
     params, keys, packed = jax.tree.map(lambda leaf: leaf[0], params), keys[0], one
   else:

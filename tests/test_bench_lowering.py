@@ -13,20 +13,22 @@ def test_every_use_is_measured_with_every_lowering():
   with Display(1) as display:
     measured = bench_lowering.run(display, batch_sizes=[2], pool=6, steps=1, chunk_size=3, repeats=2)
   kinds = [(row["use"], row["networks"], row["images"]) for row in measured]
-  assert kinds == [(use, networks, n) for use, n in (("training", 2), ("scoring", 6)) for networks in (1, 4)]
+  both = [(use, networks, n) for use, n in (("training", 2), ("scoring", 6)) for networks in (1, 4)]
+  assert kinds == [*both, ("sampling", 1, 6)]
   for row in measured:
     assert list(row["seconds"]) == list(bench_lowering.LOWERINGS)
     assert all(len(values) == 2 and min(values) > 0 for values in row["seconds"].values())
   table = bench_lowering.table(measured)
-  assert table.row_count == 4 and len(table.columns) == 3 + len(bench_lowering.LOWERINGS)
+  assert table.row_count == 5 and len(table.columns) == 3 + len(bench_lowering.LOWERINGS)
 
 
-def test_lowerings_compute_the_same_scores():
-  case = bench_lowering.Case("scoring", 4, 6)
+@pytest.mark.parametrize("case", [("scoring", 4, 6), ("sampling", 1, 3)], ids=str)
+def test_lowerings_compute_the_same_scores(case):
+  case = bench_lowering.Case(*case)
   scores = []
   for lowering in bench_lowering.LOWERINGS:
     compiled, arguments, units = bench_lowering._program(case, lowering, steps=1, chunk_size=3)
     scores.append(compiled(*arguments))
-    assert units == 4
+    assert units == case.networks
   for other in scores[1:]:
     assert jax.numpy.allclose(other, scores[0], rtol=1e-4, atol=1e-4)

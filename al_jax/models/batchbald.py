@@ -19,6 +19,7 @@ class BatchBALDNet(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float | None = None  # of all three layers; None is the published 0.5
+  lowering: layers.Lowering = "auto"  # of both convolutions
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -26,8 +27,8 @@ class BatchBALDNet(nn.Module):
 
     def convolve(x: jax.Array, features: int, scale: jax.Array | None = None) -> jax.Array:
       init = layers.uniform_within((25 * x.shape[-1]) ** -0.5)
-      x = layers.Conv(features, (5, 5), kernel_init=init, bias_init=init)(x, train=train, scale=scale)
-      return nn.relu(layers.max_pool_2x2(x))
+      conv = layers.Conv(features, (5, 5), kernel_init=init, bias_init=init, lowering=self.lowering)
+      return nn.relu(layers.max_pool_2x2(conv(x, train=train, scale=scale)))
 
     def drop_channels(x: jax.Array) -> jax.Array:
       return layers.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(x)

@@ -3,9 +3,10 @@
 XLA's kernel-gradient convolution runs some twenty times slower inside a loop (`lax.scan`, `lax.fori_loop`) than outside
 it on CPU (github.com/jax-ml/jax/issues/12868), so a training pass on CPU multiplies matrices. Scoring a pool convolves,
 but for a first layer with few input channels, whose column matrix is small; with many kernels under vmap one after
-another, because XLA's grouped convolution is several times slower there. `python -m experiments.bench --suite=lowering`
-measures all of these. Of images that differ only in the scale of their channels, as samples of spatial dropout do, each
-channel is convolved once. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an `[out]` bias.
+another, because XLA's grouped convolution is several times slower there. Where samples differ in the scale of their
+channels alone, as those of spatial dropout do, each channel is convolved once. `python -m experiments.bench
+--suite=lowering` measures all of these. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an
+`[out]` bias.
 """
 
 from typing import Literal
