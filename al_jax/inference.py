@@ -58,11 +58,13 @@ def _forward(
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
     layer = context.module
-    if context.method_name == "__call__" and isinstance(layer, nn.Dense):
+    if context.method_name != "__call__":
+      return call(*args, **kwargs)
+    if isinstance(layer, nn.Dense):
       features.append(args[0])
-    if context.method_name == "__call__" and isinstance(layer, layers.Conv) and kwargs.get("scale") is not None:
+    if isinstance(layer, layers.Conv) and kwargs.get("scale") is not None:
       scaled.append(layer)
-    if context.method_name != "__call__" or not isinstance(layer, nn.Dropout) or not drops(layer):
+    if not isinstance(layer, nn.Dropout) or not drops(layer):
       return call(*args, **kwargs)
     dropouts.append(layer)
     if key is None:

@@ -66,16 +66,17 @@ conv_valid_one_by_one.defvjp(
 )
 
 
-@custom_vmap
-def _conv_scaled_mapped(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
+def _conv_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
   return _conv_mapped(x * scale, kernel)
+
+
+_conv_scaled_mapped = custom_vmap(_conv_scaled)
 
 
 @_conv_scaled_mapped.def_vmap
 def _conv_scaled_mapped_batched(axis_size, batched, x, scale, kernel):
   if list(batched) != [False, True, False] or jax.default_backend() != "cpu":
-    in_axes = [0 if mapped else None for mapped in batched]
-    return jax.vmap(lambda x, scale, kernel: _conv_mapped(x * scale, kernel), in_axes)(x, scale, kernel), True
+    return jax.vmap(_conv_scaled, [0 if mapped else None for mapped in batched])(x, scale, kernel), True
   kh, kw, channels, features = kernel.shape
   batch, rows, columns = x.shape[0], x.shape[1] - kh + 1, x.shape[2] - kw + 1
   by_channel = jnp.moveaxis(x, -1, 0)
