@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from experiments.published import PUBLISHED
 from experiments.reporting import card
 from experiments.reporting import document
 from experiments.reporting import figures
@@ -178,14 +179,32 @@ def test_sheets_of_the_first_rounds_are_shown(tmp_path):
 def test_published_figures_stand_beside_those_of_their_preset(tmp_path):
   rows = []
   for seed in range(2):
-    curve = [0.6 + 0.01 * r for r in range(10)]
+    curve = [0.6 + 0.01 * r + 0.02 * seed for r in range(10)]
     rows += made.run("batchbald", seed, curve) + made.run("margin", seed, curve)
   flags = {"preset": "batchbald", "acq": ["batchbald", "margin"], "rounds": 9, "seeds": 2}
-  markdown, *_ = pages(made.workdir(tmp_path / "a", rows, flags))
+  markdown, _, files = pages(made.workdir(tmp_path / "a", rows, flags))
   beside = section(markdown, "Beside the published figures")
-  assert "| batchbald | BatchBALD, 10 a round | accuracy at 50 labels | 0.816 (0.808 .. 0.820) | 0.640 |" in beside
+  fifty = "| batchbald | BatchBALD, 10 a round | accuracy at 50 labels | 0.816 (0.808 .. 0.820) |"
+  assert f"{fifty} 0.650 (0.645 .. 0.655) |" in beside  # of 0.64 and 0.66
   assert "| labels to 90% | 110 (100 .. 120) | not by 100 |" in beside and "margin" not in beside
   assert "Kirsch, van Amersfoort & Gal 2019" in markdown
+  drawn = files["beside_published.svg"].decode()  # what is written in it stands in comments too
+  assert "<!-- BatchBALD, 10 a round -->" in drawn and "margin" not in drawn and "](beside_published.png)" in beside
+  one = [row for row in rows if row["seed"] == 0]
+  markdown, *_ = pages(made.workdir(tmp_path / "b", one, flags | {"seeds": 1}))
+  assert f"{fifty} 0.640 |" in section(markdown, "Beside the published figures")
+
+
+def test_the_others_are_drawn_beside_each_published_strategy():
+  """Three panels in two columns: budgets under the last of each, and both other strategies in every one."""
+  runs = {name: {0: made.run(name, 0, [0.6, 0.7, 0.8])} for name in ("random", "bald", "batchbald")}
+  theirs = {name: PUBLISHED["batchbald"].curves[name] for name in runs}
+  drawn = figures.beside_published(studies.Chosen(runs, (), ()), theirs)
+  svg = drawn.svg.decode()
+  assert (
+    svg.count("stroke: #c8c8c8") == 6 and [svg.count(f"<!-- {curve.said} -->") for curve in theirs.values()] == [1] * 3
+  )
+  assert svg.count("<!-- 20 -->") == 2 and drawn == figures.beside_published(studies.Chosen(runs, (), ()), theirs)
 
 
 def verdicts(folder) -> dict[str, card.Point]:

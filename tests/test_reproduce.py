@@ -14,6 +14,7 @@ from experiments.errors import UsageError
 from experiments.learning_curves import counted_both_ways
 from experiments.published import PUBLISHED
 from experiments.published import Curve
+from experiments.reporting.page import Image
 from experiments.reporting.page import Text
 from experiments.reporting.page import to_markdown
 from experiments.reproduction import claims
@@ -206,6 +207,8 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
   blocks = page.blocks(results, {("batchbald", "quick"): "A remark.\n\nAnother."})
   assert Text("A remark.") in blocks and Text("Another.") in blocks
   said = to_markdown(blocks)
+  files = [block.file for block in blocks if isinstance(block, Image)]
+  assert files == [f"results/reproductions/quick/batchbald{beside}.png" for beside in ("", "_published")]
   # Only whether BatchBALD's 90% is inside can be said; near are both at 50 labels and BALD at 100.
   assert "| BatchBALD on MNIST | quick | 1 of 1 | 0 of 1 | 1 of 1 | 3 of 6 | 4 | 0.0 |" in said
   assert "| BatchBALD on MNIST | full | not run |" in said

@@ -18,9 +18,12 @@ from experiments.learning_curves import quartiles
 from experiments.published import Curve
 from experiments.reporting.study import Chosen
 
+QUARTILES = (0.25, 0.5, 0.75)
 _WIDTH = 5.6  # inches: letters stay readable on a phone
 _LONG = 30  # letters of a name that stand in one line
+_TITLE = 44  # letters that stand in one line above a panel
 _NUMBERED = 14  # columns of a heat map beyond which cells hold no number
+_OTHERS = {"color": "#C8C8C8", "linewidth": 0.8, "zorder": 1}  # lines that are there to compare with
 _STYLE = {"font.size": 9, "svg.hashsalt": "al_jax", "savefig.dpi": 160, "axes.grid": False}
 
 
@@ -60,7 +63,6 @@ def curves(
   *,
   over: str = "labels",
   full_data: float | None = None,
-  published: dict[str, Curve] | None = None,
   published_full_data: float | None = None,
 ) -> Drawing:
   """A metric's mean over seeds with its bootstrap band, a line a strategy.
@@ -71,8 +73,7 @@ def curves(
     metric_name: the axis's.
     over: `labels`, or `seconds` for the time a run has taken until then, mean over seeds.
     full_data: accuracy of full supervision, a horizontal line.
-    published: what others published, by strategy: stars, with a bar between quartiles, as far as half beyond the runs.
-    published_full_data: theirs of full supervision.
+    published_full_data: what others published of it, another.
   """
   figure, axes = plt.subplots(figsize=(_WIDTH, 4), layout="constrained")
   drawn = styles.lines(list(chosen.runs))
@@ -89,11 +90,6 @@ def curves(
   for said, (level, dash) in references.items():
     if level is not None:
       axes.axhline(level, color="#888888", linestyle=dash, linewidth=1.2, label=f"{said}: {level:.3f}")
-  for name, curve in (published or {}).items():
-    _stars(axes, curve, drawn[name], f"{curve.said}, published")
-  if published:  # as far as there is something to compare, and a little beyond
-    last = max(chosen.labels(name)[-1] for name in chosen.runs)
-    axes.set_xlim(right=min(axes.get_xlim()[1], 1.5 * last))
   axes.set_xlabel(over)
   axes.set_ylabel(metric_name)
   axes.grid(alpha=0.25)
@@ -101,22 +97,55 @@ def curves(
   return _saved(figure)
 
 
-def _stars(axes, curve: Curve, line: dict, label: str) -> None:
-  """Published figures: accuracies joined by a thin line in the strategy's dash, labels to an accuracy on their own."""
-  look = {"marker": "*", "markersize": 8, "color": line["color"], "markeredgecolor": "black", "markeredgewidth": 0.5}
-  look |= {"elinewidth": 1, "capsize": 2}
+@matplotlib.rc_context(_STYLE)
+def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
+  """Median test accuracy over labels, a panel a published strategy; the other strategies' lines are grey.
+
+  Args:
+    chosen: the runs; a band lies between their quartiles.
+    published: what others published, by strategy, at least one: hollow stars, with a bar between quartiles.
+  """
+  columns = min(2, len(published))
+  rows = math.ceil(len(published) / columns)
+  figure, grid = plt.subplots(
+    rows, columns, figsize=(_WIDTH, 0.7 + 2.1 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
+  )
+  drawn = styles.lines(list(chosen.runs))
+  last = max(chosen.labels(name)[-1] for name in chosen.runs)
+  for axes, (name, curve) in zip(grid.flat, published.items(), strict=False):
+    for other in chosen.runs:
+      if other != name:
+        axes.plot(chosen.labels(other), np.median(chosen.values(other, "test_accuracy"), axis=0), **_OTHERS)
+    labels = chosen.labels(name)
+    low, middle, high = np.quantile(chosen.values(name, "test_accuracy"), QUARTILES, axis=0)
+    axes.plot(labels, middle, **drawn[name] | {"markersize": 2.5}, zorder=3)
+    axes.fill_between(labels, low, high, color=drawn[name]["color"], alpha=0.2, linewidth=0)
+    _stars(axes, curve)
+    axes.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (name, curve.said)), fontsize=7)
+    axes.set_xlim(right=min(axes.get_xlim()[1], 1.1 * last))  # as far as there is something to compare
+    axes.grid(alpha=0.25)
+  for axes in grid.flat[len(published) - columns : len(published)]:  # the last of each column
+    axes.tick_params(labelbottom=True)
+  for axes in grid.flat[len(published) :]:
+    axes.set_axis_off()
+  figure.supxlabel("labels", fontsize=9)
+  figure.supylabel("test accuracy", fontsize=9)
+  return _saved(figure)
+
+
+def _stars(axes, curve: Curve) -> None:
+  """Published figures: accuracies joined by a thin line, labels to an accuracy on their own."""
+  look = {"marker": "*", "markersize": 7, "color": "black", "markerfacecolor": "white", "markeredgewidth": 0.7}
+  look |= {"elinewidth": 0.8, "capsize": 2, "zorder": 4}
   if curve.accuracy:
     quartiles_of = np.array([numbers if len(numbers) == 3 else numbers * 3 for numbers in curve.accuracy.values()])
     low, middle, high = quartiles_of.T
-    joined = {"linestyle": line["linestyle"], "linewidth": 0.6}
-    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], label=label, **look, **joined)
-    label = None
+    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], linewidth=0.6, **look)
   for accuracy, runs in curve.reached.items():
     low, middle, high = quartiles(runs)
     if middle < math.inf:
       right = 0 if high == math.inf else high - middle
-      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], label=label, linestyle="none", **look)
-      label = None
+      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], linestyle="none", **look)
 
 
 @matplotlib.rc_context(_STYLE)

@@ -17,6 +17,7 @@ from experiments.reporting.page import Table
 from experiments.reporting.page import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
+from experiments.reporting.wording import BESIDE_PUBLISHED
 from experiments.reporting.wording import NONE
 from experiments.reporting.wording import Drawings
 from experiments.reporting.wording import between
@@ -86,8 +87,7 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   band = f"Mean over {seeds_said(chosen)}, with its 95% percentile bootstrap band."
   band = "One seed: there is no band." if single else band
   line = " Dashed: full supervision." if study.full_data else ""
-  marks = [*["Stars"] * bool(theirs), *["Dotted line"] * bool(publication and publication.full_data)]
-  stars = f" {' and '.join(marks)}: {publication.source}." if marks else ""
+  dotted = f" Dotted: that of {publication.source}." if publication and publication.full_data else ""
   full = {"full_data": study.full_accuracy}
   drawn = {
     "learning_curve": figures.curves(
@@ -95,7 +95,6 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
       "test_accuracy",
       "test accuracy",
       **full,
-      published=theirs,
       published_full_data=publication.full_data if publication else None,
     ),
     "accuracy_over_time": figures.curves(chosen, "test_accuracy", "test accuracy", over="seconds", **full),
@@ -103,32 +102,40 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
     "ece": figures.curves(chosen, "test_ece", "test ECE"),
   }
   captions = {
-    "learning_curve": f"Test accuracy over labels. {band}{line}{stars}",
+    "learning_curve": f"Test accuracy over labels. {band}{line}{dotted}",
     "accuracy_over_time": "Test accuracy over the seconds that a run has taken for training, scoring and testing."
     f" {band}{line}",
     "nll": f"Negative log-likelihood of the test set over labels, less is better. {band}",
     "ece": f"Expected calibration error (15 bins) over labels, less is better. {band}",
   }
-  return [*images(drawn, captions), *_published(chosen, theirs)], drawn
+  blocks, beside = _beside_published(chosen, theirs, publication.source) if theirs else ([], {})
+  return [*images(drawn, captions), *blocks], drawn | beside
 
 
-def _published(chosen: Chosen, theirs: dict[str, published.Curve]) -> list[Block]:
-  """Published numbers beside those of this study, where both have them."""
+def _beside_published(chosen: Chosen, theirs: dict[str, published.Curve], source: str) -> tuple[list[Block], Drawings]:
+  """Published figures beside those of this study, drawn, and as numbers where both have them."""
   rows = []
   for name, curve in theirs.items():
     labels, accuracies = chosen.labels(name), chosen.values(name, "test_accuracy")
-    ours = dict(zip(labels, accuracies.mean(axis=0), strict=True))
+    quartiles = dict(zip(labels, np.quantile(accuracies, figures.QUARTILES, axis=0).T, strict=True))
     for budget, numbers in curve.accuracy.items():
-      if budget in ours:
-        said = number(numbers[len(numbers) // 2]) + (f" ({between(numbers[0], numbers[-1])})" if numbers[1:] else "")
-        rows.append([name, curve.said, f"accuracy at {budget} labels", said, number(ours[budget])])
+      if budget in quartiles:
+        ours = quartiles[budget] if len(accuracies) > 1 else accuracies[0, labels == budget]
+        rows.append([name, curve.said, f"accuracy at {budget} labels", *map(_median_said, (numbers, ours))])
     for level, runs in curve.reached.items():
       said = reached_said(runs)
       rows.append([name, curve.said, f"labels to {level:.0%}", said, labels_needed(level, labels, accuracies)])
-  if not rows:
-    return []
-  header = ["strategy", "published as", "", "published", "here"]
-  return [Heading(3, "Beside the published figures"), Table(header, rows, numbers=False)]
+  drawn = {"beside_published": figures.beside_published(chosen, theirs)}
+  caption = f"Test accuracy over labels beside what was published. {BESIDE_PUBLISHED} Published: {source}."
+  image = images(drawn, {"beside_published": caption})
+  table = Table(["strategy", "published as", "", "published", "here"], rows, numbers=False)
+  return [Heading(3, "Beside the published figures"), *image, *[table] * bool(rows)], drawn
+
+
+def _median_said(numbers: Sequence[float]) -> str:
+  """Out of quartiles, or of one number."""
+  low, median, high = numbers if len(numbers) > 1 else [*numbers] * 3
+  return number(median) + (f" ({between(low, high)})" if len(numbers) > 1 else "")
 
 
 def efficiency(chosen: Chosen) -> list[Block]:

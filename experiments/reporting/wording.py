@@ -11,6 +11,10 @@ from experiments.reporting.page import Image
 from experiments.reporting.study import Chosen
 
 NONE = "–"
+BESIDE_PUBLISHED = (
+  "Medians over seeds, bands between quartiles; stars: published, bars between quartiles; grey: the other strategies"
+  " here."
+)
 Drawings = dict[str, Drawing]  # by the name of their files
 
 

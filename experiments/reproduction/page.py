@@ -16,6 +16,7 @@ from experiments.reporting.page import Image
 from experiments.reporting.page import Table
 from experiments.reporting.page import Text
 from experiments.reporting.study import Chosen
+from experiments.reporting.wording import BESIDE_PUBLISHED
 from experiments.reproduction import claims
 from experiments.reproduction import plan
 from experiments.reproduction.claims import Strategy
@@ -149,7 +150,7 @@ def _section(name: str, scale: str, found: Results) -> list[Block]:
     out.append(Text("Checked at this scale are the signs and figures; the rows that follow are for orientation."))
   out += published + _labels_table(found)
   if any(len(strategy.runs[0].labels) > 1 for strategy in found.strategies):
-    out.append(_curves(name, scale, found))
+    out += _images(name, scale, found)
   return out
 
 
@@ -285,25 +286,22 @@ def _labels_table(found: Results) -> list[Block]:
   return [Text(answer), Table(["strategy", "seeds", *names], rows)]
 
 
-def figure_name(name: str, scale: str) -> str:
-  """The file of a part's learning curves."""
-  return f"results/reproductions/{scale}/{name}.png"
-
-
-def _curves(name: str, scale: str, found: Results) -> Image:
+def _images(name: str, scale: str, found: Results) -> list[Image]:
+  """Our learning curves, and those of which something was published beside it."""
   runs = {strategy.name: found.runs[strategy.name] for strategy in found.strategies}
-  theirs = {strategy.name: curve for strategy, curve in _matched(found)}
-  published_full = PUBLISHED[found.part.published].full_data if found.part.published else None
+  chosen, theirs = Chosen(runs, (), ()), {strategy.name: curve for strategy, curve in _matched(found)}
   full = found.full_data()
-  drawing = figures.curves(
-    Chosen(runs, (), ()),
+  curves = figures.curves(
+    chosen,
     "test_accuracy",
     "test accuracy",
     full_data=statistics.fmean(full) if full else None,
-    published=theirs,
-    published_full_data=published_full,
+    published_full_data=PUBLISHED[found.part.published].full_data if found.part.published else None,
   )
-  seeds = learning_curves.seeds_of(runs)
-  stars = "; stars on thin lines: published, bars between quartiles" if theirs else ""
-  caption = f"Mean over seeds ({seeds}) with bootstrap bands{stars}."
-  return Image(figure_name(name, scale), drawing.png, f"Test accuracy over labels: {found.part.title}", caption)
+  file, said = f"results/reproductions/{scale}/{name}", f"Test accuracy over labels: {found.part.title}"
+  caption = f"Mean over seeds ({learning_curves.seeds_of(runs)}) with bootstrap bands."
+  out = [Image(f"{file}.png", curves.png, said, caption)]
+  if theirs:
+    png = figures.beside_published(chosen, theirs).png
+    out.append(Image(f"{file}_published.png", png, f"{said}, beside what was published", BESIDE_PUBLISHED))
+  return out
