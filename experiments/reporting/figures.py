@@ -18,7 +18,6 @@ from experiments.learning_curves import quartiles
 from experiments.published import Curve
 from experiments.reporting.study import Chosen
 
-QUARTILES = (0.25, 0.5, 0.75)
 _WIDTH = 5.6  # inches: letters stay readable on a phone
 _LONG = 30  # letters of a name that stand in one line
 _TITLE = 44  # letters that stand in one line above a panel
@@ -111,19 +110,19 @@ def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
     rows, columns, figsize=(_WIDTH, 0.7 + 2.1 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
   )
   drawn = styles.lines(list(chosen.runs))
-  last = max(chosen.labels(name)[-1] for name in chosen.runs)
   for axes, (name, curve) in zip(grid.flat, published.items(), strict=False):
     for other in chosen.runs:
       if other != name:
-        axes.plot(chosen.labels(other), np.median(chosen.values(other, "test_accuracy"), axis=0), **_OTHERS)
+        axes.plot(chosen.labels(other), chosen.quartiles(other, "test_accuracy")[1], **_OTHERS)
     labels = chosen.labels(name)
-    low, middle, high = np.quantile(chosen.values(name, "test_accuracy"), QUARTILES, axis=0)
+    low, middle, high = chosen.quartiles(name, "test_accuracy")
     axes.plot(labels, middle, **drawn[name] | {"markersize": 2.5}, zorder=3)
     axes.fill_between(labels, low, high, color=drawn[name]["color"], alpha=0.2, linewidth=0)
     _stars(axes, curve)
     axes.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (name, curve.said)), fontsize=7)
-    axes.set_xlim(right=min(axes.get_xlim()[1], 1.1 * last))  # as far as there is something to compare
     axes.grid(alpha=0.25)
+  last = max(chosen.labels(name)[-1] for name in chosen.runs)
+  axes.set_xlim(right=min(axes.get_xlim()[1], 1.1 * last))  # of all panels: as far as there is something to compare
   for axes in grid.flat[len(published) - columns : len(published)]:  # the last of each column
     axes.tick_params(labelbottom=True)
   for axes in grid.flat[len(published) :]:

@@ -87,7 +87,7 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   band = f"Mean over {seeds_said(chosen)}, with its 95% percentile bootstrap band."
   band = "One seed: there is no band." if single else band
   line = " Dashed: full supervision." if study.full_data else ""
-  dotted = f" Dotted: that of {publication.source}." if publication and publication.full_data else ""
+  dotted = f" Dotted: full supervision, {publication.source}." if publication and publication.full_data else ""
   full = {"full_data": study.full_accuracy}
   drawn = {
     "learning_curve": figures.curves(
@@ -117,11 +117,12 @@ def _beside_published(chosen: Chosen, theirs: dict[str, published.Curve], source
   rows = []
   for name, curve in theirs.items():
     labels, accuracies = chosen.labels(name), chosen.values(name, "test_accuracy")
-    quartiles = dict(zip(labels, np.quantile(accuracies, figures.QUARTILES, axis=0).T, strict=True))
+    quartiles = chosen.quartiles(name, "test_accuracy") if len(accuracies) > 1 else accuracies
+    ours = dict(zip(labels, quartiles.T, strict=True))
     for budget, numbers in curve.accuracy.items():
-      if budget in quartiles:
-        ours = quartiles[budget] if len(accuracies) > 1 else accuracies[0, labels == budget]
-        rows.append([name, curve.said, f"accuracy at {budget} labels", *map(_median_said, (numbers, ours))])
+      if budget in ours:
+        said = map(_median_said, (numbers, ours[budget]))
+        rows.append([name, curve.said, f"accuracy at {budget} labels", *said])
     for level, runs in curve.reached.items():
       said = reached_said(runs)
       rows.append([name, curve.said, f"labels to {level:.0%}", said, labels_needed(level, labels, accuracies)])
@@ -134,8 +135,8 @@ def _beside_published(chosen: Chosen, theirs: dict[str, published.Curve], source
 
 def _median_said(numbers: Sequence[float]) -> str:
   """Out of quartiles, or of one number."""
-  low, median, high = numbers if len(numbers) > 1 else [*numbers] * 3
-  return number(median) + (f" ({between(low, high)})" if len(numbers) > 1 else "")
+  median = number(numbers[len(numbers) // 2])
+  return f"{median} ({between(numbers[0], numbers[-1])})" if len(numbers) > 1 else median
 
 
 def efficiency(chosen: Chosen) -> list[Block]:

@@ -147,6 +147,10 @@ class Chosen(NamedTuple):
     """`[S, L]` values of a metric of the rows, by seed and round."""
     return np.array([[row[metric] for row in run] for run in self.runs[name].values()], float)
 
+  def quartiles(self, name: str, metric: str) -> np.ndarray:
+    """`[3, L]` lower quartile, median and upper quartile over seeds of a metric of the rows, by round."""
+    return np.quantile(self.values(name, metric), [0.25, 0.5, 0.75], axis=0)
+
   def areas(self, name: str) -> np.ndarray:
     """`[S]` areas under the curve of accuracy over labels."""
     return area_under_curve(self.labels(name), self.values(name, "test_accuracy"))
