@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 
 from al_jax import acquisition
 from al_jax import types
@@ -23,6 +24,8 @@ SIZE, SAMPLES, CLASSES = 8, 4, 3
 FEW = 2 * SAMPLES  # configurations: two picks are enough for sampling to begin
 gains_of = jax.jit(batchbald.gains)
 extend_by_drawn = jax.jit(batchbald.extend_by_drawn)
+draw_telling = jax.jit(batchbald.draw_telling, static_argnames="num")
+rough_gains = jax.jit(batchbald.rough_gains)
 
 
 def log_probs_of(seed: int = 0, size: int = SIZE, samples: int = SAMPLES, scale: float = 2.0) -> np.ndarray:
@@ -234,8 +237,8 @@ def every_gain_is_looked_at(log_probs, candidates, num: int, max_configs: int, k
   return ids
 
 
-# All exact; sampled from the seventh pick on; with a first look by 375 configurations from the seventh on, sampled from
-# the ninth.
+# All exact, with a first look by 256 configurations where there are 729 and 2187; sampled from the seventh pick on, and
+# from the ninth with a first look.
 @pytest.mark.parametrize(("max_configs", "num"), [(3000, 8), (700, 8), (6000, 11)])
 @pytest.mark.parametrize("seed", range(3))
 def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, num):
@@ -245,6 +248,16 @@ def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, 
   candidates = rng.random(60) < 0.9
   expected = every_gain_is_looked_at(log_probs, candidates, num, max_configs)
   assert select(log_probs, num, candidates, max_configs=max_configs) == expected
+
+
+def test_first_looks_do_not_choose_between_images_that_say_nothing_new():
+  # Four samples are told apart by a few labels: what is left of the gains goes from little to nothing.
+  log_probs = log_probs_of(3, size=60, scale=8.0)
+  expected = every_gain_is_looked_at(log_probs, np.ones(60, bool), 14, 800)
+  joint = drawn_labels(jax.random.key(0), log_probs[np.array(expected[:12])], 800)
+  assert expected[12:] == sorted(set(range(60)) - set(expected[:12]))[:2]
+  assert (np.asarray(gains_of(log_probs, *joint)) == 0).all()
+  assert select(log_probs, 14, max_configs=800) == expected
 
 
 def test_images_that_cannot_be_the_best_are_not_looked_at():
@@ -269,25 +282,54 @@ def test_images_that_cannot_be_the_best_are_not_looked_at():
   assert new == np.where(others, now, -np.inf).argmax()
 
 
-def test_a_first_look_leaves_few_images_to_all_configurations():
+def few_samples_left(joint: str) -> tuple[np.ndarray, tuple]:
+  """`[200, 10, 3]` log-probabilities and configurations of seven of them, which mostly tell the samples apart."""
   rng = np.random.default_rng(0)
-  log_probs = log_softmax(rng.normal(size=(200, 20, CLASSES)) * rng.gamma(1, 2, size=(200, 1, 1)))
-  drawn, weights = drawn_labels(jax.random.key(0), log_probs[:3], 8000)
-  few, now = drawn[::16], np.array(gains_of(log_probs, drawn, weights))
-  low, high = jax.jit(batchbald.rough_gains)(jnp.asarray(log_probs), few)
-  assert (low <= now).all() and (now <= high).all()
-  mean = np.asarray(gains_of(log_probs, few, np.full(500, 1 / 500)))
-  # Standard errors of the mean over as many others: no wider and no narrower than they are.
-  others = [np.asarray(gains_of(log_probs, drawn[i::16], np.full(500, 1 / 500))) for i in range(16)]
-  ratio = (mean - low) / 4 / np.maximum(np.std(others, axis=0, ddof=1), 1e-6)
-  assert 0.8 < np.median(ratio) < 2  # configurations come in equal shares from the samples: wider rather than narrower
-  assert (high - mean > mean - low).all()
+  log_probs = log_softmax(rng.normal(size=(200, 10, CLASSES)) * rng.gamma(1, 2, size=(200, 1, 1)))
+  picked = log_probs[:7]
+  return log_probs, all_labels(picked) if joint == "exact" else drawn_labels(jax.random.key(0), picked, 8000)
 
-  alone, everyone = np.array(gains_of(log_probs, jnp.zeros((1, 20)), jnp.ones(1))), jnp.ones(200, bool)
-  hopeless = high < low.max() * 0.98
+
+@pytest.mark.parametrize("joint", ["exact", "sampled"])
+def test_the_few_configurations_are_rather_those_that_leave_much_open(joint):
+  log_probs, (log_likelihoods, weights) = few_samples_left(joint)
+  entropies = lambda lls: scipy.stats.entropy(scipy.special.softmax(np.asarray(lls, np.float64), axis=1), axis=1)
+  every = entropies(log_likelihoods)
+  mean = weights @ every
+  few, factors = draw_telling(jax.random.key(1), log_likelihoods, weights, num=500)
+  np.testing.assert_allclose(factors * entropies(few), mean, rtol=1e-3)
+  in_proportion = weights * every**2 / mean
+  assert in_proportion.sum() > 1.5 * mean
+  np.testing.assert_allclose(entropies(few).mean(), in_proportion.sum(), rtol=0.05)
+
+  now = np.asarray(gains_of(log_probs, log_likelihoods, weights))
+  drawn = [draw_telling(key, log_likelihoods, weights, num=500) for key in jax.random.split(jax.random.key(2), 50)]
+  means = np.array([gains_of(log_probs, few, factors / 500) for few, factors in drawn])
+  bounds = np.array([rough_gains(log_probs, *few) for few in drawn])
+  assert (bounds[:, 0] <= now).all() and (now <= bounds[:, 1]).all()
+  assert (bounds[:, 1] - means > means - bounds[:, 0]).all()
+  spread = means.std(axis=0, ddof=1)
+  np.testing.assert_array_less(np.abs(means.mean(axis=0) - now), 5 * spread / 50**0.5 + 1e-6)
+  # The standard errors are those of independent draws: with one from each equal share the true ones are no larger.
+  ratio = np.median((means - bounds[:, 0]).mean(axis=0) / 4 / spread)
+  assert 0.8 < ratio < 3
+  # Drawn by their weights alone as many of them say less.
+  plain = [jax.random.choice(key, len(weights), (500,), p=weights) for key in jax.random.split(jax.random.key(3), 50)]
+  plain = np.array([gains_of(log_probs, log_likelihoods[ids], np.full(500, 1 / 500)) for ids in plain])
+  assert np.median(spread / plain.std(axis=0, ddof=1)) < 0.5
+
+
+@pytest.mark.parametrize("joint", ["exact", "sampled"])
+def test_a_first_look_leaves_few_images_to_all_configurations(joint):
+  log_probs, (log_likelihoods, weights) = few_samples_left(joint)
+  now = np.asarray(gains_of(log_probs, log_likelihoods, weights))
+  few = draw_telling(jax.random.key(1), log_likelihoods, weights, num=500)
+  low, high = rough_gains(log_probs, *few)
+  alone, everyone = np.array(gains_of(log_probs, jnp.zeros((1, 10)), jnp.ones(1))), jnp.ones(200, bool)
+  hopeless = np.asarray(high < low.max() * 0.98)
   assert hopeless.sum() > 100
   look = functools.partial(batchbald.best_of, slack=0.01, chunk_size=1)
-  new, most = look(jnp.asarray(log_probs), everyone, jnp.asarray(alone), drawn, weights, few)
+  new, most = look(jnp.asarray(log_probs), everyone, jnp.asarray(alone), log_likelihoods, weights, few)
   assert new == now.argmax()
   roughly = np.isclose(most, np.minimum(alone, high), rtol=1e-5)
   assert (roughly | np.isclose(most, alone, rtol=1e-5))[hopeless].all() and roughly.sum() > 10

@@ -23,9 +23,9 @@ from al_jax.chunks import map_chunks
 # By what share of what an image said before its gain may now lie above it: from rounding, and over the root of the
 # number of sampled configurations.
 _ROUNDING, _SAMPLING = 1e-3, 4.0
-# A first look is by so many times fewer configurations, where at least so many are left, and trusts their mean but for
-# so many standard errors.
-_FEWER, _FEWEST, _ERRORS = 16, 256, 4.0
+# A first look is by so many times fewer configurations, but at least so many, and trusts their mean but for so many
+# standard errors.
+_FEWER, _FEWEST, _ERRORS = 64, 256, 4.0
 # Stands for the logarithm of 0: sums and differences of a hundred of them are still numbers.
 _LOG_ZERO = -1e30
 
@@ -104,15 +104,42 @@ def gains(log_probs: jax.Array, log_likelihoods: jax.Array, weights: jax.Array) 
   return jnp.where(left > rounding, left, 0.0)
 
 
-def rough_gains(log_probs: jax.Array, log_likelihoods: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Between which bounds `gains` lies, by a few sampled configurations.
+def draw_telling(
+  key: jax.Array, log_likelihoods: jax.Array, weights: jax.Array, *, num: int
+) -> tuple[jax.Array, jax.Array]:
+  """Draws configurations in proportion to how much an image can still say under each, times their weights.
+
+  That is at most the entropy over samples, which is next to nothing under most configurations once a few labels tell
+  the samples apart. One is drawn from each of `num` equal shares, so that one of high share comes several times.
+
+  Args:
+    key: PRNG key.
+    log_likelihoods: `[J, S]`, as in `gains`.
+    weights: `[J]`, as in `gains`.
+    num: how many to draw, F.
+
+  Returns:
+    `[F, S]` log-likelihoods of those drawn, and `[F]` what to multiply by under each so that the mean over F is that by
+    `weights` over J in expectation.
+  """
+  omega = jax.nn.softmax(log_likelihoods, axis=1)
+  open_nats = jnp.maximum(-jax.scipy.special.xlogy(omega, omega).sum(axis=1), jnp.finfo(jnp.float32).eps)
+  up_to = jnp.cumsum(weights * open_nats)
+  at = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num * up_to[-1]
+  drawn = jnp.minimum(jnp.searchsorted(up_to, at, side="right"), len(weights) - 1)
+  return log_likelihoods[drawn], up_to[-1] / open_nats[drawn]
+
+
+def rough_gains(log_probs: jax.Array, log_likelihoods: jax.Array, factors: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Between which bounds `gains` lies, by a few configurations.
 
   Four standard errors below their mean, and as many above it with Bernstein's term for what few of them show: where
   an image says something under rare configurations alone, few have seen few of these.
 
   Args:
     log_probs: `[B, S, C]`.
-    log_likelihoods: `[F, S]` of configurations, all equally likely, under each sample, finite.
+    log_likelihoods: `[F, S]` and
+    factors: `[F]`, from `draw_telling`.
 
   Returns:
     `[B]` and `[B]`, in nats: the lower bounds and the upper ones.
@@ -120,7 +147,7 @@ def rough_gains(log_probs: jax.Array, log_likelihoods: jax.Array) -> tuple[jax.A
   omega = jax.nn.softmax(log_likelihoods, axis=1)
   mean, excess = relative(log_probs)
   told = jnp.einsum("bc,bcj->bj", mean, _phi(_moved(excess, omega - 1 / omega.shape[1])))
-  left = _divergences(mean, excess) @ omega.T - told  # `[B, F]`
+  left = (_divergences(mean, excess) @ omega.T - told) * factors[None]  # `[B, F]`
   error = _ERRORS * left.std(axis=1) / len(omega) ** 0.5
   rare = _ERRORS**2 / 2 * left.max(axis=1) / len(omega)
   return left.mean(axis=1) - error, left.mean(axis=1) + error + rare
@@ -149,7 +176,7 @@ def best_of(
   most: jax.Array,
   log_likelihoods: jax.Array,
   weights: jax.Array,
-  few: jax.Array | None = None,
+  few: tuple[jax.Array, jax.Array] | None = None,
   *,
   slack: float,
   chunk_size: int,
@@ -167,7 +194,7 @@ def best_of(
     most: `[N]` what each image said when it was last looked at; NaN is as minus infinity.
     log_likelihoods: `[J, S]`, as in `gains`.
     weights: `[J]`, as in `gains`.
-    few: `[F, S]` as `log_likelihoods`, of sampled configurations.
+    few: `[F, S]` and `[F]`, from `draw_telling`.
     slack: share of `most` by which a gain may lie above it, from rounding or sampling.
     chunk_size: images at a time.
 
@@ -196,7 +223,7 @@ def best_of(
 
   most = jnp.where(candidates & (most >= 0), most, -jnp.inf)
   if few is not None:
-    roughly = look(most, lambda chunk: rough_gains(chunk, few), chunk_size * len(weights) // len(few))
+    roughly = look(most, lambda chunk: rough_gains(chunk, *few), chunk_size * len(weights) // len(few[1]))
     most = jnp.where(roughly > 0, jnp.minimum(most, roughly), most)
   now = look(most, lambda chunk: (gains(chunk, log_likelihoods, weights),) * 2, chunk_size)
   return pool.masked_top_k(now, candidates, num=1)[0], jnp.where(now > -jnp.inf, now, most)
@@ -210,11 +237,11 @@ def _greedy(
   _, samples, classes = images.shape
   num_exact = next(k for k in range(num + 1) if k == num or classes**k > max_configs)
 
-  def pick(k, ids, candidates, most, log_likelihoods, weights, slack, drawn):
-    few = drawn[::_FEWER]
-    few = few if _FEWEST <= len(few) < len(weights) else None
-    how = {"slack": slack, "chunk_size": chunk_size}
-    new, most = best_of(images, candidates, most, log_likelihoods, weights, few, **how)
+  def pick(k, ids, candidates, most, *joint, slack):
+    total = len(joint[1])
+    num_few = max(total // _FEWER, _FEWEST)
+    few = draw_telling(jax.random.fold_in(key, num + k), *joint, num=num_few) if 2 * num_few <= total else None
+    new, most = best_of(images, candidates, most, *joint, few, slack=slack, chunk_size=chunk_size)
     return ids.at[k].set(new), candidates.at[new].set(False), most
 
   extend = lambda k, drawn, ids: extend_by_drawn(jax.random.fold_in(key, k), drawn, images[ids[k]])
@@ -226,13 +253,13 @@ def _greedy(
   for k in range(num_exact):
     if k:
       exact, drawn = extend_by_all(exact, images[ids[k - 1]]), extend(k - 1, drawn, ids)
-    ids, candidates, most = pick(k, ids, candidates, most, exact, jnp.exp(exact).mean(axis=1), _ROUNDING, drawn)
+    ids, candidates, most = pick(k, ids, candidates, most, exact, jnp.exp(exact).mean(axis=1), slack=_ROUNDING)
 
   def step(k, carry):
     ids, candidates, most, drawn = carry
     drawn = extend(k - 1, drawn, ids)
     weights = jnp.full(len(drawn), 1 / len(drawn))
-    return *pick(k, ids, candidates, most, drawn, weights, _SAMPLING / len(drawn) ** 0.5, drawn), drawn
+    return *pick(k, ids, candidates, most, drawn, weights, slack=_SAMPLING / len(drawn) ** 0.5), drawn
 
   return jax.lax.fori_loop(num_exact, num, step, (ids, candidates, most, drawn))[0]
 
@@ -245,12 +272,13 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   Beyond, it is taken over `max_configs` sampled ones (rounded down to a multiple of S, but at least S), equally many
   from each posterior sample, which every pick extends. Ties go to the lowest id, and so do images that say nothing new.
   An image that said too little before to be the best now is not looked at again (lazy greedy), and not with all of the
-  configurations where a sixteenth of them, at least 256, puts it four standard errors behind.
+  configurations where a sixty-fourth of them, at least 256 and rather those that leave much open, puts it four standard
+  errors behind.
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019
   Cost: at most num N max_configs C (S + 1), as a rule a part of it
-  Memory: 4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * C + 4 * max(max_configs, S) * (S + C))
+  Memory: 4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * (C + 1) + 6 * max(max_configs, S) * (S + C))
 
   Raises:
     ValueError: `max_configs` is below 1.
