@@ -185,7 +185,7 @@ PRESETS: dict[str, Preset] = {
     "Repeated MNIST of the BatchBALD paper: three noisy copies, 20 to 300 labels, 10 a round",
     _BATCHBALD | {"pool_copies": 3, "pool_noise": 0.1, "mc_samples": 10, "epochs": 40, "val_size": 3072},
     source="Kirsch, van Amersfoort & Gal 2019, BatchBALD, section 4.2, and the authors' code",
-    cost="180,000 images in the pool: for a GPU",
+    cost="180,000 images in the pool: on a CPU core by BALD 1.2 minutes a round, by BatchBALD 1.5, by random 0.3",
     expect="90% at 120 to 150 labels by BatchBALD, at 260 or never by BALD, at 165 to 265 by random",
     departures=_BATCHBALD_DEPARTURES,
   ),
