@@ -123,7 +123,7 @@ def draw_telling(
     `weights` over J in expectation.
   """
   omega = jax.nn.softmax(log_likelihoods, axis=1)
-  open_nats = jnp.maximum(-jax.scipy.special.xlogy(omega, omega).sum(axis=1), jnp.finfo(jnp.float32).eps)
+  open_nats = jnp.maximum(jax.scipy.special.entr(omega).sum(axis=1), jnp.finfo(jnp.float32).eps)
   up_to = jnp.cumsum(weights * open_nats)
   at = (jnp.arange(num) + jax.random.uniform(key, (num,))) / num * up_to[-1]
   drawn = jnp.minimum(jnp.searchsorted(up_to, at, side="right"), len(weights) - 1)
