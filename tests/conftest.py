@@ -1,6 +1,7 @@
 """Switches for every test, and the small pool and networks that the tests of the core share."""
 
 import contextlib
+import os
 
 import flax.linen as nn
 import hypothesis
@@ -12,6 +13,9 @@ from sklearn.datasets import load_digits
 
 from al_jax import acquisition
 from al_jax import types
+from tests import programs
+
+os.environ["XLA_FLAGS"] = programs.QUICK["XLA_FLAGS"]  # before anything is compiled, or it is not heeded
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -26,9 +30,11 @@ CORE |= {"uncertainty"}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-  """Programs and data that tests cache lie apart from the user's, and are shared by the processes they start."""
+def surroundings(tmp_path_factory):
+  """Processes that tests start share a cache of programs and data, apart from the user's, and compile quickly."""
   with pytest.MonkeyPatch.context() as patch:
+    for name, value in programs.QUICK.items():
+      patch.setenv(name, value)
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # started anew, small programs add up
     yield

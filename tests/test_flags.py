@@ -1,49 +1,52 @@
-"""Flags to one Config: presets, precedence, and mistakes told in one sentence. One process a command line."""
+"""Flags to one Config: presets, precedence, and mistakes told in one sentence. In processes: flags are global."""
 
 import dataclasses
 import json
-import os
-from pathlib import Path
 import subprocess
 import sys
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-PRINT_CONFIG = (
+from tests.programs import ROOT
+from tests.programs import environment
+
+PRINT_CONFIGS = (
   "import sys, json, dataclasses; from experiments import flags\n"
   "from experiments.config import resolve; from experiments.errors import UsageError\n"
-  "out = []\n"
-  "for line in json.loads(sys.argv[1]):\n"
-  "  flags.FLAGS.unparse_flags()\n"
-  "  for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
-  "  try:\n"
-  "    flags.parse(['main', *line]); config = resolve(); hash(config)\n"
-  "    out.append(dataclasses.asdict(config))\n"
-  "  except (UsageError, SystemExit) as error: out.append(str(error))\n"
-  "print(json.dumps(out))\n"
+  "for lines in map(json.loads, sys.stdin):\n"
+  "  out = []\n"
+  "  for line in lines:\n"
+  "    flags.FLAGS.unparse_flags()\n"
+  "    for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
+  "    try:\n"
+  "      flags.parse(['main', *line]); config = resolve(); hash(config)\n"
+  "      out.append(dataclasses.asdict(config))\n"
+  "    except (UsageError, SystemExit) as error: out.append(str(error))\n"
+  "  print(json.dumps(out), flush=True)\n"
 )
 
 
-def run(*words, **environment):
+def run(*words):
   return subprocess.run(
-    [sys.executable, *words],
-    cwd=ROOT,
-    env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
-    capture_output=True,
-    text=True,
-    check=False,
+    [sys.executable, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
   )
 
 
-def resolve(*lines):
-  """Each command line's Config as a dict, or the sentence that refused it."""
-  done = run("-c", PRINT_CONFIG, json.dumps(lines))
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
+@pytest.fixture(scope="module")
+def resolve():
+  """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it."""
+  words, pipe = [sys.executable, "-c", PRINT_CONFIGS], subprocess.PIPE
+  with subprocess.Popen(words, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True) as process:
+
+    def ask(*lines):
+      process.stdin.write(json.dumps(lines) + "\n")
+      process.stdin.flush()
+      return json.loads(process.stdout.readline())
+
+    yield ask
 
 
-def test_precedence_of_defaults_preset_and_typed_flags():
+def test_precedence_of_defaults_preset_and_typed_flags(resolve):
   plain, blog, typed, steps, epochs, posted, fixed = resolve(
     [],
     ["--preset=blog"],
@@ -114,7 +117,7 @@ def test_precedence_of_defaults_preset_and_typed_flags():
     (["--label_noise=0.1", "--vmap_over=label_noise=0,0.1", "--driver=scan"], ["--label_noise and --vmap_over"]),
   ],
 )
-def test_mistakes_are_one_sentence(words, expected):
+def test_mistakes_are_one_sentence(words, expected, resolve):
   (message,) = resolve(words)
   assert isinstance(message, str), f"{words} was accepted"
   assert "\n" not in message.strip() and "Traceback" not in message
@@ -140,13 +143,13 @@ def test_every_flag_is_in_the_config_and_in_help():
       assert f"--{name}" in done.stdout
 
 
-def test_hyper_parameters_become_part_of_the_spelling():
+def test_hyper_parameters_become_part_of_the_spelling(resolve):
   (config,) = resolve(["--acq=power_bald,bald,softmax_entropy(coldness=2)", "--coldness=8", "--mc_samples=5"])
   assert config["acq"] == ["power_bald(coldness=8)", "bald", "softmax_entropy(coldness=2)"]
   assert config["mc_samples"] == 5 and config["posterior"] is None
 
 
-def test_given_initial_ids_are_part_of_the_config_and_set_the_number_of_initial_labels(tmp_path):
+def test_given_initial_ids_are_part_of_the_config_and_set_the_number_of_initial_labels(tmp_path, resolve):
   (tmp_path / "ids.json").write_text("[5, 3, 8]")
   given = ["--init=file", f"--init_file={tmp_path / 'ids.json'}"]
   plain, typed, preset = resolve(given, [*given, "--init_labels=20"], [*given, "--preset=blog"])

@@ -70,18 +70,6 @@ def test_both_drivers_give_the_same_run(name, warm_start, data, make_learner):
   assert equal(info, jax.tree.map(lambda *rounds: jnp.stack(rounds), *other_infos))
 
 
-def test_both_drivers_give_the_same_run_with_every_optimisation(data, make_learner):
-  learner = make_learner(acq_size=6)  # compiled by no other test
-  jax.config.update("jax_disable_most_optimizations", False)
-  try:
-    state, info = loop.run(KEY, data, learner)
-    other_state, other_infos = by_hand(KEY, data, learner)
-  finally:
-    jax.config.update("jax_disable_most_optimizations", True)
-  assert equal(state, other_state)
-  assert equal(info, jax.tree.map(lambda *rounds: jnp.stack(rounds), *other_infos))
-
-
 def test_packed_by_map_every_strategy_is_its_run_alone(data, make_learner):
   learners = tuple(make_learner(name) for name in NAMES)
   keys = jnp.stack([jax.random.key(7), KEY, jax.random.key(8)])

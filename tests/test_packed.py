@@ -22,12 +22,10 @@ from tests.programs import untimed
 from tests.test_strategies import config
 
 SMALL = ("--dataset=digits", "--model=mlp", "--rounds=2", "--train_steps=30", "--mc_samples=3")
-# Programs are compiled without optimisations: that takes half the time.
-ENVIRONMENT = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def ablate(*flags, program="ablation", expect=0):
-  return run(sys.executable, "-m", f"experiments.{program}", *SMALL, *flags, expect=expect, **ENVIRONMENT)
+  return run(sys.executable, "-m", f"experiments.{program}", *SMALL, *flags, expect=expect)
 
 
 def in_order(rows):
@@ -125,14 +123,15 @@ def fit(asked, data, num=5):
 
 
 def test_as_many_seeds_as_fit_the_memory(tmp_path, data, monkeypatch):
-  asked = study(tmp_path, pack="vmap")
+  plan = {"pack": "vmap", "acq": ("entropy",)}
+  asked = study(tmp_path, **plan)
   need = {num: packed.compile_for(asked, data, build.learners(asked, 10), jobs(num)) for num in (1, 2, 5)}
   assert need[5].bytes > need[2].bytes > need[1].bytes
   assert fit(asked, data).size == 5
   monkeypatch.setattr(packed, "free_bytes", lambda: 1.2 * need[2].bytes)
   assert 1 <= fit(asked, data).size <= 3
   with pytest.raises(UsageError, match=r"a program of 5 runs needs .* give fewer --seeds_per_program"):
-    fit(study(tmp_path, pack="vmap", seeds_per_program=5), data)
+    fit(study(tmp_path, **plan, seeds_per_program=5), data)
   monkeypatch.setattr(packed, "free_bytes", lambda: 1000)
   with pytest.raises(UsageError, match=r"a program of 1 runs needs .* smaller --chunk_size"):
     fit(asked, data)

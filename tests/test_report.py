@@ -132,7 +132,7 @@ def test_an_array_job_is_requeued_and_reported_as_one_study(tmp_path):
   folder = tmp_path / "study"
   plan = ("--dataset=digits", "--model=mlp", "--acq=random,margin", "--rounds=1", "--train_steps=5")
   job = {"STUDY": str(folder), "SEEDS_PER_TASK": "2", "SLURM_SUBMIT_DIR": str(ROOT), "PYTHON": sys.executable}
-  job |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  job |= {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
   for task in ("0", "1"):
     run("bash", "experiments/slurm.sh", *plan, SLURM_ARRAY_TASK_ID=task, **job)
   rows = folder / "task001" / "results.jsonl"

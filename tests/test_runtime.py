@@ -14,8 +14,7 @@ RUN = ("--dataset=digits", "--model=mlp", "--rounds=0", "--train_steps=2", "--ac
 
 def study(tmp_path, *flags, expect=0):
   words = (sys.executable, "-m", "experiments.mnist", *RUN, *flags, f"--workdir={tmp_path / 'run'}", "--overwrite")
-  environment = {"JAX_PLATFORMS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
-  return run(*words, expect=expect, **environment)
+  return run(*words, expect=expect, JAX_PLATFORMS="", XDG_CACHE_HOME=str(tmp_path / "cache"))
 
 
 def test_programs_are_kept_for_the_next_process_where_only_this_user_reads(tmp_path):
