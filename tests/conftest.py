@@ -40,6 +40,13 @@ def surroundings(tmp_path_factory):
     yield
 
 
+@pytest.fixture(scope="session")
+def resolve():
+  """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it."""
+  with programs.reader_of_flags() as resolve:
+    yield resolve
+
+
 def pytest_collection_modifyitems(items):
   """A warning in a test of the core is an error; the shell's libraries warn about what is not ours to mend."""
   for item in items:

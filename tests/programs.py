@@ -1,10 +1,14 @@
 """Programs run as a user runs them, and what they write."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import json
 import os
 from pathlib import Path
 import platform
 import subprocess
+import sys
 
 ROOT = Path(__file__).resolve().parent.parent
 # What every process that a test starts has, but for those that are to be as a user's: without most optimisations, and
@@ -43,3 +47,33 @@ def read(folder: Path) -> list[dict]:
 def untimed(row: dict) -> dict:
   """A row without what differs from run to run."""
   return {k: v for k, v in row.items() if not k.startswith("seconds") and k != "peak_bytes"}
+
+
+_PRINT_CONFIGS = (
+  "import sys, json, dataclasses; from experiments import flags\n"
+  "from experiments.config import resolve; from experiments.errors import UsageError\n"
+  "for lines in map(json.loads, sys.stdin):\n"
+  "  out = []\n"
+  "  for line in lines:\n"
+  "    flags.FLAGS.unparse_flags()\n"
+  "    for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
+  "    try:\n"
+  "      flags.parse(['main', *line]); config = resolve(); hash(config)\n"
+  "      out.append(dataclasses.asdict(config))\n"
+  "    except (UsageError, SystemExit) as error: out.append(str(error))\n"
+  "  print(json.dumps(out), flush=True)\n"
+)
+
+
+@contextlib.contextmanager
+def reader_of_flags() -> Iterator[Callable[..., list[dict | str]]]:
+  """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it, told by one process."""
+  words, pipe = [sys.executable, "-c", _PRINT_CONFIGS], subprocess.PIPE
+  with subprocess.Popen(words, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True) as process:
+
+    def resolve(*lines: list[str]) -> list[dict | str]:
+      process.stdin.write(json.dumps(lines) + "\n")
+      process.stdin.flush()
+      return json.loads(process.stdout.readline())
+
+    yield resolve

@@ -1,7 +1,6 @@
-"""Flags to one Config: presets, precedence, and mistakes told in one sentence. In processes: flags are global."""
+"""Flags to one Config: presets, precedence, and mistakes told in one sentence."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 
@@ -10,40 +9,11 @@ import pytest
 from tests.programs import ROOT
 from tests.programs import environment
 
-PRINT_CONFIGS = (
-  "import sys, json, dataclasses; from experiments import flags\n"
-  "from experiments.config import resolve; from experiments.errors import UsageError\n"
-  "for lines in map(json.loads, sys.stdin):\n"
-  "  out = []\n"
-  "  for line in lines:\n"
-  "    flags.FLAGS.unparse_flags()\n"
-  "    for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
-  "    try:\n"
-  "      flags.parse(['main', *line]); config = resolve(); hash(config)\n"
-  "      out.append(dataclasses.asdict(config))\n"
-  "    except (UsageError, SystemExit) as error: out.append(str(error))\n"
-  "  print(json.dumps(out), flush=True)\n"
-)
 
-
-def run(*words):
+def run(*words, **changes):
   return subprocess.run(
-    [sys.executable, *words], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    [sys.executable, *words], cwd=ROOT, env=environment(**changes), capture_output=True, text=True, check=False
   )
-
-
-@pytest.fixture(scope="module")
-def resolve():
-  """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it."""
-  words, pipe = [sys.executable, "-c", PRINT_CONFIGS], subprocess.PIPE
-  with subprocess.Popen(words, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True) as process:
-
-    def ask(*lines):
-      process.stdin.write(json.dumps(lines) + "\n")
-      process.stdin.flush()
-      return json.loads(process.stdout.readline())
-
-    yield ask
 
 
 def test_precedence_of_defaults_preset_and_typed_flags(resolve):

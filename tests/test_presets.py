@@ -15,7 +15,6 @@ from experiments import initial
 from experiments.config import Config
 from experiments.presets import PRESETS
 from experiments.published import PUBLISHED
-from tests.test_flags import resolve
 
 TYPED = [
   "--batch_size=17",
@@ -33,7 +32,7 @@ def made(fields: dict) -> Config:
 
 
 @pytest.fixture(scope="module")
-def configs() -> dict[str, list[Config]]:
+def configs(resolve) -> dict[str, list[Config]]:
   """By preset: as it is, and with `TYPED` beside it."""
   lines = [[f"--preset={name}", *typed] for name in PRESETS for typed in ([], TYPED)]
   found = resolve(*lines)
@@ -149,7 +148,7 @@ def test_the_figures_of_repeated_mnist_and_of_gals_paper(configs):
   assert {repeated.mc_samples, gal.mc_samples, table.mc_samples} == {100}
 
 
-def test_a_typed_number_of_steps_takes_a_presets_epochs_and_draws_away():
+def test_a_typed_number_of_steps_takes_a_presets_epochs_and_draws_away(resolve):
   (steps, smaller, drawn) = resolve(
     ["--preset=batchbald", "--train_steps=9"],
     ["--preset=batchbald", "--epoch_draws=640"],

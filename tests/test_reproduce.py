@@ -22,8 +22,7 @@ from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
-from tests.test_flags import ROOT
-from tests.test_flags import resolve
+from tests.programs import ROOT
 from tests.test_flags import run
 
 
@@ -116,7 +115,7 @@ def test_runs_that_did_not_end_do_not_count():
   assert found.name == "bald" and [run.seed for run in found.runs] == [1]
 
 
-def test_every_study_of_the_plan_is_a_command_that_is_understood():
+def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
   studies = [(scale, s) for part in plan.PARTS.values() for scale in part.studies for s in part.studies[scale]]
   configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
   alone = resolve(*(plan.words(study, "runs", plan.seeds(study)[-1]) for _, study in studies))
