@@ -24,6 +24,8 @@ class Curve:
   reached: Mapping[float, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
   # By accuracy: the fewest and the most labels over runs, where `reached` has the median alone.
   ranges: Mapping[float, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+  # By the last of the labels: mean accuracy over `stretch`; one number, or the least, the median and the most of runs.
+  means: Mapping[int, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
 
   def spread(self, accuracy: float) -> tuple[float, float] | None:
     """The fewest and the most labels at which a run reached an accuracy; None where one number was published."""
@@ -41,6 +43,11 @@ class Publication(NamedTuple):
   full_data: float | None = None
 
 
+def stretch(last: int) -> range:
+  """The labels over which a curve's mean accuracy is taken: every tenth from 20 on, where the protocols start."""
+  return range(20, last + 1, 10)
+
+
 _BLOG = "notenail.github.io (2020-08-29), Active learning on MNIST, part 2"
 
 
@@ -51,6 +58,7 @@ def _at(labels: Sequence[int], *percent: Sequence[float]) -> dict[int, tuple[flo
 
 
 _to_300 = functools.partial(_at, (20, 50, 100, 150, 200, 250, 300))  # as far as the rows go
+_means_to_1000 = functools.partial(_at, (400, 1000))
 _to_1000 = functools.partial(_at, (20, 50, 100, 200, 300, 500, 1000))
 
 PUBLISHED: dict[str, Publication] = {
@@ -77,11 +85,13 @@ PUBLISHED: dict[str, Publication] = {
           (66.9, 82.0, 90.1, 93.2, 94.8, 95.7),
         ),
         {0.90: (80, 80, 100, 110, 120, 120), 0.95: (180, 200, 210, 240, 240, 260)},
+        means=_at((100, 250), (78.1, 87.1), (81.8, 89.3), (82.5, 89.7)),
       ),
       "batchbald, 5 a round": Curve(
         "BatchBALD, 5 a round",
         _to_300((66.0, 82.4, 89.6, 93.1, 94.4), (66.3, 83.7, 90.1, 93.4, 94.9), (66.5, 84.5, 91.0, 93.8, 95.2)),
         {0.90: (75, 90, 90, 100, 105, 105), 0.95: (170, 175, 190, 200, 220, 235)},
+        means=_at((210,), (88.2,), (88.7,), (89.3,)),
       ),
       "bald": Curve(
         "BALD, 10 a round",
@@ -91,12 +101,14 @@ PUBLISHED: dict[str, Publication] = {
           (66.6, 79.8, 86.7, 91.2, 92.2, 94.9),
         ),
         {0.90: (130, 130, 130, 180, 180, 200), 0.95: (250, 260, 260, inf, inf, inf)},
+        means=_at((100, 290), (75.7, 86.0), (77.6, 87.3), (79.6, 88.4)),
       ),
       "random": Curve(
         "random, 5 a round",
         _to_300((64.1, 75.2, 81.6, 86.5, 88.9, 90.5, 91.7)),
         {0.90: (202,), 0.95: (inf,)},
         {0.90: (165, 280)},
+        means=_at((100, 300), (73.3, 82.4), (75.5, 84.6), (79.0, 86.6)),
       ),
     },
   ),
@@ -112,6 +124,7 @@ PUBLISHED: dict[str, Publication] = {
           (63.3, 77.5, 88.6, 91.7, 92.9, 94.6),
         ),
         {0.90: (120, 130, 130, 140, 140, 150), 0.95: (250, 270, 270, 270, 290, inf)},
+        means=_at((250,), (85.4,), (86.2,), (87.6,)),
       ),
       "bald": Curve(
         "BALD, 10 a round",
@@ -121,6 +134,7 @@ PUBLISHED: dict[str, Publication] = {
           (63.3, 73.8, 79.8, 84.5, 86.3, 87.4),
         ),
         {0.90: (260, 270, 290, inf, inf, inf), 0.95: (inf,)},
+        means=_at((290,), (77.3,), (80.6,), (82.9,)),
       ),
       "random": Curve(
         "random, 5 a round",
@@ -130,6 +144,7 @@ PUBLISHED: dict[str, Publication] = {
           (64.2, 76.2, 82.1, 85.8, 89.3, 90.9),
         ),
         {0.90: (165, 190, 200, 205, 230, 265), 0.95: (inf,)},
+        means=_at((290,), (80.7,), (83.1,), (85.1,)),
       ),
     },
   ),
@@ -144,6 +159,7 @@ PUBLISHED: dict[str, Publication] = {
           (59.1, 77.9, 87.4, 90.0, 91.4, 92.6, 93.3),
           (59.8, 81.2, 87.8, 90.0, 91.5, 92.9, 93.5),
         ),
+        means=_at((100, 150, 300), (73.3, 77.9, 85.1), (76.6, 81.2, 86.7), (79.1, 82.9, 87.8)),
       ),
       "bald": Curve(
         "BALD top-k, 10 a round",
@@ -152,6 +168,7 @@ PUBLISHED: dict[str, Publication] = {
           (60.2, 67.8, 76.1, 81.7, 84.5, 86.7, 88.0),
           (60.3, 68.4, 78.1, 82.8, 86.4, 89.9, 91.2),
         ),
+        means=_at((100, 150, 300), (65.5, 70.1, 77.3), (69.8, 72.2, 79.7), (71.9, 76.0, 82.1)),
       ),
       "entropy": Curve(
         "entropy top-k, 10 a round",
@@ -160,6 +177,7 @@ PUBLISHED: dict[str, Publication] = {
           (60.0, 67.6, 77.2, 83.1, 87.3, 87.6, 88.6),
           (60.7, 67.8, 77.9, 84.1, 87.8, 88.2, 89.8),
         ),
+        means=_at((100, 150, 300), (67.7, 72.0, 78.7), (69.2, 72.8, 80.7), (70.6, 73.7, 81.1)),
       ),
       "margin": Curve(
         "margin top-k of the MC average, 10 a round",
@@ -168,6 +186,7 @@ PUBLISHED: dict[str, Publication] = {
           (59.1, 81.5, 91.7, 94.1, 95.1, 95.8, 96.8),
           (60.3, 83.1, 91.9, 94.5, 95.2, 96.2, 96.9),
         ),
+        means=_at((100, 150, 300), (79.9, 84.0, 89.8), (81.3, 85.4, 90.7), (83.7, 87.1, 91.6)),
       ),
       "power_bald": Curve(
         "PowerBALD, coldness 8, 10 a round",
@@ -176,6 +195,7 @@ PUBLISHED: dict[str, Publication] = {
           (59.5, 81.6, 91.1, 94.0, 95.5, 96.3, 96.6),
           (60.0, 82.1, 92.3, 94.4, 95.6, 96.6, 96.9),
         ),
+        means=_at((100, 150, 300), (78.1, 83.1, 89.4), (80.4, 85.0, 90.5), (83.1, 86.7, 91.4)),
       ),
       "softmax_bald": Curve(
         "SoftmaxBALD, coldness 8, 10 a round",
@@ -184,6 +204,7 @@ PUBLISHED: dict[str, Publication] = {
           (60.1, 80.4, 90.9, 94.0, 94.9, 95.8, 96.5),
           (60.1, 82.0, 91.4, 94.1, 95.2, 96.1, 96.6),
         ),
+        means=_at((100, 150, 300), (80.9, 85.4, 90.5), (81.5, 85.6, 90.7), (82.3, 86.4, 91.2)),
       ),
       "batchbald": Curve(
         "BatchBALD, 5 a round",
@@ -192,6 +213,7 @@ PUBLISHED: dict[str, Publication] = {
           (59.8, 78.6, 89.1, 93.1, 94.0, 95.2, 96.0),
           (60.6, 80.1, 89.3, 94.1, 94.5, 95.6, 96.2),
         ),
+        means=_at((100, 150, 300), (77.9, 82.9, 89.1), (80.0, 84.0, 89.4), (80.6, 84.4, 89.8)),
       ),
       "softrank_bald": Curve(
         "SoftRankBALD, coldness 1, 5 a round",
@@ -200,6 +222,7 @@ PUBLISHED: dict[str, Publication] = {
           (59.2, 82.3, 89.1, 92.7, 94.9, 95.5, 96.0),
           (59.8, 82.3, 90.0, 92.9, 95.0, 95.5, 96.1),
         ),
+        means=_at((100, 150, 300), (78.2, 83.2, 89.4), (79.6, 84.1, 89.8), (81.5, 85.2, 90.0)),
       ),
     },
   ),
@@ -213,6 +236,7 @@ PUBLISHED: dict[str, Publication] = {
           (73.2, 79.5, 85.4, 89.1, 91.5, 92.3, 92.5),
           (74.0, 80.3, 85.6, 89.9, 92.2, 93.2, 92.7),
         ),
+        means=_at((100, 150, 300), (78.1, 81.6, 86.8), (79.7, 82.7, 87.3), (80.9, 83.2, 88.2)),
       ),
       "bald": Curve(
         "BALD top-k, 10 a round",
@@ -221,6 +245,7 @@ PUBLISHED: dict[str, Publication] = {
           (73.0, 81.4, 86.6, 91.2, 94.0, 95.3, 95.7),
           (73.1, 82.1, 87.1, 91.6, 94.5, 95.4, 95.9),
         ),
+        means=_at((100, 150, 300), (80.6, 83.1, 88.4), (81.2, 84.1, 89.4), (81.7, 84.9, 89.8)),
       ),
       "power_bald": Curve(
         "PowerBALD, coldness 8, 10 a round",
@@ -229,6 +254,7 @@ PUBLISHED: dict[str, Publication] = {
           (72.2, 82.2, 90.7, 93.7, 95.3, 95.8, 96.5),
           (72.2, 82.4, 91.0, 94.3, 95.5, 96.1, 96.7),
         ),
+        means=_at((100, 150, 300), (82.7, 86.1, 91.1), (83.5, 86.7, 91.2), (84.4, 87.3, 91.6)),
       ),
       "softmax_bald": Curve(
         "SoftmaxBALD, coldness 8, 10 a round",
@@ -237,6 +263,7 @@ PUBLISHED: dict[str, Publication] = {
           (72.7, 84.3, 91.9, 93.7, 95.4, 96.0, 96.4),
           (73.9, 84.7, 92.2, 94.7, 95.6, 96.0, 96.6),
         ),
+        means=_at((100, 150, 300), (83.8, 86.9, 91.2), (84.2, 87.4, 91.6), (86.0, 88.5, 92.2)),
       ),
       "batchbald": Curve(
         "BatchBALD, 5 a round",
@@ -245,6 +272,7 @@ PUBLISHED: dict[str, Publication] = {
           (72.4, 81.9, 89.3, 92.6, 94.0, 95.3, 96.1),
           (73.4, 85.4, 90.8, 92.8, 94.2, 95.7, 96.4),
         ),
+        means=_at((100, 150, 300), (82.2, 85.6, 90.2), (83.3, 86.2, 90.6), (85.3, 88.0, 91.6)),
       ),
       "softrank_bald": Curve(
         "SoftRankBALD, coldness 1, 5 a round",
@@ -253,6 +281,7 @@ PUBLISHED: dict[str, Publication] = {
           (71.4, 81.5, 90.9, 93.4, 94.6, 95.6, 96.2),
           (72.5, 85.8, 91.5, 94.5, 94.6, 96.2, 96.3),
         ),
+        means=_at((100, 150, 300), (82.9, 86.4, 90.9), (84.0, 87.2, 91.2), (85.3, 87.9, 91.7)),
       ),
     },
   ),
@@ -260,15 +289,36 @@ PUBLISHED: dict[str, Publication] = {
   "gal2017": Publication(
     "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), arrays of the authors: means of their repeats",
     {
-      "bald": Curve("BALD", _to_1000((54.8, 64.3, 69.9, 85.2, 89.0, 95.1, 98.2)), {0.90: (320,), 0.95: (500,)}),
+      "bald": Curve(
+        "BALD",
+        _to_1000((54.8, 64.3, 69.9, 85.2, 89.0, 95.1, 98.2)),
+        {0.90: (320,), 0.95: (500,)},
+        means=_means_to_1000((79.3, 89.6)),
+      ),
       "variation_ratio": Curve(
-        "variation ratios", _to_1000((58.3, 62.6, 76.3, 91.7, 95.1, 96.7, 98.2)), {0.90: (170,), 0.95: (300,)}
+        "variation ratios",
+        _to_1000((58.3, 62.6, 76.3, 91.7, 95.1, 96.7, 98.2)),
+        {0.90: (170,), 0.95: (300,)},
+        means=_means_to_1000((84.4, 92.3)),
       ),
       "entropy": Curve(
-        "max entropy", _to_1000((59.4, 55.4, 71.6, 91.2, 93.1, 95.8, 98.0)), {0.90: (200,), 0.95: (370,)}
+        "max entropy",
+        _to_1000((59.4, 55.4, 71.6, 91.2, 93.1, 95.8, 98.0)),
+        {0.90: (200,), 0.95: (370,)},
+        means=_means_to_1000((82.3, 91.2)),
       ),
-      "mean_std": Curve("mean STD", _to_1000((56.1, 64.2, 74.0, 89.0, 92.3, 94.6, 96.2)), {0.90: (220,), 0.95: (570,)}),
-      "random": Curve("random", _to_1000((59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6)), {0.90: (220,), 0.95: (590,)}),
+      "mean_std": Curve(
+        "mean STD",
+        _to_1000((56.1, 64.2, 74.0, 89.0, 92.3, 94.6, 96.2)),
+        {0.90: (220,), 0.95: (570,)},
+        means=_means_to_1000((83.1, 90.5)),
+      ),
+      "random": Curve(
+        "random",
+        _to_1000((59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6)),
+        {0.90: (220,), 0.95: (590,)},
+        means=_means_to_1000((83.2, 90.5)),
+      ),
     },
   ),
 }

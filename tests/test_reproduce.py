@@ -14,6 +14,7 @@ from experiments.errors import UsageError
 from experiments.learning_curves import counted_both_ways
 from experiments.published import PUBLISHED
 from experiments.published import Curve
+from experiments.published import stretch
 from experiments.reporting.page import Image
 from experiments.reporting.page import Text
 from experiments.reporting.page import to_markdown
@@ -91,6 +92,31 @@ def test_accuracy_at_a_budget():
   assert claims.at(strategy, 30, (0.825, 0.835, 0.85)) == (30, pytest.approx(0.82), (0.825, 0.835, 0.85), False, True)
   alone = claims.at(strategy, 30, (0.85,))
   assert not alone.near and alone.inside is None and claims.at(strategy, 35, (0.85,)) is None
+
+
+def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go():
+  curve = Curve("", {}, means={30: (0.5, 0.6, 0.65), 40: (0.6, 0.7, 0.75), 50: (0.7, 0.8, 0.85)})
+  runs = [0.5, 0.0, 0.7, 0.0, 0.9], [0.6, 0.0, 0.7, 0.0, 0.8], [0.4, 0.0, 0.5, 0.0, 0.6]  # 20, 25, 30, 35 and 40 labels
+  strategy = _strategy("bald", *runs, acq_size=5)
+  found = claims.mean(strategy, curve)
+  assert found.last == 40 and found.published == (0.6, 0.7, 0.75)
+  np.testing.assert_allclose(found.ours, [0.5, 0.7, 0.7])
+  assert found.median == pytest.approx(0.7) and found.inside and found.near
+  low = claims.mean(_strategy("bald", runs[2], acq_size=5), curve)
+  assert low.median == pytest.approx(0.5) and not low.inside and not low.near
+  alone = claims.mean(strategy, Curve("", {}, means={30: (0.63,)}))
+  assert alone.median == pytest.approx(0.6) and alone.inside is None and not alone.near
+  assert claims.mean(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end before it
+  assert claims.mean(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None  # no 30
+
+
+def test_published_means_are_the_least_the_median_and_the_most():
+  for publication in PUBLISHED.values():
+    for curve in publication.curves.values():
+      for last, values in curve.means.items():
+        assert last in stretch(last) and len(values) in (1, 3) and list(values) == sorted(values)
+        first, at_last = curve.accuracy[20], curve.accuracy.get(last, (1.0,))
+        assert first[0] < values[0] and values[-1] < at_last[-1]  # of curves that rise
 
 
 def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():
@@ -209,12 +235,13 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
   files = [block.file for block in blocks if isinstance(block, Image)]
   assert files == [f"results/reproductions/quick/batchbald{beside}.png" for beside in ("", "_published")]
   # Only whether BatchBALD's 90% is inside can be said; near are both at 50 labels and BALD at 100.
-  assert "| BatchBALD on MNIST | quick | 1 of 1 | 0 of 1 | 1 of 1 | 3 of 6 | 4 | 0.0 |" in said
+  assert "| BatchBALD on MNIST | quick | 1 of 1 | 0 of 1 | 1 of 1 | 3 of 6 | 2 of 2 | 4 | 0.0 |" in said
   assert "| BatchBALD on MNIST | full | not run |" in said
   assert "| batchbald above bald | +5.0 +6.0 | -0.9 to +11.9 | yes | no |" in said
   assert "| batchbald | 90% | 80 80 100 110 120 120 | 80 90 | 90 (80) | 2 | yes |" in said
   assert "| bald | 90% | 130 130 130 180 180 200 | never never | not by 100 | 2 | cannot be said |" in said
   assert "| batchbald | 100 | 88.3 89.6 90.1 | 92.5 | 2 | no | no |" in said
+  assert "| batchbald | 20 to 100 | 81.8 (78.1 to 82.5) | 81.5 (81.0 to 82.0) | 2 | yes | yes |" in said
 
 
 def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
@@ -237,7 +264,7 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
   assert found.strategies == []  # its rounds are no curve
   said = to_markdown(page.blocks({"batchbald": {"quick": found}}, {}))
-  assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  | 2 | 0.0 |" in said
+  assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in said
   assert "0.641 ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
   rows[1]["test_accuracy"] = 0.70
   found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})

@@ -12,6 +12,7 @@ from experiments.learning_curves import counted_both_ways
 from experiments.learning_curves import labels_to_reach
 from experiments.learning_curves import quartiles
 from experiments.published import Curve
+from experiments.published import stretch
 from experiments.reporting import significance
 from experiments.rows import outcome
 
@@ -53,6 +54,17 @@ class At(NamedTuple):
   ours: float  # median over runs
   published: tuple[float, ...]
   inside: bool | None  # the published quartiles; None where one number was published
+  near: bool  # within WITHIN of the published median
+
+
+class Mean(NamedTuple):
+  """Mean accuracy over a curve: what single budgets have of chance is less there."""
+
+  last: int  # of the labels
+  ours: list[float]  # of each run, ascending
+  median: float
+  published: tuple[float, ...]
+  inside: bool | None  # of the published spread; None where one number was published
   near: bool  # within WITHIN of the published median
 
 
@@ -113,9 +125,25 @@ def at(strategy: Strategy, labels: int, published: tuple[float, ...]) -> At | No
   if labels not in strategy.runs[0].labels:
     return None
   ours = float(np.median([run.accuracy[run.labels.index(labels)] for run in strategy.runs]))
-  near = abs(ours - published[len(published) // 2]) <= WITHIN
   inside = published[0] <= ours <= published[-1] if len(published) > 1 else None
-  return At(labels, ours, published, inside, near)
+  return At(labels, ours, published, inside, _near(ours, published))
+
+
+def _near(ours: float, published: tuple[float, ...]) -> bool:
+  return abs(ours - published[len(published) // 2]) <= WITHIN
+
+
+def mean(strategy: Strategy, curve: Curve) -> Mean | None:
+  """Mean accuracy over the longest published stretch that the runs have; None where they have none."""
+  lasts = [last for last in curve.means if set(stretch(last)) <= set(strategy.runs[0].labels)]
+  if not lasts:
+    return None
+  last = max(lasts)
+  at = [strategy.runs[0].labels.index(labels) for labels in stretch(last)]
+  ours = sorted(float(np.mean([run.accuracy[place] for place in at])) for run in strategy.runs)
+  published, median = curve.means[last], float(np.median(ours))
+  inside = published[0] <= median <= published[-1] if len(published) > 1 else None
+  return Mean(last, ours, median, published, inside, _near(median, published))
 
 
 def sign(above: Strategy, below: Strategy) -> Sign | None:
