@@ -14,7 +14,6 @@ from experiments.errors import UsageError
 from experiments.learning_curves import counted_both_ways
 from experiments.published import PUBLISHED
 from experiments.published import Curve
-from experiments.published import stretch
 from experiments.reporting.page import Image
 from experiments.reporting.page import Text
 from experiments.reporting.page import to_markdown
@@ -108,15 +107,6 @@ def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go()
   assert alone.median == pytest.approx(0.6) and alone.inside is None and not alone.near
   assert claims.mean(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end before it
   assert claims.mean(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None  # no 30
-
-
-def test_published_means_are_the_least_the_median_and_the_most():
-  for publication in PUBLISHED.values():
-    for curve in publication.curves.values():
-      for last, values in curve.means.items():
-        assert last in stretch(last) and len(values) in (1, 3) and list(values) == sorted(values)
-        first, at_last = curve.accuracy[20], curve.accuracy.get(last, (1.0,))
-        assert first[0] < values[0] and values[-1] < at_last[-1]  # of curves that rise
 
 
 def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():
