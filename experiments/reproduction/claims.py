@@ -58,7 +58,7 @@ class At(NamedTuple):
 
 
 class Mean(NamedTuple):
-  """Mean accuracy over a curve: what single budgets have of chance is less there."""
+  """Mean accuracy over a curve, of which less is chance than of the accuracy at one budget."""
 
   last: int  # of the labels
   ours: list[float]  # of each run, ascending
@@ -139,8 +139,8 @@ def mean(strategy: Strategy, curve: Curve) -> Mean | None:
   if not lasts:
     return None
   last = max(lasts)
-  at = [strategy.runs[0].labels.index(labels) for labels in stretch(last)]
-  ours = sorted(float(np.mean([run.accuracy[place] for place in at])) for run in strategy.runs)
+  places = [strategy.runs[0].labels.index(labels) for labels in stretch(last)]
+  ours = sorted(float(np.mean([run.accuracy[place] for place in places])) for run in strategy.runs)
   published, median = curve.means[last], float(np.median(ours))
   inside = published[0] <= median <= published[-1] if len(published) > 1 else None
   return Mean(last, ours, median, published, inside, _near(median, published))
