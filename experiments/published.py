@@ -52,14 +52,12 @@ _BLOG = "notenail.github.io (2020-08-29), Active learning on MNIST, part 2"
 
 
 def _at(labels: Sequence[int], *percent: Sequence[float]) -> dict[int, tuple[float, ...]]:
-  """Accuracies by labels out of rows of percentages: one row, or lower quartiles, medians and upper quartiles."""
+  """Accuracies by labels out of rows of percentages: one row, or the lower ends, medians and upper ends of spreads."""
   columns = zip(*percent, strict=True)
   return {n: tuple(round(value / 100, 4) for value in column) for n, column in zip(labels, columns, strict=False)}
 
 
 _to_300 = functools.partial(_at, (20, 50, 100, 150, 200, 250, 300))  # as far as the rows go
-_means_to_1000 = functools.partial(_at, (400, 1000))
-_to_1000 = functools.partial(_at, (20, 50, 100, 200, 300, 500, 1000))
 
 PUBLISHED: dict[str, Publication] = {
   "blog": Publication(
@@ -285,43 +283,29 @@ PUBLISHED: dict[str, Publication] = {
       ),
     },
   ),
-  # From the authors' arrays of the runs with 20 initial labels and 10 a step; means of their repeats.
-  "gal2017": Publication(
-    "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), arrays of the authors: means of their repeats",
-    {
-      "bald": Curve(
-        "BALD",
-        _to_1000((54.8, 64.3, 69.9, 85.2, 89.0, 95.1, 98.2)),
-        {0.90: (320,), 0.95: (500,)},
-        means=_means_to_1000((79.3, 89.6)),
-      ),
-      "variation_ratio": Curve(
-        "variation ratios",
-        _to_1000((58.3, 62.6, 76.3, 91.7, 95.1, 96.7, 98.2)),
-        {0.90: (170,), 0.95: (300,)},
-        means=_means_to_1000((84.4, 92.3)),
-      ),
-      "entropy": Curve(
-        "max entropy",
-        _to_1000((59.4, 55.4, 71.6, 91.2, 93.1, 95.8, 98.0)),
-        {0.90: (200,), 0.95: (370,)},
-        means=_means_to_1000((82.3, 91.2)),
-      ),
-      "mean_std": Curve(
-        "mean STD",
-        _to_1000((56.1, 64.2, 74.0, 89.0, 92.3, 94.6, 96.2)),
-        {0.90: (220,), 0.95: (570,)},
-        means=_means_to_1000((83.1, 90.5)),
-      ),
-      "random": Curve(
-        "random",
-        _to_1000((59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6)),
-        {0.90: (220,), 0.95: (590,)},
-        means=_means_to_1000((83.2, 90.5)),
-      ),
-    },
-  ),
 }
+
+# Accuracies with 20, 50, 100, 200, 300, 500 and 1,000 labels, labels to 90% and 95%, and means to 400 and 1,000, of the
+# authors' arrays of the runs with 20 initial labels and 10 a step; means of their repeats.
+_FROM_20 = {
+  "bald": ("BALD", (54.8, 64.3, 69.9, 85.2, 89.0, 95.1, 98.2), 320, 500, (79.3, 89.6)),
+  "variation_ratio": ("variation ratios", (58.3, 62.6, 76.3, 91.7, 95.1, 96.7, 98.2), 170, 300, (84.4, 92.3)),
+  "entropy": ("max entropy", (59.4, 55.4, 71.6, 91.2, 93.1, 95.8, 98.0), 200, 370, (82.3, 91.2)),
+  "mean_std": ("mean STD", (56.1, 64.2, 74.0, 89.0, 92.3, 94.6, 96.2), 220, 570, (83.1, 90.5)),
+  "random": ("random", (59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6), 220, 590, (83.2, 90.5)),
+}
+PUBLISHED["gal2017"] = Publication(
+  "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), arrays of the authors: means of their repeats",
+  {
+    name: Curve(
+      said,
+      _at((20, 50, 100, 200, 300, 500, 1000), accuracies),
+      {0.90: (ten,), 0.95: (five,)},
+      means=_at((400, 1000), means),
+    )
+    for name, (said, accuracies, ten, five, means) in _FROM_20.items()
+  },
+)
 
 # Table 1 of the same paper: images bought until 10% and 5% test error, in runs that start from 100 labels.
 _TABLE_1 = {

@@ -1,12 +1,12 @@
 """Published figures: numbers that can be numbers, of strategies that exist; those of the authors where at hand."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 
 from al_jax import acquisition
+from experiments.learning_curves import labels_to_reach
 from experiments.published import PUBLISHED
 from experiments.published import curve_of
 from experiments.published import stretch
@@ -87,10 +87,6 @@ def _runs():
   return runs
 
 
-def _reached(run, accuracy):
-  return next((labels for labels, value in run.items() if value >= accuracy), math.inf)
-
-
 @pytest.mark.skipif(not _CURVES.exists(), reason="the authors' curves are not at hand")
 def test_published_figures_are_those_of_the_authors_curves():
   runs = _runs()
@@ -104,7 +100,7 @@ def test_published_figures_are_those_of_the_authors_curves():
       expected = np.quantile(at, [0.25, 0.5, 0.75]) if len(values) == 3 else [np.mean(at)]
       np.testing.assert_allclose(values, expected, atol=6e-4, err_msg=f"{key}, {labels} labels")
     for accuracy, values in curve.reached.items():
-      reached = sorted(_reached(run, accuracy) for run in own)
+      reached = sorted(labels_to_reach(accuracy, list(run), list(run.values())) for run in own)
       if len(values) == 1:
         reached = [np.median(reached)]
       assert list(values) == reached, (key, accuracy)

@@ -125,12 +125,7 @@ def at(strategy: Strategy, labels: int, published: tuple[float, ...]) -> At | No
   if labels not in strategy.runs[0].labels:
     return None
   ours = float(np.median([run.accuracy[run.labels.index(labels)] for run in strategy.runs]))
-  inside = published[0] <= ours <= published[-1] if len(published) > 1 else None
-  return At(labels, ours, published, inside, _near(ours, published))
-
-
-def _near(ours: float, published: tuple[float, ...]) -> bool:
-  return abs(ours - published[len(published) // 2]) <= WITHIN
+  return At(labels, ours, published, *_beside(ours, published))
 
 
 def mean(strategy: Strategy, curve: Curve) -> Mean | None:
@@ -142,8 +137,13 @@ def mean(strategy: Strategy, curve: Curve) -> Mean | None:
   places = [strategy.runs[0].labels.index(labels) for labels in stretch(last)]
   ours = sorted(float(np.mean([run.accuracy[place] for place in places])) for run in strategy.runs)
   published, median = curve.means[last], float(np.median(ours))
-  inside = published[0] <= median <= published[-1] if len(published) > 1 else None
-  return Mean(last, ours, median, published, inside, _near(median, published))
+  return Mean(last, ours, median, published, *_beside(median, published))
+
+
+def _beside(ours: float, published: tuple[float, ...]) -> tuple[bool | None, bool]:
+  """Whether an accuracy is inside the published spread, None where one number was published, and whether it is near."""
+  inside = published[0] <= ours <= published[-1] if len(published) > 1 else None
+  return inside, abs(ours - published[len(published) // 2]) <= WITHIN
 
 
 def sign(above: Strategy, below: Strategy) -> Sign | None:
