@@ -98,13 +98,15 @@ def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go()
   runs = [0.5, 0.0, 0.7, 0.0, 0.9], [0.6, 0.0, 0.7, 0.0, 0.8], [0.4, 0.0, 0.5, 0.0, 0.6]  # 20, 25, 30, 35 and 40 labels
   strategy = _strategy("bald", *runs, acq_size=5)
   found = claims.mean(strategy, curve)
-  assert found.last == 40 and found.published == (0.6, 0.7, 0.75)
+  assert found.stretch == range(20, 41, 10) and found.published == (0.6, 0.7, 0.75)
   np.testing.assert_allclose(found.ours, [0.5, 0.7, 0.7])
   assert found.median == pytest.approx(0.7) and found.inside and found.near
   low = claims.mean(_strategy("bald", runs[2], acq_size=5), curve)
   assert low.median == pytest.approx(0.5) and not low.inside and not low.near
   alone = claims.mean(strategy, Curve("", {}, means={30: (0.63,)}))
   assert alone.median == pytest.approx(0.6) and alone.inside is None and not alone.near
+  later = claims.mean(strategy, Curve("", {}, means={40: (0.8,)}, first=30))
+  assert later.stretch == range(30, 41, 10) and later.median == pytest.approx(0.75)
   assert claims.mean(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end before it
   assert claims.mean(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None  # no 30
 

@@ -12,7 +12,6 @@ from experiments.learning_curves import counted_both_ways
 from experiments.learning_curves import labels_to_reach
 from experiments.learning_curves import quartiles
 from experiments.published import Curve
-from experiments.published import stretch
 from experiments.reporting import significance
 from experiments.rows import outcome
 
@@ -60,7 +59,7 @@ class At(NamedTuple):
 class Mean(NamedTuple):
   """Mean accuracy over a curve, of which less is chance than of the accuracy at one budget."""
 
-  last: int  # of the labels
+  stretch: range  # the labels
   ours: list[float]  # of each run, ascending
   median: float
   published: tuple[float, ...]
@@ -130,14 +129,15 @@ def at(strategy: Strategy, labels: int, published: tuple[float, ...]) -> At | No
 
 def mean(strategy: Strategy, curve: Curve) -> Mean | None:
   """Mean accuracy over the longest published stretch that the runs have; None where they have none."""
-  lasts = [last for last in curve.means if set(stretch(last)) <= set(strategy.runs[0].labels)]
+  lasts = [last for last in curve.means if set(curve.stretch(last)) <= set(strategy.runs[0].labels)]
   if not lasts:
     return None
   last = max(lasts)
-  places = [strategy.runs[0].labels.index(labels) for labels in stretch(last)]
+  stretch = curve.stretch(last)
+  places = [strategy.runs[0].labels.index(labels) for labels in stretch]
   ours = sorted(float(np.mean([run.accuracy[place] for place in places])) for run in strategy.runs)
   published, median = curve.means[last], float(np.median(ours))
-  return Mean(last, ours, median, published, *_beside(median, published))
+  return Mean(stretch, ours, median, published, *_beside(median, published))
 
 
 def _beside(ours: float, published: tuple[float, ...]) -> tuple[bool | None, bool]:

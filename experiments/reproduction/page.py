@@ -27,9 +27,9 @@ _INTRO = (
   "Published results beside ours. python -m experiments.reproduce runs what is listed here and writes this page;"
   " --scale says how much of it: quick (signs and single trainings), cpu or full. Labels are totals, the initial ones"
   " included; in brackets the count of the BatchBALD paper, which leaves out the batch bought last. Sides are compared"
-  " on seeds that both have; only completed runs count. The mean over a curve is that of its accuracies with 20 labels,"
-  " 30 and so on, as far as both sides go. No tolerance is chosen after the fact: the spread is that of the published"
-  " runs."
+  " on seeds that both have; only completed runs count. The mean over a curve is that of its accuracies with the first"
+  " labels and with every ten more, as far as both sides go. No tolerance is chosen after the fact: the spread is that"
+  " of the published runs."
 )
 _OVERVIEW = [
   "protocol",
@@ -271,7 +271,7 @@ def _published_tables(found: Results) -> list[Block]:
   for strategy, ours in _means(found):
     theirs = _said_spread(ours.published)
     own = _said_spread((ours.ours[0], ours.median, ours.ours[-1]) if len(ours.ours) > 1 else (ours.median,))
-    seeds, stretch = str(len(strategy.runs)), f"20 to {ours.last}"
+    seeds, stretch = str(len(strategy.runs)), f"{ours.stretch[0]} to {ours.stretch[-1]}"
     means.append([strategy.name, stretch, theirs, own, seeds, _SAID[ours.inside], _SAID[ours.near]])
   verdicts = ["seeds", "inside the spread"]
   tables = [
