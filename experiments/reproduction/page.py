@@ -162,7 +162,7 @@ def _ran(study: plan.Study, kept: Kept | None) -> str:
     return f"{study.name}: not run."
   about, counted = kept.about, len(kept.rows) + len(kept.full_data)
   revision = f", revision {' and '.join(about['revisions'])}" if about["revisions"] else ""
-  took = f"{counted} trainings in {kept.seconds / 60:.0f} minutes"
+  took = f"{counted} training{'s' if counted > 1 else ''} in {kept.seconds / 60:.0f} minutes"
   return f"{study.name}: {took}, {about['device']}, JAX {about['jax']}{revision}."
 
 
