@@ -257,10 +257,10 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   assert found.strategies == []  # its rounds are no curve
   said = to_markdown(page.blocks({"batchbald": {"quick": found}}, {}))
   assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in said
-  assert "0.641 ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
+  assert "0.641 | ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
   rows[1]["test_accuracy"] = 0.70
   found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
-  assert "0.641 ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in to_markdown(
+  assert "0.641 | ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in to_markdown(
     page.blocks({"batchbald": {"quick": found}}, {})
   )
 

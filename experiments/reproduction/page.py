@@ -26,10 +26,15 @@ _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
   "Published results beside ours. python -m experiments.reproduce runs what is listed here and writes this page;"
   " --scale says how much of it: quick (signs and single trainings), cpu or full. Labels are totals, the initial ones"
-  " included; in brackets the count of the BatchBALD paper, which leaves out the batch bought last. Sides are compared"
-  " on seeds that both have; only completed runs count. The mean over a curve is that of its accuracies with the first"
-  " labels and with every ten more, as far as both sides go. No tolerance is chosen after the fact: the spread is that"
-  " of the published runs."
+  " included; in brackets the count of the BatchBALD paper, which leaves out the batch bought last."
+)
+_VERDICTS = (
+  "Only completed runs count, and sides are compared on seeds that both have. A sign holds where the mean difference of"
+  " the areas under the curves is positive, and is beyond the interval where the 95% interval of that mean lies above"
+  " zero. Inside the spread is, of accuracies, between the quartiles of the published runs, and of labels and curves"
+  " between the least and the most of them. The mean over a curve is that of its accuracies with the first labels and"
+  " with every ten more, as far as both sides go. The two points, and the tolerances of single figures, are this"
+  " project's own, set before the runs."
 )
 _OVERVIEW = [
   "protocol",
@@ -87,7 +92,8 @@ def blocks(results: Mapping[str, Mapping[str, Results]], remarks: Mapping[tuple[
     results: by part and scale, those of which anything is kept.
     remarks: paragraphs to print under a part and scale.
   """
-  out: list[Block] = [Heading(1, "Published results, reproduced"), Text(_INTRO), _overview(results)]
+  title = Heading(1, "Published results, reproduced")
+  out: list[Block] = [title, Text(_INTRO), Text(_VERDICTS), _overview(results)]
   for name, by_scale in results.items():
     part = plan.PARTS[name]
     out += [Heading(2, part.title), *_source(name, part)]
@@ -191,10 +197,12 @@ def _figure_table(found: Results) -> list[Block]:
   for figure, ours in _figures(found):
     mean = statistics.fmean(ours)
     seconds = statistics.fmean(row["seconds_total"] for row in _measured(found.kept[figure.study]))
-    published = f"{figure.published:.3f} ± {figure.tolerance:g}"
+    published, tolerance = f"{figure.published:.3f}", f"± {figure.tolerance:g}"
     each = " ".join(f"{value:.4f}" for value in ours)
-    rows.append([figure.said, published, f"{mean:.4f}", each, _SAID[_inside(figure, ours)], f"{seconds:.0f} s"])
-  return [Table(["accuracy", "published", "our mean", "by seed", "inside", "time"], rows)] if rows else []
+    inside, took = _SAID[_inside(figure, ours)], f"{seconds:.0f} s"
+    rows.append([figure.said, published, tolerance, f"{mean:.4f}", each, inside, took])
+  header = ["accuracy", "published", "tolerance", "our mean", "by seed", "inside", "time"]
+  return [Table(header, rows)] if rows else []
 
 
 def _sign_table(found: Results) -> list[Block]:
