@@ -52,8 +52,9 @@ def test_accuracies_and_labels_are_in_range_and_quartiles_in_order(preset):
       assert 0.5 < accuracy < 1 and list(labels) == sorted(labels) and labels[0] > 20
     for last, numbers in curve.means.items():
       assert last in curve.stretch(last) and len(numbers) in (1, 3) and list(numbers) == sorted(numbers)
-      # They rise, but for a fall within the first labels.
-      assert min(curve.accuracy.values())[0] < numbers[0] and numbers[-1] < curve.accuracy.get(last, (1.0,))[-1]
+      # They rise; those that start from 100 labels fall before.
+      low = curve.accuracy[20] if curve.first == 20 else min(curve.accuracy.values())
+      assert low[0] < numbers[0] and numbers[-1] < curve.accuracy.get(last, (1.0,))[-1]
 
 
 def test_a_strategy_is_found_by_its_acquisition_and_wrapper():

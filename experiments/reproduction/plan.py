@@ -70,6 +70,7 @@ _CPU_NOISY = (
 )
 _CPU_NOISY_10 = ("--rounds=13", *_CPU_NOISY)
 _CPU_NOISY_5 = ("--acq_size=5", "--rounds=26", *_CPU_NOISY)
+_CPU_GAL = ("--mc_samples=20", "--pool_subset=2000")
 
 
 def _fixed(seeds: int, *flags: str) -> tuple[Study, ...]:
@@ -213,7 +214,7 @@ PARTS: dict[str, Part] = {
     "Deep Bayesian Active Learning",
     "gal2017",
     {
-      "cpu": (Study("gal2017", "gal2017", ("--rounds=38", "--mc_samples=20", "--pool_subset=2000")),),
+      "cpu": (Study("gal2017", "gal2017", ("--rounds=38", *_CPU_GAL)),),
       "full": (Study("gal2017", "gal2017", _GPU),),
     },
     signs=(("variation_ratio", "random"), ("entropy", "random")),
@@ -227,7 +228,7 @@ PARTS: dict[str, Part] = {
     "Deep Bayesian Active Learning, table 1",
     "gal2017_table1",
     {
-      "cpu": (Study("gal2017_table1", "gal2017_table1", ("--rounds=40", "--mc_samples=20", "--pool_subset=2000")),),
+      "cpu": (Study("gal2017_table1", "gal2017_table1", ("--rounds=40", *_CPU_GAL)),),
       "full": (Study("gal2017_table1", "gal2017_table1", _GPU),),
     },
     signs=(("bald", "random"), ("variation_ratio", "random"), ("entropy", "random")),
