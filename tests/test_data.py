@@ -684,12 +684,16 @@ def test_the_probe_is_short():
 
 @functools.cache
 def real_copies(name):
-  return name, data.load(name, str(SHARED / f"{name}_idx")), data.load(name, str(SHARED / "tfds"))
+  folder = SHARED / "tfds"
+  return name, folder, data.load(name, str(SHARED / f"{name}_idx")), prepared.load(next(folder.glob(f"{name}/*")))
 
 
 @pytest.fixture(params=["made", *REAL])
 def both_orders(request, tmp_path, monkeypatch):
-  """`(name, idx copy, tensorflow-datasets copy)` of one data set; the made one has its checksums published here."""
+  """`(name, tensorflow-datasets folder, IDX copy, the copy as it is in that folder)` of one data set.
+
+  The made one has its checksums published here.
+  """
   if request.param != "made":
     return real_copies(request.param)
   dataset = made_dataset(3, num=200, num_test=50)
@@ -697,11 +701,29 @@ def both_orders(request, tmp_path, monkeypatch):
   published = {stem: idx.md5(array) for stem, array in zip(idx.RANKS, arrays, strict=True)}
   monkeypatch.setitem(names.PUBLISHED_MD5, "mnist", published)
   write_prepared(tmp_path / "tfds", shuffled(dataset), shards=2)
-  return "mnist", dataset, data.load("mnist", str(tmp_path / "tfds"))
+  return "mnist", tmp_path / "tfds", dataset, shuffled(dataset)
+
+
+def test_a_data_set_with_published_files_is_loaded_in_their_order_from_every_source(both_orders, monkeypatch):
+  name, folder, original, copy = both_orders
+  for called in (name, f"{name}:3.0.1"):
+    assert_same(data.load(called, str(folder)), original)
+  monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+  found = data.load(name)
+  assert_same(found, original)
+  assert data.fingerprint(found) == data.fingerprint(original) != data.fingerprint(copy)
+
+
+def test_other_examples_under_such_a_name_stay_in_their_order_with_a_warning(tmp_path, caplog):
+  dataset = made_dataset()
+  write_prepared(tmp_path, dataset)
+  with caplog.at_level("WARNING", "absl"):
+    assert_same(data.load("mnist", str(tmp_path)), dataset)
+  assert "match its published IDX files in no known order. They stay in the order in which" in caplog.text
 
 
 def test_the_tfds_copy_goes_back_into_idx_order(both_orders):
-  name, original, copy = both_orders
+  name, _, original, copy = both_orders
   assert data.fingerprint(copy) != data.fingerprint(original)
   assert_same(idx_order.to_idx_order(copy, name), original)
   assert_same(idx_order.to_idx_order(copy, f"{name}:3.0.1"), original)
@@ -711,7 +733,7 @@ def test_the_tfds_copy_goes_back_into_idx_order(both_orders):
 
 
 def test_what_does_not_match_is_refused(both_orders):
-  name, original, copy = both_orders
+  name, _, original, copy = both_orders
   image, label = copy.images.copy(), copy.test_labels.copy()
   image[0, 0, 0, 0] ^= 1
   label[0] = (label[0] + 1) % 10

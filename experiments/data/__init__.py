@@ -8,6 +8,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from absl import logging
 import numpy as np
 
 from al_jax.types import Dataset
@@ -28,8 +29,9 @@ def load(name: str, data_dir: str | None = None, download: bool = True) -> Datas
     download: whether a data set that is in neither of those two may be downloaded (into the first that applies).
 
   Returns:
-    NumPy arrays: images `[N, H, W, C]` uint8, labels `[N]` int32, the same for the test set. The order is the source's:
-    see `idx_order` for data that came through tensorflow-datasets.
+    NumPy arrays: images `[N, H, W, C]` uint8, labels `[N]` int32, the same for the test set. `mnist` and
+    `fashion_mnist` are in the order of their IDX files from whatever source, so that a seed means the same images; all
+    else is in the order of its source.
 
   Raises:
     DataError: an unknown name, a folder without the data set, damaged or unfit files, no network.
@@ -47,14 +49,14 @@ def load(name: str, data_dir: str | None = None, download: bool = True) -> Datas
   for root in roots:
     folder = prepared.find(root, parsed)
     if folder is not None:
-      return prepared.load(folder)
+      return _prepared(folder, parsed)
   names.check_exists(parsed)
   from experiments.data import download as downloading
 
   if not download:
     places = " or ".join(str(root) for root in roots)
     raise DataError(f"{name} is not prepared in {places} and downloading is off: {downloading.WAYS_OUT}.")
-  return prepared.load(downloading.prepare(parsed, roots[0]))
+  return _prepared(downloading.prepare(parsed, roots[0]), parsed)
 
 
 def _default_roots() -> list[Path]:
@@ -62,6 +64,21 @@ def _default_roots() -> list[Path]:
   chosen = os.environ.get("TFDS_DATA_DIR")
   default = Path.home() / "tensorflow_datasets"
   return [Path(chosen).expanduser(), default] if chosen else [default]
+
+
+def _prepared(folder: Path, name: names.Name) -> Dataset:
+  """What tensorflow-datasets has prepared in a folder, in the order of its IDX files where that is known."""
+  from experiments.data import idx_order
+  from experiments.data import prepared
+
+  dataset = prepared.load(folder)
+  if name.dataset not in names.PUBLISHED_MD5:
+    return dataset
+  try:
+    return idx_order.to_idx_order(dataset, name.dataset)
+  except DataError as error:
+    logging.warning("%s They stay in the order in which they are in %s.", error, folder)
+    return dataset
 
 
 def _from_folder(name: names.Name, data_dir: str) -> Dataset:
@@ -74,7 +91,7 @@ def _from_folder(name: names.Name, data_dir: str) -> Dataset:
     raise DataError(f"data_dir {str(data_dir)!r} is not a folder: give one that has {name}, or leave it out.")
   folder = prepared.find(root, name)
   if folder is not None:
-    return prepared.load(folder)
+    return _prepared(folder, name)
   has_idx = name.dataset in names.IDX_NAMES and not name.config and not name.version
   paths = idx.locate(root) if has_idx else {}
   if paths:
