@@ -64,24 +64,34 @@ def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
   return {name: part for name, part in plan.PARTS.items() if scale in part.studies and (not only or name in only)}
 
 
-def keep(workdir: Path, rows: Path, studies) -> None:
+def keep(workdir: Path, rows: Path, studies) -> list[str]:
   """Copies the small rows of the runs that have ended here: in the folder of a study, and in NAME-* beside it.
 
   Rows that are kept already, of runs that are not here or have not ended here, stay.
 
-  Raises:
-    UsageError: a file is damaged, or the folders of a study, or its rows kept so far, are of different ones.
+  Returns:
+    One sentence for each study whose kept rows stay as they are because a file here is damaged, or because the folders
+    here and what is kept are not of one study.
   """
+  refused = []
   for study in studies:
     folders, path = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))], rows / f"{study.name}.jsonl"
-    parts = {folder: found for folder in folders if (found := kept.from_workdir(folder))}
-    if parts:
-      before = kept.read(path)
-      kept.write(kept.joined(({path: before} if before else {}) | parts), path)
+    try:
+      parts = {folder: found for folder in folders if (found := kept.from_workdir(folder))}
+      before = {path: found} if parts and (found := kept.read(path)) else {}
+      if parts:
+        kept.write(kept.joined(before | parts), path)
+    except UsageError as error:
+      refused.append(f"{study.name} is on the page without its runs here: {error}")
+  return refused
 
 
-def write_page(out: Path) -> Path:
-  """REPRODUCTIONS.md with its figures, from the rows of all scales that are kept, and the remarks in PART.txt there."""
+def kept_results(out: Path) -> tuple[dict[str, dict[str, page.Results]], dict[tuple[str, str], str]]:
+  """By part and scale, the rows that are kept of it and the remarks in PART.txt beside them.
+
+  Raises:
+    UsageError: a file of rows is damaged.
+  """
   results, remarks = {}, {}
   for name, part in plan.PARTS.items():
     for scale, studies in part.studies.items():
@@ -91,7 +101,16 @@ def write_page(out: Path) -> Path:
         results.setdefault(name, {})[scale] = page.Results(part, scale, found)
         remark = folder / f"{name}.txt"
         remarks[name, scale] = remark.read_text() if remark.exists() else ""
-  blocks = page.blocks(results, remarks)
+  return results, remarks
+
+
+def write_page(out: Path) -> Path:
+  """REPRODUCTIONS.md with its figures, from what is kept of all scales.
+
+  Raises:
+    UsageError: a file of rows is damaged.
+  """
+  blocks = page.blocks(*kept_results(out))
   for block in blocks:
     if isinstance(block, Image):
       (out / block.file).write_bytes(block.png)
@@ -110,16 +129,19 @@ def main(argv: list[str]) -> None:
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
+    kept_results(out)  # which says that a file is damaged before the hours of training, not after them
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
       missing = processes.run(pieces, workdir, words, cores, until)
     finally:
-      keep(workdir, out / "results" / "reproductions" / scale, studies)
+      refused = keep(workdir, out / "results" / "reproductions" / scale, studies)
+      for sentence in refused:
+        print(sentence)
       print(f"page in {write_page(out)}")
     for name, why in missing.items():
       print(f"{name} is not complete: {why}; the same command goes on")
-    sys.exit(any("exit code" in why for why in missing.values()))
+    sys.exit(bool(refused) or any("exit code" in why for why in missing.values()))
   except UsageError as error:
     sys.exit(f"error: {error}")
   except OSError as error:

@@ -18,9 +18,10 @@ import numpy as np
 
 from experiments.config import Config
 from experiments.errors import UsageError
-from experiments.rows import MAY_DIFFER
-from experiments.rows import load_json
+from experiments.rows import differing
+from experiments.rows import load_config
 from experiments.rows import outcome
+from experiments.rows import read_full_data
 from experiments.rows import read_rows
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
@@ -67,14 +68,13 @@ class Workdir:
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
     if config.resume and (self.path / "config.json").exists():
-      found = load_json(self.path / "config.json")
+      found = load_config(self.path / "config.json")
       if found["data_sha256"] != data_hash:
         raise UsageError(f"--workdir={self.path} has results on other data than --dataset={config.dataset} is here")
       before = found["flags"]
       now = json.loads(json.dumps(dataclasses.asdict(config)))
-      differing = [k for k in now if k not in MAY_DIFFER and now[k] != before.get(k)]
-      if differing:
-        changes = ", ".join(f"--{k} was {before.get(k)} and is {now[k]}" for k in differing)
+      changes = ", ".join(f"--{k} was {before.get(k)} and is {now.get(k)}" for k in differing(before, now))
+      if changes:
         raise UsageError(f"--workdir={self.path} was made by another configuration: {changes}")
 
   def _read_rows(self) -> list[dict]:
@@ -139,8 +139,7 @@ class Workdir:
 
   def full_data(self) -> list[dict]:
     """One row a seed of full supervision; empty where none was run."""
-    path = self.path / "full_data.json"
-    return load_json(path) if path.exists() else []
+    return read_full_data(self.path / "full_data.json")
 
   def write_full_data(self, rows: list[dict]) -> None:
     """Replaces full_data.json."""

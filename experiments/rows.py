@@ -1,8 +1,12 @@
 """What lies in a workdir, read without starting JAX."""
 
+from collections.abc import Mapping
 import json
+import math
+import numbers
 from pathlib import Path
 import re
+from typing import Any
 from typing import Literal
 
 from experiments.errors import UsageError
@@ -14,6 +18,8 @@ MAY_DIFFER = {
   *("tensorboard", "log_level"),
   "init_file",  # what it lists is compared, as init_ids
 }
+
+_FLAGS = {"acq", "seeds", "seed", "rounds"}
 
 
 def read_rows(path: Path) -> tuple[list[dict], int]:
@@ -27,14 +33,36 @@ def read_rows(path: Path) -> tuple[list[dict], int]:
   rows = []
   for number, line in enumerate(whole.splitlines(), 1):
     try:
-      row = json.loads(line)
-      key = [type(row[name]) for name in ("acq", "seed", "round")]
-      if key != [str, int, int] or any(type(value) not in (int, float) for value in row.get("hyper", {}).values()):
-        raise TypeError("not the key of a run")
+      rows.append(parse_row(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise UsageError(f"{path} is damaged in line {number}: mend it, or run again with --overwrite") from error
-    rows.append(row)
   return rows, len(whole)
+
+
+def parse_row(line: str | bytes) -> dict:
+  """A line of rows; raises ValueError, KeyError, TypeError or AttributeError where it is none."""
+  row = json.loads(line)
+  key = [type(row[name]) for name in ("acq", "seed", "round")]
+  if key != [str, int, int] or any(type(value) not in (int, float) for value in row.get("hyper", {}).values()):
+    raise TypeError("not the key of a run")
+  return row
+
+
+def read_full_data(path: Path) -> list[dict]:
+  """The rows of a full_data.json, one a seed; none where there is no such file.
+
+  Raises:
+    UsageError: it holds something else.
+  """
+  rows = load_json(path) if path.exists() else []
+  if not isinstance(rows, list) or not all(isinstance(r, dict) and is_finite(r.get("test_accuracy")) for r in rows):
+    raise UsageError(f"{path} is damaged: it is no list of rows with a test_accuracy")
+  return rows
+
+
+def is_finite(value) -> bool:
+  """Whether a value is a number, and a finite one."""
+  return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def load_json(path: Path):
@@ -43,6 +71,34 @@ def load_json(path: Path):
     return json.loads(path.read_text())
   except ValueError as error:
     raise UsageError(f"{path} is damaged: mend it, or run again with --overwrite") from error
+
+
+def load_config(path: Path, *further: str) -> dict:
+  """The content of a config.json.
+
+  Raises:
+    UsageError: it is damaged: it lacks what tells one study from another, or one of the `further` entries.
+  """
+  config = load_json(path)
+  flags = config.get("flags") if isinstance(config, dict) else None
+  if not isinstance(flags, dict) or not flags.keys() >= _FLAGS:
+    raise UsageError(f"{path} is damaged: it lacks one of the flags {', '.join(sorted(_FLAGS))}")
+  for name in ("data_sha256", *further):
+    if name not in config:
+      raise UsageError(f"{path} is damaged: it lacks {name}")
+  return config
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+  """The flags in which two runs differ so that their rows are not of one study.
+
+  A flag that one of them lacks, being of another version, was off there: None, False, 0 or empty.
+  """
+  names = [name for name in dict.fromkeys([*first, *second]) if name not in MAY_DIFFER]
+  both = lambda name: name in first and name in second
+  return [
+    name for name in names if (first[name] != second[name] if both(name) else first.get(name) or second.get(name))
+  ]
 
 
 def outcome(last: dict, rounds: int) -> Literal["completed", "failed", "unfinished"]:

@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -23,6 +25,8 @@ from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
 from tests.programs import ROOT
+from tests.programs import environment
+from tests.programs import untimed
 from tests.test_flags import run
 
 
@@ -163,7 +167,8 @@ def test_rows_are_kept_and_read_back(tmp_path):
   (tmp_path / "config.json").write_text(
     json.dumps(
       {
-        "flags": {"rounds": 1, "acq_size": 10, "seeds": 1, "model": "cnn"},
+        "flags": {"acq": ["bald"], "seed": 0, "rounds": 1, "acq_size": 10, "seeds": 1, "model": "cnn"},
+        "data_sha256": "hash",
         "device_kind": "cpu",
         "versions": {"jax": "0.10.2"},
         "git_revision": "abc",
@@ -179,12 +184,54 @@ def test_rows_are_kept_and_read_back(tmp_path):
   rows += [*_rows("bald", 1, [0.5]), failed]  # one under way, one that will not go on
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   assert kept.from_workdir(tmp_path).rows == [*found.rows, failed]
-  kept.write(found, tmp_path / "rows" / "study.jsonl")
-  assert kept.read(tmp_path / "rows" / "study.jsonl") == found and kept.read(tmp_path / "rows" / "no.jsonl") is None
+  path = tmp_path / "rows" / "study.jsonl"
+  kept.write(found, path)
+  assert kept.read(path) == found and kept.read(tmp_path / "rows" / "no.jsonl") is None
+  whole = path.read_text()
+  for text in (
+    "",
+    "<<<<<<< HEAD\n" + whole,
+    whole[:-20],
+    "[]\n",
+    "{}\n",
+    whole + "{}\n",
+    whole.replace("data_sha256", ""),
+  ):
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"study\.jsonl is damaged"):
+      kept.read(path)
+  config = json.loads((tmp_path / "config.json").read_text())
+  for name in ("flags", "data_sha256", "device_kind", "versions"):
+    (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != name}))
+    with pytest.raises(UsageError, match=r"config\.json is damaged: it lacks"):
+      kept.from_workdir(tmp_path)
+
+
+def _about(rounds, **flags):
+  """What is kept about a study."""
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "data_sha256": "hash"}
+  return about | {"flags": {"rounds": rounds, "acq_size": 10, **flags}}
+
+
+def test_runs_of_other_data_or_flags_are_not_joined():
+  first = kept.Kept(_about(1, model="cnn"), _rows("bald", 0, [0.1, 0.2]), [])
+  second = lambda **about: {"a": first, "b": first._replace(about=about)}
+  with pytest.raises(UsageError, match=r"b and a are not of one study \(they are on other data\)"):
+    kept.joined(second(**_about(1, model="cnn") | {"data_sha256": "other"}))
+  with pytest.raises(UsageError, match="--model is mlp and cnn"):
+    kept.joined(second(**_about(1, model="mlp")))
+  # A flag that a version lacks was off in it.
+  assert kept.joined(second(**_about(1, model="cnn", decay=False))).about["flags"]["decay"] is False
+  for about, said in (
+    (_about(1, model="cnn", decay=True), "decay is True and None"),
+    (_about(1), "model is None and cnn"),
+  ):
+    with pytest.raises(UsageError, match=said):
+      kept.joined(second(**about))
 
 
 def test_runs_in_several_folders_are_one_study():
-  about = {"device": "cpu", "jax": "0.10.2", "revisions": ["abc"], "flags": {"rounds": 1, "acq_size": 10}}
+  about = _about(1) | {"revisions": ["abc"]}
   later = about | {"revisions": ["def"], "device": "gpu"}
   full = [{"seed": 1, "test_accuracy": 0.9}]
   parts = {
@@ -208,12 +255,12 @@ def test_runs_in_several_folders_are_one_study():
   whole = kept.joined({"a": parts["a"], "again": kept.Kept(later, parts["a"].rows, parts["a"].full_data)})
   assert whole.about == later  # nothing is said of a place from which nothing comes
   parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
-  with pytest.raises(UsageError, match="b and a are not of one study: --rounds is 2 and 1"):
+  with pytest.raises(UsageError, match=r"b and a are not of one study \(--rounds is 2 and 1\)"):
     kept.joined(parts)
 
 
 def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
-  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 8, "acq_size": 10}}
+  about = _about(8)
   better = [0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.89, 0.9, 0.92]
   rows = []
   for seed in (0, 1):
@@ -237,7 +284,7 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
 
 
 def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
-  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 1, "acq_size": 10}}
+  about = _about(1)
   part = plan.PARTS["gal2017"]
   ran = ["random", "mean_std", "entropy(posterior=dropout)", "margin", "bald"]
   rows = [row for acq in ran for row in _rows(acq, 0, [0.5, 0.6])]
@@ -250,7 +297,7 @@ def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
 
 
 def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
-  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 0, "acq_size": 10}}
+  about = _about(0)
   rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])
   part = plan.PARTS["batchbald"]
   found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
@@ -266,7 +313,7 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
 
 
 def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
-  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "flags": {"rounds": 0, "acq_size": 100}}
+  about = _about(0) | {"flags": {"rounds": 0, "acq_size": 100}}
   found = page.Results(plan.PARTS["blog"], "quick", {"blog_start": kept.Kept(about, _rows("entropy", 0, [0.78]), [])})
   said = to_markdown(page.blocks({"blog": {"quick": found}}, {}))
   assert "| The blog's experiment | full | as quick |" in said and "| BatchBALD on MNIST | full | not run |" in said
@@ -285,22 +332,28 @@ def test_mistakes_are_refused_in_one_sentence(words, said):
   assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
-  """On digits: what is run, kept and drawn is the plan's; only the plan is another."""
-  script = tmp_path / "script.py"
+def _with_plan(folder, *studies):
+  """The words that run the program in `folder` on another plan: everything else is as it is."""
+  script = folder / "script.py"
   script.write_text(
     "from absl import app\n"
     "from experiments import reproduce\n"
     "from experiments.reproduction import plan\n"
-    "bad = plan.Study('bad', 'study', ('--dataset=digits', '--acq=nonsense'))\n"
-    "study = plan.Study('small', 'study', ('--dataset=digits', '--acq=random,margin', '--seeds=1', '--rounds=1',"
-    " '--train_steps=5', '--model=mlp', '--pool_subset=100', '--compilation_cache=none'))\n"
-    "part = plan.Part('Small', None, {'quick': (bad, study)}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
+    f"studies = tuple(plan.Study(*study) for study in {[(s.name, s.preset, s.flags) for s in studies]!r})\n"
+    "part = plan.Part('Small', None, {'quick': studies}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
     "plan.PARTS.clear()\n"
     "plan.PARTS['small'] = part\n"
     "app.run(reproduce.main)\n"
   )
-  words = [str(script), f"--workdir={tmp_path}/runs", f"--out={tmp_path}"]
+  return [str(script), f"--workdir={folder}/runs", f"--out={folder}"]
+
+
+_ON_DIGITS = ("--dataset=digits", "--train_steps=5", "--model=mlp", "--pool_subset=100", "--compilation_cache=none")
+_TWO = plan.Study("small", "study", ("--acq=random,margin", "--seeds=1", "--rounds=1", *_ON_DIGITS))
+
+
+def test_studies_are_run_kept_and_drawn(tmp_path):
+  words = _with_plan(tmp_path, plan.Study("bad", "study", ("--dataset=digits", "--acq=nonsense")), _TWO)
   call = lambda *more: run(*words, *more, PYTHONPATH=str(ROOT))
   stopped = call("--minutes=0")
   assert stopped.returncode == 0 and "small is not complete: the time was up" in stopped.stdout, stopped.stderr
@@ -320,14 +373,55 @@ def test_a_study_stops_when_the_time_is_up_and_goes_on(tmp_path):
   assert again.returncode == 0 and (tmp_path / "REPRODUCTIONS.md").read_text() == said
 
 
-_SMALL = plan.Study(
-  "small",
-  "study",
-  (
-    *("--dataset=digits", "--acq=random", "--seeds=2", "--rounds=1", "--train_steps=5"),
-    *("--model=mlp", "--pool_subset=100", "--compilation_cache=none"),
-  ),
-)
+def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
+  words = [*_with_plan(tmp_path, _TWO, plan.Study("other", _TWO.preset, _TWO.flags)), "--page_only"]
+  rows = [*_rows("margin", 0, [0.5, 0.7]), *_rows("random", 0, [0.5, 0.6])]
+  flags = {"acq": ["random", "margin"], "seed": 0, "seeds": 1, "rounds": 1, "acq_size": 10}
+  config = {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}}
+  for name in ("small", "other"):
+    folder = tmp_path / "runs/quick" / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  before = tmp_path / "results/reproductions/quick/small.jsonl"
+  kept.write(kept.Kept(_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
+  text = before.read_text()
+  done = run(*words, PYTHONPATH=str(ROOT))
+  assert done.returncode == 1 and "small is on the page without its runs here" in done.stdout, done.stderr
+  assert "they are on other data" in done.stdout and before.read_text() == text
+  said = (tmp_path / "REPRODUCTIONS.md").read_text()
+  assert "other: 4 trainings" in said and "small: 2 trainings" in said
+  before.write_text(text[:-9])
+  done = run(*words, PYTHONPATH=str(ROOT))
+  assert done.returncode == 1 and f"error: {before} is damaged" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(tmp_path):
+  study = plan.Study("small", "study", ("--acq=random", "--seeds=1", "--rounds=4", *_ON_DIGITS))
+  kept_rows = {}
+  for name in ("whole", "stopped"):
+    (tmp_path / name).mkdir()
+    words, results = _with_plan(tmp_path / name, study), tmp_path / name / "runs/quick/small/results.jsonl"
+    if name == "stopped":
+      call = [sys.executable, *words]
+      with subprocess.Popen(
+        call, cwd=ROOT, env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.DEVNULL
+      ) as process:
+        while not (results.exists() and results.read_bytes().count(b"\n")):
+          assert process.poll() is None
+          time.sleep(0.01)
+        process.terminate()
+        assert process.wait() == 130
+      assert 1 <= results.read_bytes().count(b"\n") < 5
+      assert not (tmp_path / name / "results").exists()  # half a curve is not kept
+    done = run(*words, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr
+    found = kept.read(tmp_path / name / "results/reproductions/quick/small.jsonl")
+    kept_rows[name] = [untimed(row) for row in found.rows]
+  assert len(kept_rows["whole"]) == 5 and kept_rows["stopped"] == kept_rows["whole"]
+
+
+_SMALL = plan.Study("small", "study", ("--acq=random", "--seeds=2", "--rounds=1", *_ON_DIGITS))
 
 
 def test_seeds_are_told_by_a_study_or_by_its_preset():
@@ -345,8 +439,29 @@ def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
   assert [piece.name for piece in divided] == ["small-0", "small-1"]
   (tmp_path / "small-1").mkdir()
   assert pieces(1) == pieces(2) == divided  # begun by seeds
+  flags = {"acq": ["random"], "seed": 1, "seeds": 1, "rounds": 1}
+  config = {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}}
+  (tmp_path / "small-1" / "config.json").write_text(json.dumps(config))
+  for accuracies, left in (([0.5], divided), ([0.5, 0.6], divided[:1])):  # a seed that has ended is left out
+    lines = [json.dumps(row) + "\n" for row in _rows("random", 1, accuracies)]
+    (tmp_path / "small-1" / "results.jsonl").write_text("".join(lines))
+    assert pieces(1) == pieces(2) == left
   (tmp_path / "small").mkdir()
   assert pieces(1) == pieces(2) == whole  # begun as a whole
+
+
+def test_seeds_of_which_a_strategy_is_missing_have_not_ended(tmp_path):
+  study = plan.Study("two", "study", ("--acq=random,bald", "--seeds=2"))
+  reference = plan.Study("two_full", "study", ("--seeds=2", "--full_data"))
+  flags = {"acq": ["random", "bald"], "seed": 0, "seeds": 2, "rounds": 1}
+  config = {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}}
+  for name in ("two-0", "two_full-0"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(json.dumps(config))
+  rows = [*_rows("random", 0, [0.5, 0.6]), *_rows("random", 1, [0.5, 0.6]), *_rows("bald", 1, [0.5, 0.6])]
+  (tmp_path / "two-0" / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  (tmp_path / "two_full-0" / "full_data.json").write_text(json.dumps([{"seed": 0, "test_accuracy": 0.9}]))
+  assert processes.pieces([study, reference], tmp_path, 1) == [processes.Piece(study, 0), processes.Piece(reference, 1)]
 
 
 def test_every_process_has_cores_to_itself(monkeypatch):
@@ -371,7 +486,7 @@ def test_seeds_run_side_by_side_are_those_of_one_run(tmp_path, monkeypatch):
   assert sorted(bound.values(), key=min) in ([{0}, {0}, {1}], [{0}, {1}, {1}])
   assert processes.run([processes.Piece(_SMALL)], tmp_path / "whole", [], [None], math.inf) == {}
   folders = {folder: kept.from_workdir(folder) for folder in (tmp_path / "apart").glob("small-*")}
-  without_times = lambda found: [{k: v for k, v in row.items() if not k.startswith("seconds")} for row in found.rows]
+  without_times = lambda found: [untimed(row) for row in found.rows]
   assert len(folders) == 2
   assert without_times(kept.joined(folders)) == without_times(kept.from_workdir(tmp_path / "whole/small"))
 
@@ -382,3 +497,13 @@ def test_all_processes_stop_when_the_time_is_up(tmp_path):
   missing = processes.run(pieces, tmp_path, [], [None, None], begun + 2)
   assert missing == dict.fromkeys(("long-0", "long-1", "long-2"), "the time was up")
   assert (tmp_path / "long-1").exists() and not (tmp_path / "long-2").exists()
+
+
+def test_no_process_is_left_where_another_cannot_be_begun(tmp_path, monkeypatch):
+  begun, begin = [], processes._begin
+  monkeypatch.setattr(processes, "_begin", lambda *args, **kwargs: begun.append(begin(*args, **kwargs)) or begun[-1])
+  long = plan.Study("long", "study", ("--dataset=digits", "--acq=random", "--seeds=2", "--compilation_cache=none"))
+  (tmp_path / "long-1").write_text("in the way")
+  with pytest.raises(FileExistsError):
+    processes.run([processes.Piece(long, 0), processes.Piece(long, 1)], tmp_path, [], [None, None], math.inf)
+  assert len(begun) == 1 and begun[0].process.poll() is not None

@@ -155,6 +155,17 @@ def test_resuming_compares_what_changes_a_row(tmp_path, change, accepted):
       Workdir(changed, "hash")
 
 
+def test_a_flag_that_a_version_lacked_was_off_in_it(tmp_path):
+  close(opened(tmp_path))
+  path = tmp_path / "config.json"
+  content = json.loads(path.read_text())
+  assert not content["flags"].pop("decay_over_labels")
+  path.write_text(json.dumps(content))
+  close(Workdir(config(tmp_path, resume=True), "hash"))
+  with pytest.raises(UsageError, match="--decay_over_labels was None and is True"):
+    Workdir(config(tmp_path, resume=True, decay_over_labels=True), "hash")
+
+
 def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path):
   hold = (
     "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX);"

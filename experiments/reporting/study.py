@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 import json
-import math
-import numbers
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,14 +12,15 @@ from experiments.errors import UsageError
 from experiments.learning_curves import area_under_curve
 from experiments.learning_curves import curves
 from experiments.learning_curves import name_of
-from experiments.rows import MAY_DIFFER
-from experiments.rows import load_json
+from experiments.rows import differing
+from experiments.rows import is_finite
+from experiments.rows import load_config
 from experiments.rows import outcome
+from experiments.rows import read_full_data
 from experiments.rows import read_rows
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
 _LISTS = ("selected", "selected_labels")
-_FLAGS = {"acq", "seeds", "seed", "rounds"}
 
 
 class Study(NamedTuple):
@@ -53,13 +52,12 @@ def gather(workdirs: Sequence[Path]) -> Study:
   for place, workdir in enumerate(workdirs):
     if not (workdir / "results.jsonl").exists() or not (workdir / "config.json").exists():
       raise UsageError(f"{workdir} holds no results.jsonl with its config.json")
-    configs.append(_config(workdir / "config.json"))
+    configs.append(load_config(workdir / "config.json"))
     first, plan = _plan(configs[0]), _plan(configs[-1])
-    for name in first | plan:
-      if plan.get(name) != first.get(name):
-        raise UsageError(
-          f"{workdir} is of another study than {workdirs[0]}: {name} is {plan.get(name)}, not {first.get(name)}"
-        )
+    for name in differing(first, plan):
+      raise UsageError(
+        f"{workdir} is of another study than {workdirs[0]}: {name} is {plan.get(name)}, not {first.get(name)}"
+      )
     own, _ = read_rows(workdir / "results.jsonl")
     _check(workdir / "results.jsonl", own, labels)
     for row in own:
@@ -67,37 +65,18 @@ def gather(workdirs: Sequence[Path]) -> Study:
         other = workdirs[holders[_run_of(row)]]
         raise UsageError(f"{workdir} and {other} both hold {name_of(row)}, seed {row['seed']}")
     rows += own
-    full_data += _full_data(workdir / "full_data.json")
+    full_data += read_full_data(workdir / "full_data.json")
   return Study(tuple(workdirs), tuple(configs), tuple(rows), tuple(full_data))
 
 
 def _plan(config: dict) -> dict:
   """What workdirs of one study have in common."""
-  plan = {name: value for name, value in config["flags"].items() if name not in MAY_DIFFER | {"seed"}}
-  return plan | {"the data": config["data_sha256"]}
-
-
-def _config(path: Path) -> dict:
-  config = load_json(path)
-  flags = config.get("flags") if isinstance(config, dict) else None
-  if not isinstance(flags, dict) or not flags.keys() >= _FLAGS or "data_sha256" not in config:
-    raise UsageError(f"{path} is damaged: it lacks data_sha256 or one of the flags {', '.join(sorted(_FLAGS))}")
-  return config
-
-
-def _full_data(path: Path) -> list[dict]:
-  rows = load_json(path) if path.exists() else []
-  if not isinstance(rows, list) or not all(isinstance(r, dict) and _finite(r.get("test_accuracy")) for r in rows):
-    raise UsageError(f"{path} is damaged: it is no list of rows with a test_accuracy")
-  return rows
+  flags = {name: value for name, value in config["flags"].items() if name != "seed"}
+  return flags | {"the data": config["data_sha256"]}
 
 
 def _run_of(row: dict) -> tuple:
   return row["acq"], row["seed"], json.dumps(row.get("hyper"), sort_keys=True)
-
-
-def _finite(value) -> bool:
-  return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _check(path: Path, rows: list[dict], labels: dict[int, int]) -> None:
@@ -117,7 +96,7 @@ def _fault(row: dict, before: list[dict], labels: dict[int, int]) -> str | None:
   if "error" in row:
     return None
   for name in _NUMBERS:
-    if not _finite(row.get(name)):
+    if not is_finite(row.get(name)):
       return f"{name} is {row.get(name)}, not a number"
   for name in _LISTS:
     if not isinstance(row.get(name), list) or not all(isinstance(i, int) and i >= 0 for i in row[name]):

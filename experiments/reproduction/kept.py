@@ -8,14 +8,18 @@ from typing import NamedTuple
 
 from experiments.errors import UsageError
 from experiments.rows import MAY_DIFFER
-from experiments.rows import load_json
+from experiments.rows import differing
+from experiments.rows import load_config
 from experiments.rows import outcome
+from experiments.rows import parse_row
+from experiments.rows import read_full_data
 from experiments.rows import read_rows
 
 _FIELDS = (
   *("acq", "seed", "round", "error", "num_labeled", "test_accuracy", "test_nll", "val_accuracy", "train_steps"),
   *("seconds_train", "seconds_acquire", "seconds_eval", "seconds_total"),
 )
+_ABOUT = ("device", "jax", "flags", "data_sha256", "revisions")
 # Where a study was run, and in what pieces.
 _MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
 
@@ -23,7 +27,7 @@ _MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
 class Kept(NamedTuple):
   """A study's results."""
 
-  about: dict[str, Any]  # device, version, revisions, and the flags that decide about its rows
+  about: dict[str, Any]  # device, version, revisions, hash of the data, and the flags that decide about its rows
   rows: list[dict]
   full_data: list[dict]
 
@@ -43,20 +47,18 @@ def from_workdir(workdir: Path) -> Kept | None:
   """
   if not (workdir / "config.json").exists():
     return None
-  config = load_json(workdir / "config.json")
-  rows, full_data = [], []
+  config = load_config(workdir / "config.json", "device_kind", "versions")
+  rows, full_data = [], read_full_data(workdir / "full_data.json")
   if (workdir / "results.jsonl").exists():
     rows = read_rows(workdir / "results.jsonl")[0]
     last = {(row["acq"], row["seed"]): row for row in rows}
     ended = {run for run, row in last.items() if outcome(row, config["flags"]["rounds"]) != "unfinished"}
     rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
-  if (workdir / "full_data.json").exists():
-    full_data = load_json(workdir / "full_data.json")
   if not rows and not full_data:
     return None
   flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
   about = {"device": config["device_kind"], "jax": config["versions"]["jax"], "flags": flags}
-  revision = config.get("git_revision")
+  about["data_sha256"], revision = config["data_sha256"], config.get("git_revision")
   return Kept(about | {"revisions": [revision[:7]] if revision else []}, rows, full_data)
 
 
@@ -68,13 +70,15 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
   """
   runs, full_data = {}, {}
   (first, kept), *_ = parts.items()
-  flags = dict(kept.about["flags"])
+  flags = {}
   for path, part in parts.items():
-    other = [name for name, value in part.about["flags"].items() if flags.setdefault(name, value) != value]
-    if other:
-      said = ", ".join(f"--{name} is {part.about['flags'][name]} and {flags[name]}" for name in other)
-      raise UsageError(f"{path} and {first} are not of one study: {said}")
-    own = {}
+    now, before = part.about["flags"], kept.about["flags"]
+    said = [f"--{name} is {now.get(name)} and {before.get(name)}" for name in differing(now, before)]
+    if part.about["data_sha256"] != kept.about["data_sha256"]:
+      said.append("they are on other data")
+    if said:
+      raise UsageError(f"{path} and {first} are not of one study ({', '.join(said)}): --out keeps rows apart")
+    flags, own = now | flags, {}
     for row in part.rows:
       own.setdefault((row["acq"], row["seed"]), []).append(row)
     longer = {run: rows for run, rows in own.items() if len(rows) >= len(runs.get(run, (None, []))[1])}
@@ -100,8 +104,18 @@ def write(kept: Kept, path: Path) -> None:
 
 
 def read(path: Path) -> Kept | None:
-  """What `write` wrote; None where there is no such file."""
+  """What `write` wrote; None where there is no such file.
+
+  Raises:
+    UsageError: the file is damaged.
+  """
   if not path.exists():
     return None
-  head, *rows = [json.loads(line) for line in path.read_text().splitlines()]
-  return Kept(head["about"], rows, head["full_data"])
+  try:
+    head, *lines = path.read_text().splitlines()
+    head = json.loads(head)
+    about, full_data = {name: head["about"][name] for name in _ABOUT}, [dict(row) for row in head["full_data"]]
+    rows = [parse_row(line) for line in lines]
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
+    raise UsageError(f"{path} is damaged: mend it, or delete it and run its studies again") from error
+  return Kept(about, rows, full_data)

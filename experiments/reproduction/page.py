@@ -142,7 +142,7 @@ def _counted(verdicts: list[bool | None]) -> str:
 def _source(name: str, part: plan.Part) -> list[Block]:
   preset = presets.PRESETS[next(iter(part.studies.values()))[0].preset]
   published = f" Figures: {PUBLISHED[part.published].source}." if part.published else ""
-  out: list[Block] = [Text(f"Protocol: {preset.source}.{published} Expected: {preset.expect}.")]
+  out: list[Block] = [Text(f"Protocol: {preset.source}.{published} Expected: {preset.expect}. Cost: {preset.cost}.")]
   if preset.departures:
     out.append(Text(f"What the preset does not follow: {' '.join(preset.departures)}"))
   return out

@@ -10,6 +10,7 @@ import time
 from typing import NamedTuple
 
 from experiments.errors import UsageError
+from experiments.reproduction import kept
 from experiments.reproduction import plan
 
 _LOG = "log"
@@ -34,14 +35,32 @@ class _Running(NamedTuple):
 
 
 def pieces(studies: Sequence[plan.Study], workdir: Path, processes: int) -> list[Piece]:
-  """What is run at a time: whole studies by one process, seeds by several; what has been begun goes on as it is."""
+  """What is run at a time: whole studies by one process, seeds by several; what has been begun goes on as it is.
+
+  Where seeds are run, those that have ended in a folder of the study, NAME-*, are left out.
+
+  Raises:
+    UsageError: a file in such a folder is damaged.
+  """
   found = []
   for study in studies:
     seeds = plan.seeds(study)
     begun = any((workdir / plan.folder_name(study, seed)).exists() for seed in seeds)
     divided = (processes > 1 or begun) and not (workdir / study.name).exists()
-    found += [Piece(study, seed) for seed in seeds] if divided else [Piece(study)]
+    found += [Piece(study, seed) for seed in seeds if seed not in _ended(study, workdir)] if divided else [Piece(study)]
   return found
+
+
+def _ended(study: plan.Study, workdir: Path) -> set[int]:
+  """Seeds of which every run that the study names has ended, in whichever of its folders."""
+  parts = [part for folder in workdir.glob(f"{study.name}-*") if (part := kept.from_workdir(folder))]
+  if not parts:
+    return set()
+  if plan.is_full_data(study):
+    return {row["seed"] for part in parts for row in part.full_data}
+  ran = {(row["acq"], row["seed"]) for part in parts for row in part.rows}
+  named = plan.strategies(study)
+  return {seed for _, seed in ran if named and all((acq, seed) in ran for acq in named)}
 
 
 def shares(processes: int) -> list[set[int] | None]:
@@ -99,7 +118,7 @@ def run(
           print(f"{piece.name}: {(time.monotonic() - begun) / 60:.0f} minutes", flush=True)
       if running:
         time.sleep(0.1)
-  except KeyboardInterrupt:
+  except BaseException:  # Ctrl-C, or a folder that cannot be written: none of the others is left alone
     _stop(running)
     raise
   return missing
