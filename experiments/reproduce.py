@@ -6,7 +6,6 @@ python -m experiments.reproduce --scale=full --minutes=9            a piece of i
 """
 
 import math
-import os
 from pathlib import Path
 import signal
 import sys
@@ -65,7 +64,7 @@ def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
 
 
 def keep(workdir: Path, rows: Path, studies) -> list[str]:
-  """Copies the small rows of the runs that have ended here: in the folder of a study, and in NAME-* beside it.
+  """Copies the small rows of a study's runs that have ended here: in its folder, and in NAME-* beside it.
 
   Rows that are kept already, of runs that are not here or have not ended here, stay.
 
@@ -77,12 +76,13 @@ def keep(workdir: Path, rows: Path, studies) -> list[str]:
   for study in studies:
     folders, path = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))], rows / f"{study.name}.jsonl"
     try:
-      parts = {folder: found for folder in folders if (found := kept.from_workdir(folder))}
+      named = plan.strategies(study)
+      parts = {folder: found for folder in folders if (found := kept.from_workdir(folder, named))}
       before = {path: found} if parts and (found := kept.read(path)) else {}
       if parts:
         kept.write(kept.joined(before | parts), path)
     except UsageError as error:
-      refused.append(f"{study.name} is on the page without its runs here: {error}")
+      refused.append(f"{study.name}: its runs here are left out of the page: {error}")
   return refused
 
 
@@ -145,7 +145,9 @@ def main(argv: list[str]) -> None:
   except UsageError as error:
     sys.exit(f"error: {error}")
   except OSError as error:
-    sys.exit(f"error: {error.filename} cannot be read or written: {os.strerror(error.errno)}")
+    sys.exit(
+      f"error: {error.filename} cannot be read or written: {error.strerror}" if error.filename else f"error: {error}"
+    )
   except KeyboardInterrupt:
     print("\ninterrupted: every row written is kept; run the same command again to go on", file=sys.stderr)
     sys.exit(130)

@@ -70,7 +70,9 @@ class Workdir:
     if config.resume and (self.path / "config.json").exists():
       found = load_config(self.path / "config.json")
       if found["data_sha256"] != data_hash:
-        raise UsageError(f"--workdir={self.path} has results on other data than --dataset={config.dataset} is here")
+        raise UsageError(
+          f"--workdir={self.path} has results on other data, or in another order, than --dataset={config.dataset} is"
+        )
       before = found["flags"]
       now = json.loads(json.dumps(dataclasses.asdict(config)))
       changes = ", ".join(f"--{k} was {before.get(k)} and is {now.get(k)}" for k in differing(before, now))

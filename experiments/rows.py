@@ -54,9 +54,14 @@ def read_full_data(path: Path) -> list[dict]:
   Raises:
     UsageError: it holds something else.
   """
-  rows = load_json(path) if path.exists() else []
-  if not isinstance(rows, list) or not all(isinstance(r, dict) and is_finite(r.get("test_accuracy")) for r in rows):
-    raise UsageError(f"{path} is damaged: it is no list of rows with a test_accuracy")
+  return check_full_data(load_json(path), path) if path.exists() else []
+
+
+def check_full_data(rows: Any, path: Path) -> list[dict]:
+  """What a file says are rows of full supervision; raises UsageError, with the file's name, where they are not."""
+  is_row = lambda row: isinstance(row, dict) and is_finite(row.get("test_accuracy")) and type(row.get("seed")) is int
+  if not isinstance(rows, list) or not all(map(is_row, rows)):
+    raise UsageError(f"{path} is damaged: it has no list of rows with seed and test_accuracy")
   return rows
 
 

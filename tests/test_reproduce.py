@@ -140,11 +140,11 @@ def test_runs_that_did_not_end_do_not_count():
 def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
   studies = [(scale, s) for part in plan.PARTS.values() for scale in part.studies for s in part.studies[scale]]
   configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
-  alone = resolve(*(plan.words(study, "runs", plan.seeds(study)[-1]) for _, study in studies))
+  alone = resolve(*(plan.words(study, "runs", plan.all_seeds(study)[-1:]) for _, study in studies))
   for (scale, study), config, last in zip(studies, configs, alone, strict=True):
     assert isinstance(config, dict), config
     assert config["preset"] == study.preset
-    assert range(config["seed"], config["seed"] + config["seeds"]) == plan.seeds(study)
+    assert range(config["seed"], config["seed"] + config["seeds"]) == plan.all_seeds(study)
     assert f"--workdir=runs/{scale}/{study.name} --resume" in plan.command(study, f"runs/{scale}")
     assert isinstance(last, dict), last
     differ = {name for name, value in last.items() if value != config[name]}
@@ -164,17 +164,7 @@ def test_signs_and_studies_name_what_is_run_and_published():
 
 
 def test_rows_are_kept_and_read_back(tmp_path):
-  (tmp_path / "config.json").write_text(
-    json.dumps(
-      {
-        "flags": {"acq": ["bald"], "seed": 0, "rounds": 1, "acq_size": 10, "seeds": 1, "model": "cnn"},
-        "data_sha256": "hash",
-        "device_kind": "cpu",
-        "versions": {"jax": "0.10.2"},
-        "git_revision": "abc",
-      }
-    )
-  )
+  (tmp_path / "config.json").write_text(json.dumps(_config(0, 1, git_revision="abc")))
   assert kept.from_workdir(tmp_path) is None and kept.from_workdir(tmp_path / "none") is None
   rows = [row | {"selected": [1, 2]} for row in _rows("bald", 0, [0.5, 0.6])]
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"acq": "ba')
@@ -195,12 +185,19 @@ def test_rows_are_kept_and_read_back(tmp_path):
     "[]\n",
     "{}\n",
     whole + "{}\n",
-    whole.replace("data_sha256", ""),
+    *(whole.replace(name, "") for name in ("data_sha256", "rounds", "test_accuracy")),
+    whole.replace('"full_data": []', '"full_data": [{"test_accuracy": 0.9}]'),
   ):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"study\.jsonl is damaged"):
       kept.read(path)
   config = json.loads((tmp_path / "config.json").read_text())
+  assert kept.from_workdir(tmp_path, ["margin"]).rows == [failed]
+  (tmp_path / "results.jsonl").write_text(
+    "".join(json.dumps({"acq": "bald", "seed": 0, "round": r}) + "\n" for r in (0, 1))
+  )
+  with pytest.raises(UsageError, match=r"results\.jsonl is damaged: a row lacks num_labeled or test_accuracy"):
+    kept.from_workdir(tmp_path)
   for name in ("flags", "data_sha256", "device_kind", "versions"):
     (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != name}))
     with pytest.raises(UsageError, match=r"config\.json is damaged: it lacks"):
@@ -376,18 +373,17 @@ def test_studies_are_run_kept_and_drawn(tmp_path):
 def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
   words = [*_with_plan(tmp_path, _TWO, plan.Study("other", _TWO.preset, _TWO.flags)), "--page_only"]
   rows = [*_rows("margin", 0, [0.5, 0.7]), *_rows("random", 0, [0.5, 0.6])]
-  flags = {"acq": ["random", "margin"], "seed": 0, "seeds": 1, "rounds": 1, "acq_size": 10}
-  config = {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}}
   for name in ("small", "other"):
     folder = tmp_path / "runs/quick" / name
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "config.json").write_text(json.dumps(_config(0, 1)))
+    further = _rows("bald", 0, [0.5, 0.9])  # which the study does not name
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + further))
   before = tmp_path / "results/reproductions/quick/small.jsonl"
   kept.write(kept.Kept(_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
   text = before.read_text()
   done = run(*words, PYTHONPATH=str(ROOT))
-  assert done.returncode == 1 and "small is on the page without its runs here" in done.stdout, done.stderr
+  assert done.returncode == 1 and "small: its runs here are left out of the page" in done.stdout, done.stderr
   assert "they are on other data" in done.stdout and before.read_text() == text
   said = (tmp_path / "REPRODUCTIONS.md").read_text()
   assert "other: 4 trainings" in said and "small: 2 trainings" in said
@@ -425,43 +421,34 @@ _SMALL = plan.Study("small", "study", ("--acq=random", "--seeds=2", "--rounds=1"
 
 
 def test_seeds_are_told_by_a_study_or_by_its_preset():
-  assert plan.seeds(_SMALL) == range(2)
-  assert plan.seeds(plan.Study("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
-  assert plan.seeds(plan.Study("one", "blog")) == range(1)
+  assert plan.all_seeds(_SMALL) == range(2)
+  assert plan.all_seeds(plan.Study("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
+  assert plan.all_seeds(plan.Study("one", "blog")) == range(1)
+
+
+def _config(seed, seeds, **changes):
+  """What the program of a study leaves in its folder before its first row."""
+  flags = {"acq": ["random", "margin"], "seed": seed, "seeds": seeds, "rounds": 1, "acq_size": 10}
+  return {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}} | changes
 
 
 def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
   other = plan.Study("other", "study", ("--seeds=1",))
-  whole, divided = [processes.Piece(_SMALL)], [processes.Piece(_SMALL, 0), processes.Piece(_SMALL, 1)]
+  seeds = lambda study, *parts: [processes.Piece(study, range(*part)) for part in parts]
+  whole, divided = [processes.Piece(_SMALL)], seeds(_SMALL, (0, 1), (1, 2))
   pieces = lambda count: processes.pieces([_SMALL], tmp_path, count)
   assert pieces(1) == whole and pieces(2) == divided
-  assert processes.pieces([other, _SMALL], tmp_path, 2) == [processes.Piece(other, 0), *divided]
+  assert processes.pieces([other, _SMALL], tmp_path, 2) == [*seeds(other, (0, 1)), *divided]
   assert [piece.name for piece in divided] == ["small-0", "small-1"]
+  (tmp_path / "small-by_hand").mkdir()  # which the page takes in and no command goes on with
+  assert pieces(1) == whole
   (tmp_path / "small-1").mkdir()
   assert pieces(1) == pieces(2) == divided  # begun by seeds
-  flags = {"acq": ["random"], "seed": 1, "seeds": 1, "rounds": 1}
-  config = {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}}
-  (tmp_path / "small-1" / "config.json").write_text(json.dumps(config))
-  for accuracies, left in (([0.5], divided), ([0.5, 0.6], divided[:1])):  # a seed that has ended is left out
-    lines = [json.dumps(row) + "\n" for row in _rows("random", 1, accuracies)]
-    (tmp_path / "small-1" / "results.jsonl").write_text("".join(lines))
-    assert pieces(1) == pieces(2) == left
+  (tmp_path / "small-1" / "config.json").write_text(json.dumps(_config(1, 3)))
+  assert pieces(1) == pieces(2) == seeds(_SMALL, (0, 1), (1, 4))  # begun by several, elsewhere
+  assert plan.words(_SMALL, "runs", range(1, 4))[-4:] == ["--seed=1", "--seeds=3", "--workdir=runs/small-1", "--resume"]
   (tmp_path / "small").mkdir()
   assert pieces(1) == pieces(2) == whole  # begun as a whole
-
-
-def test_seeds_of_which_a_strategy_is_missing_have_not_ended(tmp_path):
-  study = plan.Study("two", "study", ("--acq=random,bald", "--seeds=2"))
-  reference = plan.Study("two_full", "study", ("--seeds=2", "--full_data"))
-  flags = {"acq": ["random", "bald"], "seed": 0, "seeds": 2, "rounds": 1}
-  config = {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}}
-  for name in ("two-0", "two_full-0"):
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "config.json").write_text(json.dumps(config))
-  rows = [*_rows("random", 0, [0.5, 0.6]), *_rows("random", 1, [0.5, 0.6]), *_rows("bald", 1, [0.5, 0.6])]
-  (tmp_path / "two-0" / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-  (tmp_path / "two_full-0" / "full_data.json").write_text(json.dumps([{"seed": 0, "test_accuracy": 0.9}]))
-  assert processes.pieces([study, reference], tmp_path, 1) == [processes.Piece(study, 0), processes.Piece(reference, 1)]
 
 
 def test_every_process_has_cores_to_itself(monkeypatch):
@@ -499,11 +486,22 @@ def test_all_processes_stop_when_the_time_is_up(tmp_path):
   assert (tmp_path / "long-1").exists() and not (tmp_path / "long-2").exists()
 
 
-def test_no_process_is_left_where_another_cannot_be_begun(tmp_path, monkeypatch):
+@pytest.mark.parametrize("fault", ["folder", "cores"])
+def test_no_process_is_left_where_another_cannot_be_begun(fault, tmp_path, monkeypatch):
   begun, begin = [], processes._begin
   monkeypatch.setattr(processes, "_begin", lambda *args, **kwargs: begun.append(begin(*args, **kwargs)) or begun[-1])
   long = plan.Study("long", "study", ("--dataset=digits", "--acq=random", "--seeds=2", "--compilation_cache=none"))
-  (tmp_path / "long-1").write_text("in the way")
-  with pytest.raises(FileExistsError):
-    processes.run([processes.Piece(long, 0), processes.Piece(long, 1)], tmp_path, [], [None, None], math.inf)
-  assert len(begun) == 1 and begun[0].process.poll() is not None
+  cores = [None, None]
+  if fault == "folder":
+    (tmp_path / "long-1").write_text("in the way")
+  else:
+    cores = [None, {1}]
+
+    def refuse(*_):
+      raise OSError("no such core")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse, raising=False)
+  with pytest.raises(OSError):
+    processes.run(processes.pieces([long], tmp_path, 2), tmp_path, [], cores, math.inf)
+  assert len(begun) == 1 + (fault == "cores")
+  assert all(running.process.poll() is not None for running in begun)

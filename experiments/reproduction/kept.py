@@ -1,5 +1,6 @@
 """The small result rows that the page is made of: what stays in the repository of a run."""
 
+from collections.abc import Collection
 from collections.abc import Mapping
 import json
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import NamedTuple
 
 from experiments.errors import UsageError
 from experiments.rows import MAY_DIFFER
+from experiments.rows import check_full_data
 from experiments.rows import differing
+from experiments.rows import is_finite
 from experiments.rows import load_config
 from experiments.rows import outcome
 from experiments.rows import parse_row
@@ -19,6 +22,7 @@ _FIELDS = (
   *("acq", "seed", "round", "error", "num_labeled", "test_accuracy", "test_nll", "val_accuracy", "train_steps"),
   *("seconds_train", "seconds_acquire", "seconds_eval", "seconds_total"),
 )
+_NEEDED = ("num_labeled", "test_accuracy")
 _ABOUT = ("device", "jax", "flags", "data_sha256", "revisions")
 # Where a study was run, and in what pieces.
 _MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
@@ -37,10 +41,14 @@ class Kept(NamedTuple):
     return sum(row.get("seconds_total", 0) for row in (*self.rows, *self.full_data))
 
 
-def from_workdir(workdir: Path) -> Kept | None:
+def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Kept | None:
   """The runs of a folder that have ended, well or not; None before the first has.
 
   One under way would lie among them as half a curve.
+
+  Args:
+    workdir: the folder.
+    strategies: whose runs are wanted, if not all.
 
   Raises:
     UsageError: a file is damaged.
@@ -50,10 +58,12 @@ def from_workdir(workdir: Path) -> Kept | None:
   config = load_config(workdir / "config.json", "device_kind", "versions")
   rows, full_data = [], read_full_data(workdir / "full_data.json")
   if (workdir / "results.jsonl").exists():
-    rows = read_rows(workdir / "results.jsonl")[0]
+    rows = [row for row in read_rows(workdir / "results.jsonl")[0] if not strategies or row["acq"] in strategies]
     last = {(row["acq"], row["seed"]): row for row in rows}
     ended = {run for run, row in last.items() if outcome(row, config["flags"]["rounds"]) != "unfinished"}
     rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
+    if not all(map(_is_whole, rows)):
+      raise UsageError(f"{workdir / 'results.jsonl'} is damaged: a row lacks {' or '.join(_NEEDED)}")
   if not rows and not full_data:
     return None
   flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
@@ -77,7 +87,7 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
     if part.about["data_sha256"] != kept.about["data_sha256"]:
       said.append("they are on other data")
     if said:
-      raise UsageError(f"{path} and {first} are not of one study ({', '.join(said)}): --out keeps rows apart")
+      raise UsageError(f"{path} and {first} are not of one study ({', '.join(said)})")
     flags, own = now | flags, {}
     for row in part.rows:
       own.setdefault((row["acq"], row["seed"]), []).append(row)
@@ -114,8 +124,14 @@ def read(path: Path) -> Kept | None:
   try:
     head, *lines = path.read_text().splitlines()
     head = json.loads(head)
-    about, full_data = {name: head["about"][name] for name in _ABOUT}, [dict(row) for row in head["full_data"]]
-    rows = [parse_row(line) for line in lines]
+    about, rows = {name: head["about"][name] for name in _ABOUT}, [parse_row(line) for line in lines]
+    if not (about["flags"].keys() >= {"rounds", "acq_size"} and all(map(_is_whole, rows))):
+      raise ValueError("flags or numbers are missing")
+    return Kept(about, rows, check_full_data(head["full_data"], path))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise UsageError(f"{path} is damaged: mend it, or delete it and run its studies again") from error
-  return Kept(about, rows, full_data)
+
+
+def _is_whole(row: dict) -> bool:
+  """Whether a row has what the page is made of."""
+  return "error" in row or all(is_finite(row.get(name)) for name in _NEEDED)

@@ -251,7 +251,7 @@ def _value(study: Study, flag: str, default=None):
   return typed.get(flag, presets.PRESETS[study.preset].values.get(flag, default))
 
 
-def seeds(study: Study) -> range:
+def all_seeds(study: Study) -> range:
   """The seeds of a study."""
   return range(int(_value(study, "seeds", 1)))
 
@@ -261,24 +261,20 @@ def strategies(study: Study) -> list[str]:
   return [parse(entry).spelling for entry in split(_value(study, "acq", "")) if entry]
 
 
-def is_full_data(study: Study) -> bool:
-  """Whether a study is full supervision, and no rounds."""
-  return "--full_data" in study.flags
+def folder_name(study: Study, seeds: range | None = None) -> str:
+  """The folder of a study's results or, with seeds, of those alone."""
+  return study.name if seeds is None else f"{study.name}-{seeds.start}"
 
 
-def folder_name(study: Study, seed: int | None = None) -> str:
-  """The folder of a study's results or, with a seed, of that seed's alone."""
-  return study.name if seed is None else f"{study.name}-{seed}"
-
-
-def words(study: Study, folder: str, seed: int | None = None) -> list[str]:
-  """Flags of experiments.mnist that run a study, or what is missing of it, in its place in a folder: all, or a seed."""
+def words(study: Study, folder: str, seeds: range | None = None) -> list[str]:
+  """Flags of experiments.mnist that run a study, or what is missing of it, in its place in a folder: all, or seeds."""
   flags = list(study.flags)
-  if seed is not None:
-    flags = [flag for flag in flags if not flag.startswith("--seeds=")] + [f"--seed={seed}", "--seeds=1"]
-  return [f"--preset={study.preset}", *flags, f"--workdir={folder}/{folder_name(study, seed)}", "--resume"]
+  if seeds is not None:
+    flags = [flag for flag in flags if not flag.startswith("--seeds=")]
+    flags += [f"--seed={seeds.start}", f"--seeds={len(seeds)}"]
+  return [f"--preset={study.preset}", *flags, f"--workdir={folder}/{folder_name(study, seeds)}", "--resume"]
 
 
-def command(study: Study, folder: str, seed: int | None = None) -> str:
-  """What repeats a study, or a seed of it, by hand."""
-  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seed)])
+def command(study: Study, folder: str, seeds: range | None = None) -> str:
+  """What repeats a study, or seeds of it, by hand."""
+  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seeds)])

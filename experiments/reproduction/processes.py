@@ -10,22 +10,22 @@ import time
 from typing import NamedTuple
 
 from experiments.errors import UsageError
-from experiments.reproduction import kept
 from experiments.reproduction import plan
+from experiments.rows import load_config
 
 _LOG = "log"
 _TIME_UP = "the time was up"
 
 
 class Piece(NamedTuple):
-  """A study, or one seed of it, with a folder of its own."""
+  """A study, or some seeds of it, with a folder of its own."""
 
   study: plan.Study
-  seed: int | None = None
+  seeds: range | None = None
 
   @property
   def name(self) -> str:
-    return plan.folder_name(self.study, self.seed)
+    return plan.folder_name(self.study, self.seeds)
 
 
 class _Running(NamedTuple):
@@ -37,30 +37,33 @@ class _Running(NamedTuple):
 def pieces(studies: Sequence[plan.Study], workdir: Path, processes: int) -> list[Piece]:
   """What is run at a time: whole studies by one process, seeds by several; what has been begun goes on as it is.
 
-  Where seeds are run, those that have ended in a folder of the study, NAME-*, are left out.
+  So do, where a study is run by seeds, folders NAME-SEED of several seeds from that one on.
 
   Raises:
-    UsageError: a file in such a folder is damaged.
+    UsageError: the config.json of such a folder is damaged.
   """
   found = []
   for study in studies:
-    seeds = plan.seeds(study)
-    begun = any((workdir / plan.folder_name(study, seed)).exists() for seed in seeds)
-    divided = (processes > 1 or begun) and not (workdir / study.name).exists()
-    found += [Piece(study, seed) for seed in seeds if seed not in _ended(study, workdir)] if divided else [Piece(study)]
+    begun = _begun(study, workdir)
+    if (workdir / study.name).exists() or (processes == 1 and not begun):
+      found.append(Piece(study))
+      continue
+    left = set(plan.all_seeds(study)).difference(*begun)
+    parts = [*begun, *(range(seed, seed + 1) for seed in left)]
+    found += [Piece(study, seeds) for seeds in sorted(parts, key=lambda seeds: seeds.start)]
   return found
 
 
-def _ended(study: plan.Study, workdir: Path) -> set[int]:
-  """Seeds of which every run that the study names has ended, in whichever of its folders."""
-  parts = [part for folder in workdir.glob(f"{study.name}-*") if (part := kept.from_workdir(folder))]
-  if not parts:
-    return set()
-  if plan.is_full_data(study):
-    return {row["seed"] for part in parts for row in part.full_data}
-  ran = {(row["acq"], row["seed"]) for part in parts for row in part.rows}
-  named = plan.strategies(study)
-  return {seed for _, seed in ran if named and all((acq, seed) in ran for acq in named)}
+def _begun(study: plan.Study, workdir: Path) -> list[range]:
+  """The seeds of each folder NAME-SEED of a study."""
+  out = []
+  for folder in workdir.glob(f"{study.name}-*"):
+    first = folder.name.removeprefix(f"{study.name}-")
+    if first.isdecimal():
+      config = folder / "config.json"  # none yet where it was stopped at its start
+      count = load_config(config)["flags"]["seeds"] if config.exists() else 1
+      out.append(range(int(first), int(first) + count))
+  return out
 
 
 def shares(processes: int) -> list[set[int] | None]:
@@ -104,7 +107,10 @@ def run(
         waiting = []
       while waiting and free:
         slot = free.pop(0)
-        running[slot] = _begin(waiting.pop(0), workdir, words, cores[slot], quiet=len(cores) > 1)
+        running[slot] = _begin(waiting.pop(0), workdir, words, quiet=len(cores) > 1)
+        if cores[slot] is not None:
+          # Before it has begun a thread, which would keep to its own.
+          os.sched_setaffinity(running[slot].process.pid, cores[slot])
       for slot, (piece, process, begun) in list(running.items()):
         if process.poll() is None:
           continue
@@ -118,16 +124,15 @@ def run(
           print(f"{piece.name}: {(time.monotonic() - begun) / 60:.0f} minutes", flush=True)
       if running:
         time.sleep(0.1)
-  except BaseException:  # Ctrl-C, or a folder that cannot be written: none of the others is left alone
+  except BaseException:  # Ctrl-C, or a folder that cannot be written: no process is left alone
     _stop(running)
     raise
   return missing
 
 
-def _begin(piece: Piece, workdir: Path, words: Sequence[str], cores: set[int] | None, *, quiet: bool) -> _Running:
-  """Starts a process that has cores to itself."""
-  print(f"{workdir.name}: {plan.command(piece.study, str(workdir), piece.seed)}", flush=True)
-  call = [sys.executable, "-m", "experiments.mnist", *plan.words(piece.study, str(workdir), piece.seed), *words]
+def _begin(piece: Piece, workdir: Path, words: Sequence[str], *, quiet: bool) -> _Running:
+  print(f"{workdir.name}: {plan.command(piece.study, str(workdir), piece.seeds)}", flush=True)
+  call = [sys.executable, "-m", "experiments.mnist", *plan.words(piece.study, str(workdir), piece.seeds), *words]
   # A session of its own, so that Ctrl-C reaches it once, from here: a second signal would end it in the middle.
   if quiet:
     (workdir / piece.name).mkdir(parents=True, exist_ok=True)
@@ -135,8 +140,6 @@ def _begin(piece: Piece, workdir: Path, words: Sequence[str], cores: set[int] | 
       process = subprocess.Popen(call, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
   else:
     process = subprocess.Popen(call, start_new_session=True)
-  if cores is not None:
-    os.sched_setaffinity(process.pid, cores)  # before it has begun a thread, which would keep to its own
   return _Running(piece, process, time.monotonic())
 
 
