@@ -350,7 +350,7 @@ _TWO = plan.Study("small", "study", ("--acq=random,margin", "--seeds=1", "--roun
 
 
 def test_studies_are_run_kept_and_drawn(tmp_path):
-  words = _with_plan(tmp_path, plan.Study("bad", "study", ("--dataset=digits", "--acq=nonsense")), _TWO)
+  words = _with_plan(tmp_path, plan.Study("bad", "study", ("--dataset=nonsense", "--acq=random")), _TWO)
   call = lambda *more: run(*words, *more, PYTHONPATH=str(ROOT))
   stopped = call("--minutes=0")
   assert stopped.returncode == 0 and "small is not complete: the time was up" in stopped.stdout, stopped.stderr
