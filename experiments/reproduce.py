@@ -78,9 +78,9 @@ def keep(workdir: Path, rows: Path, studies) -> list[str]:
     try:
       named = plan.strategies(study)
       parts = {folder: found for folder in folders if (found := kept.from_workdir(folder, named))}
-      before = {path: found} if parts and (found := kept.read(path)) else {}
       if parts:
-        kept.write(kept.joined(before | parts), path)
+        before = kept.read(path)
+        kept.write(kept.joined(({path: before} if before else {}) | parts), path)
     except UsageError as error:
       refused.append(f"{study.name}: its runs here are left out of the page: {error}")
   return refused

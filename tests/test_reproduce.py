@@ -44,6 +44,18 @@ def _rows(acq, seed, accuracies, start=20, acq_size=10):
   ]
 
 
+def _about(rounds, **flags):
+  """What is kept about a study."""
+  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "data_sha256": "hash"}
+  return about | {"flags": {"rounds": rounds, "acq_size": 10, **flags}}
+
+
+def _config(seed, seeds, **changes):
+  """What the program of a study leaves in its folder before its first row."""
+  flags = {"acq": ["random", "margin"], "seed": seed, "seeds": seeds, "rounds": 1, "acq_size": 10}
+  return {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}} | changes
+
+
 def _strategy(acq, *runs, acq_size=10):
   rows = [row for seed, run in enumerate(runs) for row in _rows(acq, seed, run, acq_size=acq_size)]
   (found,) = claims.strategies(rows, len(runs[0]) - 1, acq_size)
@@ -202,12 +214,6 @@ def test_rows_are_kept_and_read_back(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != name}))
     with pytest.raises(UsageError, match=r"config\.json is damaged: it lacks"):
       kept.from_workdir(tmp_path)
-
-
-def _about(rounds, **flags):
-  """What is kept about a study."""
-  about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "data_sha256": "hash"}
-  return about | {"flags": {"rounds": rounds, "acq_size": 10, **flags}}
 
 
 def test_runs_of_other_data_or_flags_are_not_joined():
@@ -424,12 +430,6 @@ def test_seeds_are_told_by_a_study_or_by_its_preset():
   assert plan.all_seeds(_SMALL) == range(2)
   assert plan.all_seeds(plan.Study("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
   assert plan.all_seeds(plan.Study("one", "blog")) == range(1)
-
-
-def _config(seed, seeds, **changes):
-  """What the program of a study leaves in its folder before its first row."""
-  flags = {"acq": ["random", "margin"], "seed": seed, "seeds": seeds, "rounds": 1, "acq_size": 10}
-  return {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}} | changes
 
 
 def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):

@@ -67,9 +67,15 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Kept | None
   if not rows and not full_data:
     return None
   flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
-  about = {"device": config["device_kind"], "jax": config["versions"]["jax"], "flags": flags}
-  about["data_sha256"], revision = config["data_sha256"], config.get("git_revision")
-  return Kept(about | {"revisions": [revision[:7]] if revision else []}, rows, full_data)
+  revision = config.get("git_revision")
+  about = {
+    "device": config["device_kind"],
+    "jax": config["versions"]["jax"],
+    "flags": flags,
+    "data_sha256": config["data_sha256"],
+    "revisions": [revision[:7]] if revision else [],
+  }
+  return Kept(about, rows, full_data)
 
 
 def joined(parts: Mapping[Path, Kept]) -> Kept:
@@ -88,7 +94,8 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
       said.append("they are on other data")
     if said:
       raise UsageError(f"{path} and {first} are not of one study ({', '.join(said)})")
-    flags, own = now | flags, {}
+    flags = now | flags
+    own = {}
     for row in part.rows:
       own.setdefault((row["acq"], row["seed"]), []).append(row)
     longer = {run: rows for run, rows in own.items() if len(rows) >= len(runs.get(run, (None, []))[1])}
