@@ -11,6 +11,8 @@ from al_jax import types
 def check(protocol: types.Protocol, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for a protocol that cannot be carried out on this pool."""
   size, originals = data.pool_size, data.images.shape[0]
+  if data.num_classes < 2:
+    raise ValueError(f"num_classes must be at least 2, not {data.num_classes}")
   if size % originals:
     raise ValueError(f"{size} labels are no whole number of copies of {originals} images")
   if data.noise and data.noise_key is None:
@@ -94,17 +96,42 @@ def check_learner(learner: types.Learner, data: types.Dataset) -> None:
       raise ValueError(
         "this acquisition compares posterior samples and has one: choose a dropout or ensemble posterior of 2 or more"
       )
+    if "joint" in acquisition.needs and posterior.kind == "dropout" and posterior.per_example:
+      raise ValueError(
+        "this acquisition compares predictions of several images under one sample, which per-example dropout masks do"
+        " not give: choose consistent ones"
+      )
     if acquisition.targets > data.pool_size:
       raise ValueError(f"{acquisition.targets} targets are more than the pool's {data.pool_size} images")
   if evaluated.kind == "ensemble" and evaluated != posterior:
     raise ValueError("an ensemble can be evaluated only where it is the acquisition's posterior")
   name = type(learner.model).__name__
   try:
-    num_dropouts = inference.num_dropouts(learner.model, data)
+    samples_differ = inference.samples_differ(learner.model, data)
   except (TypeError, ValueError, ZeroDivisionError) as error:
     shape = " x ".join(str(size) for size in data.images.shape[1:])
     raise ValueError(f"{name} cannot take images of {shape}: {str(error).splitlines()[0]}") from error
   early_stop = learner.protocol.early_stop
   looks_by_dropout = early_stop is not None and early_stop.samples > 1
-  if (looks_by_dropout or "dropout" in (posterior.kind, evaluated.kind)) and not num_dropouts:
-    raise ValueError(f"MC dropout needs a network with dropout, and {name} has none that drops")
+  if (looks_by_dropout or "dropout" in (posterior.kind, evaluated.kind)) and not samples_differ:
+    raise ValueError(f"MC dropout needs a network with dropout, and {name} drops nothing: its samples would all agree")
+
+
+def check_key(key: jax.Array, learner: types.Learner, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for a kind of key whose draws would not be what they are taken for."""
+  kinds = {str(jax.random.key_impl(k)) for k in (key, data.noise_key) if k is not None}
+  if "unsafe_rbg" in kinds:
+    raise ValueError("keys of unsafe_rbg are not independent by role: use threefry2x32 or rbg")
+  posteriors = learner.posterior, learner.eval_posterior
+  by_id = data.noise or any(p.kind == "dropout" and p.per_example for p in posteriors)
+  if "rbg" in kinds and (by_id or any(p.kind == "ensemble" for p in posteriors)):
+    raise ValueError(
+      "keys of rbg give no draws of its own to each image (noise, per-example masks) or network (ensembles) that are"
+      " drawn together: use threefry2x32"
+    )
+
+
+def check_packing(key: jax.Array, pack: str) -> None:
+  """Raises ValueError, in one sentence, for a kind of key by which packed runs would not draw as each does alone."""
+  if pack == "vmap" and str(jax.random.key_impl(key)) == "rbg":
+    raise ValueError("keys of rbg draw together what vmap packs: pack by map, or use threefry2x32")

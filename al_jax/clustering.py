@@ -48,11 +48,12 @@ def plus_plus(
   *,
   num: int,
   active: jax.Array | None = None,
+  tie_break: jax.Array | None = None,
 ) -> jax.Array:
   """k-means++ seeding by distances alone, so that a row may be anything: `[num]` int32 distinct ids.
 
   The first is uniform, each next one is drawn in proportion to the squared distance from the nearest one drawn. Where
-  all distances are 0, the lowest valid id that is left is taken: a batch is always full.
+  all distances are 0, any valid id that is left is taken: a batch is always full.
 
   Args:
     key: a random key; it is consumed.
@@ -60,6 +61,7 @@ def plus_plus(
     valid: `[N]` bool, true in at least as many places as are drawn: rows that may be.
     num: how many there is room for.
     active: `[]` int32: how many are drawn, all where None; the places behind them repeat the first.
+    tie_break: `[N]` floats in [0, 1): where all distances are 0, the highest comes first. None: the lowest id does.
 
   Source: Arthur & Vassilvitskii (2007), section 2.2.
   """
@@ -68,7 +70,9 @@ def plus_plus(
   def draw(i: jax.Array, log_weights: jax.Array, taken: jax.Array) -> jax.Array:
     # The default mode has 23 bits for the tail that decides among many rows.
     noise = jax.random.gumbel(jax.random.fold_in(key, i), (size,), mode="high")
-    perturbed = jnp.where(jnp.isneginf(log_weights), jnp.finfo(jnp.float32).min, log_weights + noise)
+    # Below whatever is drawn, and in order.
+    lowest = jnp.finfo(jnp.float32).min if tie_break is None else (tie_break - 2) * 1e37
+    perturbed = jnp.where(jnp.isneginf(log_weights), lowest, log_weights + noise)
     return jnp.argmax(jnp.where(valid & ~taken, perturbed, -jnp.inf)).astype(jnp.int32)
 
   def step(i, carry):
@@ -107,6 +111,7 @@ def kmeans(
   *,
   num: int,
   active: jax.Array | None = None,
+  tie_break: jax.Array | None = None,
   iterations: int = 20,
   chunk_size: int = 1024,
 ) -> tuple[jax.Array, jax.Array]:
@@ -118,6 +123,7 @@ def kmeans(
     valid: `[N]` bool, true in at least as many places as there are clusters: rows that take part.
     num: most clusters there can be.
     active: `[]` int32: how many of them there are; all of them where None.
+    tie_break: `[N]`, as in `plus_plus`.
     iterations: of assigning rows and moving centers.
     chunk_size: rows whose distances to all centers are held at a time.
 
@@ -127,7 +133,7 @@ def kmeans(
   Source: Lloyd (1982); Arthur & Vassilvitskii (2007).
   Memory: 18 * N + 3 * num * F + chunk * (num + 4 * F) floats.
   """
-  seeds = plus_plus(key, lambda i: squared_distances_to(x, x[i]), valid, num=num, active=active)
+  seeds = plus_plus(key, lambda i: squared_distances_to(x, x[i]), valid, num=num, active=active, tie_break=tie_break)
   is_active = jnp.arange(num) < (num if active is None else active)
 
   def step(_, centers: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+from jax.interpreters import partial_eval
 import jax.numpy as jnp
 
 from al_jax import types
@@ -37,70 +38,69 @@ def pool_inputs(data: types.Dataset, ids: jax.Array) -> jax.Array:
 
 
 class _Pass(NamedTuple):
-  """What one forward pass showed beside its logits."""
+  """What one forward pass shows."""
 
+  logits: jax.Array  # `[B, C]`
   features: jax.Array | None  # `[B, F]` the last dense layer's input
-  num_dropouts: int  # layers that drop anything
   num_scaled: int  # convolutions that take the scale of their channels
 
 
-def _forward(
-  model: Any, params: types.PyTree, x: jax.Array, ids: jax.Array | None = None, key: jax.Array | None = None
-) -> tuple[jax.Array, _Pass]:
-  """One forward pass in inference mode, for any Flax module: `[B, C]` logits, and what it showed.
+def _forward(model: Any, params: types.PyTree, x: jax.Array, key: jax.Array | None = None) -> _Pass:
+  """One forward pass of any Flax module: in inference mode or, with a key, in training mode.
 
-  With a key, every `nn.Dropout` is on: one mask for the whole batch or, given the images' `ids` `[B]`, a mask an image.
-  Nothing else differs from inference mode.
+  In training mode all that draws from the `dropout` stream drops as in training, and nothing else does.
   """
-  drops = lambda layer: isinstance(layer.rate, jax.Array) or layer.rate > 0  # a traced rate cannot be looked at
-  # In the order of their calls: inputs of the dense layers, layers that drop, convolutions of scaled channels.
-  features, dropouts, scaled = [], [], []
+  features, scaled = [], []  # in the order of their calls: inputs of dense layers, convolutions of scaled channels
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
-    layer = context.module
-    if context.method_name != "__call__":
-      return call(*args, **kwargs)
-    if isinstance(layer, nn.Dense):
+    if context.method_name == "__call__" and isinstance(context.module, nn.Dense):
       features.append(args[0])
-    if isinstance(layer, layers.Conv) and kwargs.get("scale") is not None:
-      scaled.append(layer)
-    if not isinstance(layer, nn.Dropout) or not drops(layer):
-      return call(*args, **kwargs)
-    dropouts.append(layer)
-    if key is None:
-      return call(*args, **kwargs)
-    x = args[0]
-    shape = tuple(1 if axis in layer.broadcast_dims else size for axis, size in enumerate(x.shape[1:], start=1))
-    layer_key = jax.random.fold_in(key, len(dropouts))
-    draw = lambda key: jax.random.bernoulli(key, 1 - layer.rate, shape)
-    own = jax.vmap(lambda i: draw(jax.random.fold_in(layer_key, i)))
-    keep = draw(layer_key)[None] if ids is None else own(ids)
-    return jnp.where(keep, x / (1 - layer.rate), 0)
+    if context.method_name == "__call__" and isinstance(context.module, layers.Conv):
+      kwargs = kwargs | {"train": False}  # what is lowered for gradients is slower without them
+      if kwargs.get("scale") is not None:
+        scaled.append(context.module)
+    return call(*args, **kwargs)
 
+  sampling = {} if key is None else {"rngs": {"dropout": key}}
   with nn.intercept_methods(intercept):
-    logits = model.apply({"params": params}, x, train=False)
-  return logits, _Pass(features[-1] if features else None, len(dropouts), len(scaled))
+    logits = model.apply({"params": params}, x, train=key is not None, **sampling)
+  return _Pass(logits, features[-1] if features else None, len(scaled))
 
 
-def _shown(model: Any, params: types.PyTree, x: jax.Array) -> _Pass:
-  """What a forward pass would show, of shapes alone: nothing is computed."""
+def _one_by_one(
+  model: Any, params: types.PyTree, x: jax.Array, key: jax.Array | None, ids: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array | None]:
+  """Logits and features under vmap over single images: one `key` draws one mask for all, whatever draws it.
+
+  Given the images' `ids` `[B]`, each has masks of its own. Without a key, what comes before the first dropout is the
+  same operations as with one, which XLA then carries out once for both.
+  """
+
+  def one(key: jax.Array | None, image: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    shown = _forward(model, params, image[None], key)
+    return shown.logits[0], None if shown.features is None else shown.features[0]
+
+  if ids is None:
+    return jax.vmap(one, in_axes=(None, 0))(key, x)
+  return jax.vmap(one)(jax.vmap(lambda i: jax.random.fold_in(key, i))(ids), x)
+
+
+def _num_scaled(model: Any, params: types.PyTree, x: jax.Array) -> int:
+  """How many convolutions take the scale of their channels in training mode. Nothing is computed."""
   seen = []
-
-  def look(params: types.PyTree, x: jax.Array) -> jax.Array:
-    logits, shown = _forward(model, params, x)
-    seen.append(shown)
-    return logits
-
-  jax.eval_shape(look, params, x)
+  look = lambda key, params, x: seen.append(_forward(model, params, x, key).num_scaled)
+  jax.eval_shape(look, jax.eval_shape(jax.random.key, 0), params, x)
   return seen[0]
 
 
-def num_dropouts(model: Any, data: types.Dataset) -> int:
-  """How many layers of the network drop anything in training. Nothing is computed."""
+def samples_differ(model: Any, data: types.Dataset) -> bool:
+  """Whether samples of MC dropout can disagree: in training mode the logits depend on the key. Nothing is computed."""
+  key = jax.eval_shape(jax.random.key, 0)
   x = jax.eval_shape(lambda images: normalize(images, data), data.images[:1])
-  init = lambda key, x: model.init(key, x, train=False)["params"]
-  params = jax.eval_shape(init, jax.eval_shape(jax.random.key, 0), x)
-  return _shown(model, params, x).num_dropouts
+  params = jax.eval_shape(lambda key, x: model.init(key, x, train=False)["params"], key, x)
+  traced = jax.make_jaxpr(lambda key, params, x: _forward(model, params, x, key).logits)(key, params, x)
+  _, is_used = partial_eval.dce_jaxpr(traced.jaxpr, [True])
+  return is_used[0]
 
 
 def first_member(params: types.PyTree) -> types.PyTree:
@@ -155,15 +155,17 @@ def outputs(
   log_softmax = lambda logits: jax.nn.log_softmax(logits.astype(jnp.float32))
   first = first_member(params) if posterior.kind == "ensemble" else params
 
-  def features_of(shown: _Pass) -> jax.Array:
-    if shown.features is None:
+  def flat(features: jax.Array | None) -> jax.Array:
+    if features is None:
       raise ValueError(f"{type(model).__name__} has no nn.Dense layer, whose input would be the features")
-    return shown.features.reshape((len(shown.features), -1)).astype(jnp.float32)
+    return features.reshape((len(features), -1)).astype(jnp.float32)
 
   def deterministic(params: types.PyTree, samples: bool, features: bool) -> Outputs:
     def chunk(ids: jax.Array) -> Outputs:
-      logits, shown = _forward(model, params, pass_inputs(ids))
-      return Outputs(log_softmax(logits)[:, None] if samples else None, features_of(shown) if features else None)
+      shown = _forward(model, params, pass_inputs(ids))
+      return Outputs(
+        log_softmax(shown.logits)[:, None] if samples else None, flat(shown.features) if features else None
+      )
 
     return map_chunks(chunk, ids, chunk_size=chunk_size)
 
@@ -180,14 +182,14 @@ def outputs(
   # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample. Where samples
   # differ in the scale of channels, a processor takes them all at once too, of a few images: they share a convolution.
   on_cpu = jax.default_backend() == "cpu"
-  in_turn = on_cpu and not _shown(model, params, jax.eval_shape(pass_inputs, ids[:1])).num_scaled
+  in_turn = on_cpu and not _num_scaled(model, params, jax.eval_shape(pass_inputs, ids[:1]))
 
   def chunk(ids: jax.Array) -> Outputs:
     own, images = ids if posterior.per_example else None, pass_inputs(ids)
-    sample = lambda key: log_softmax(_forward(model, params, images, own, key)[0])
+    sample = lambda key: log_softmax(_one_by_one(model, params, images, key, own)[0])
     log_probs = jnp.moveaxis(jax.lax.map(sample, keys) if in_turn else jax.vmap(sample)(keys), 0, 1)
     # What lies below the first dropout is that of the samples: XLA works it out once for both.
-    return Outputs(log_probs, features_of(_forward(model, params, images)[1]) if features else None)
+    return Outputs(log_probs, flat(_one_by_one(model, params, images, None)[1]) if features else None)
 
   if not in_turn:
     at_once = _SCALED_PER_CHUNK if on_cpu else _ROWS_PER_CHUNK * chunk_size // posterior.samples

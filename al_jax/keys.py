@@ -8,6 +8,9 @@ import enum
 
 import jax
 
+# Which draws a row is of. Raised whenever equal flags come to give other ids: rows of two numbers are never joined.
+DRAWS = 2
+
 
 class Role(enum.IntEnum):
   """What a random draw is for. Values are part of every published result: add at the end, change none."""
@@ -26,6 +29,7 @@ class Role(enum.IntEnum):
   POSTERIOR = 11
   POOL_IMBALANCE = 12
   EARLY_STOP = 13
+  TIES = 14
 
 
 def role_key(key: jax.Array, role: Role, round: jax.Array | int = 0) -> jax.Array:

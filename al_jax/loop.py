@@ -31,6 +31,7 @@ def init_state(key: jax.Array, data: types.Dataset, learner: types.Learner) -> t
     ValueError: the run cannot be carried out on this pool (see `checks.check_learner`).
   """
   checks.check_learner(learner, data)
+  checks.check_key(key, learner, data)
   return _jitted_init_state(key, data, learner.model, learner.protocol, rounds.num_members(learner))
 
 
@@ -109,6 +110,7 @@ def _whole_run(
 ) -> tuple[types.ALState, types.ALState, types.RoundInfo]:
   """The first state, the last one, and the diagnostics of all rounds."""
   checks.check_learner(learner, data)
+  checks.check_key(key, learner, data)
   first = _init_state(key, data, learner.model, learner.protocol, rounds.num_members(learner))
   step = lambda state, _: round_fn(state, data, learner)
   return first, *lax.scan(step, first, length=learner.protocol.rounds + 1)
@@ -175,6 +177,8 @@ def sweep(
   if pack not in PACKS:
     raise ValueError(f"unknown packing {pack!r}; choose from {', '.join(PACKS)}")
 
+  checks.check_packing(keys, pack)
+
   def every_strategy(key: jax.Array, point: types.PyTree, data: types.Dataset) -> tuple[Runs, ...]:
     out = []
     for learner in learners:
@@ -210,6 +214,7 @@ def fit_full(
   learner = learner._replace(acquisition=None, protocol=protocol)
   # Given initial ids count no more than a drawn initial set; they only say which images are not for validation.
   checks.check_learner(learner._replace(protocol=dataclasses.replace(protocol, initial_ids=())), data)
+  checks.check_key(key, learner, data)
   state = types.ALState(
     params=rounds.init_params(role_key(key, Role.MODEL_INIT), learner.model, data, rounds.num_members(learner)),
     labeled=views.for_sale(key, data, protocol),

@@ -17,11 +17,17 @@ def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Ar
   return jnp.sum(values * weights) / jnp.sum(weights)
 
 
+def _correct(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
+  """Whether the most probable class is the label, as 0 or 1: `[M, C]`, `[M]` -> `[M]`; a prediction of NaN is wrong."""
+  # Of a row with NaN, argmax is the first of these.
+  return ((log_probs.argmax(-1) == labels) & ~jnp.isnan(log_probs).any(-1)).astype(jnp.float32)
+
+
 def accuracy(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
   """Share of examples whose most probable class is the label: `[M, C]`, `[M]` -> `[]` in 0..1."""
   chex.assert_rank([log_probs, labels], [2, 1])
 
-  return weighted_mean((log_probs.argmax(-1) == labels).astype(jnp.float32), weights)
+  return weighted_mean(_correct(log_probs, labels), weights)
 
 
 def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -40,7 +46,7 @@ def expected_calibration_error(log_probs: jax.Array, labels: jax.Array) -> jax.A
   chex.assert_rank([log_probs, labels], [2, 1])
 
   confidence = jnp.exp(log_probs.max(-1))
-  correct = (log_probs.argmax(-1) == labels).astype(jnp.float32)
+  correct = _correct(log_probs, labels)
   bins = jnp.clip(jnp.ceil(confidence * ECE_BINS).astype(jnp.int32) - 1, 0, ECE_BINS - 1)
   gap = jax.ops.segment_sum(correct - confidence, bins, num_segments=ECE_BINS)
   return jnp.abs(gap).sum() / labels.shape[0]

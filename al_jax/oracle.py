@@ -23,7 +23,7 @@ def answers(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax
   Returns:
     `[N]` int32.
   """
-  labels = jnp.asarray(data.labels)
+  labels = jnp.asarray(data.labels, jnp.int32)  # in a smaller type, another class might wrap
   if not isinstance(rate, jax.Array) and not rate:  # a traced number cannot be looked at
     return labels
   key_errs, key_shift = jax.random.split(role_key(key, Role.LABEL_NOISE))

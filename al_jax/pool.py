@@ -5,8 +5,17 @@ import jax
 import jax.numpy as jnp
 
 
-def masked_top_k(scores: jax.Array, candidates: jax.Array, *, num: int) -> jax.Array:
-  """Ids of the `num` highest scores among the candidates, best first; ties go to the lowest id.
+def _finite(scores: jax.Array) -> jax.Array:
+  """Scores in which NaN counts as the lowest number, and -0.0 as 0.0: they are a tie, which top_k does not see."""
+  limits = jnp.finfo(scores.dtype)
+  finite = jnp.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
+  return jnp.where(finite == 0, 0.0, finite)
+
+
+def masked_top_k(
+  scores: jax.Array, candidates: jax.Array, *, num: int, tie_break: jax.Array | None = None
+) -> jax.Array:
+  """Ids of the `num` highest scores among the candidates, best first.
 
   The one place where scores meet the mask. Whatever the scores are, NaN and infinities included, only candidates are
   returned: a candidate's score is first made finite (NaN counts as the lowest), and everything else is minus infinity.
@@ -15,6 +24,7 @@ def masked_top_k(scores: jax.Array, candidates: jax.Array, *, num: int) -> jax.A
     scores: `[N]` floats, higher = label first.
     candidates: `[N]` bool, true in at least `num` places.
     num: how many.
+    tie_break: `[N]` floats in [0, 1): of equal scores the highest draw comes first. None: the lowest id does.
 
   Returns:
     `[num]` int32.
@@ -23,11 +33,28 @@ def masked_top_k(scores: jax.Array, candidates: jax.Array, *, num: int) -> jax.A
   chex.assert_equal_shape([scores, candidates])
   chex.assert_type(candidates, bool)
 
-  limits = jnp.finfo(scores.dtype)
-  finite = jnp.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
-  finite = jnp.where(finite == 0, 0.0, finite)  # -0.0 and 0.0 are a tie, which top_k does not see
-  _, ids = jax.lax.top_k(jnp.where(candidates, finite, -jnp.inf), num)
-  return ids.astype(jnp.int32)
+  scores = jnp.where(candidates, _finite(scores), -jnp.inf)
+  values, ids = jax.lax.top_k(scores, num)
+  if tie_break is None:
+    return ids.astype(jnp.int32)
+  chex.assert_equal_shape([scores, tie_break])
+  # All above the lowest of them are in, and of those that equal it the highest draws.
+  lowest = values[-1]
+  _, ids = jax.lax.top_k(jnp.where(scores > lowest, 1.0, jnp.where(scores == lowest, tie_break, -1.0)), num)
+  return ids[jnp.lexsort((-tie_break[ids], -scores[ids]))].astype(jnp.int32)
+
+
+def masked_argmax(scores: jax.Array, candidates: jax.Array, *, tie_break: jax.Array | None = None) -> jax.Array:
+  """`masked_top_k` for one: `[]` int32. Scores may also be integers."""
+  chex.assert_equal_shape([scores, candidates])
+
+  if jnp.issubdtype(scores.dtype, jnp.floating):
+    scores, lowest = _finite(scores), -jnp.inf
+  else:
+    lowest = jnp.iinfo(scores.dtype).min
+  best = jnp.max(scores, where=candidates, initial=lowest)
+  among_equals = 0.0 if tie_break is None else tie_break
+  return jnp.argmax(jnp.where(candidates & (scores == best), among_equals, -1.0)).astype(jnp.int32)
 
 
 def random_subset(key: jax.Array, candidates: jax.Array, *, num: int) -> jax.Array:
@@ -50,6 +77,7 @@ def balanced_subset(key: jax.Array, labels: jax.Array, candidates: jax.Array, *,
   """
   chex.assert_equal_shape([labels, candidates])
 
+  labels = jnp.asarray(labels, jnp.int32)  # in a smaller type, the class added below might wrap
   key_shuffle, key_classes = jax.random.split(key)
   shuffled = jax.random.permutation(key_shuffle, labels.shape[0])
   # Ids that are not for sale form a class of their own, which is taken last.

@@ -148,10 +148,11 @@ def end_fit(begun: training.Training, learner: types.Learner) -> tuple[types.PyT
   Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
   have one.
   """
-  params, info = training.result(begun)
   members = num_members(learner)
   if members is None:
-    return params, info
+    return training.result(begun)
+  axes = _training_axes(learner.protocol)
+  params, info = jax.vmap(training.result, in_axes=(axes,))(begun)
   bad = info.first_bad_step
   first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, info.steps, bad).min())
   return params, types.FitInfo(info.loss.mean(), info.steps.sum() // members, first_bad)

@@ -19,9 +19,13 @@ def init_params(key: jax.Array, model: Any, data: types.Dataset) -> types.PyTree
   return model.init(key, inference.normalize(data.images[:1], data), train=False)["params"]
 
 
+_MEMBERS = 2**32 - 1  # no step or epoch has this number under a member's key
+
+
 def member_keys(key: jax.Array, members: int) -> jax.Array:
   """`[members]` keys of an ensemble; the first is `key` itself, so that the first member is the lone network."""
-  return jnp.concatenate([key[None], jax.vmap(lambda m: jax.random.fold_in(key, m))(jnp.arange(1, members))])
+  others = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, _MEMBERS)))
+  return jnp.concatenate([key[None], others(jnp.arange(1, members))])
 
 
 def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
@@ -243,7 +247,11 @@ def unfinished(
 
 def result(training: Training) -> tuple[types.PyTree, types.FitInfo]:
   """The fitted parameters, with early stopping the best ones, and how the training went."""
-  return (training.params if training.best is None else training.best.params), training.info
+  params, info = (training.params if training.best is None else training.best.params), training.info
+  # No loss was worked out after the last update.
+  is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+  bad = jnp.where((info.first_bad_step < 0) & ~is_finite, info.steps, info.first_bad_step)
+  return params, info._replace(first_bad_step=bad)
 
 
 def fit(

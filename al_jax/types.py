@@ -138,7 +138,7 @@ class FitInfo(NamedTuple):
 
   loss: jax.Array  # `[]` nats: the last batch's mean cross-entropy
   steps: jax.Array  # `[]` int32: steps taken, those after the best look of an early stop included
-  first_bad_step: jax.Array  # `[]` int32: the first step whose loss was not finite, or -1
+  first_bad_step: jax.Array  # `[]` int32: the first step whose loss was not finite, `steps` for that after the last; -1
 
 
 class RoundInfo(NamedTuple):
@@ -160,10 +160,18 @@ class PoolView(NamedTuple):
   features: jax.Array | None = None  # `[N, F]` floats: the input of the network's last dense layer, dropout off
   embedding: jax.Array | None = None  # `[N, E]` floats: the data set's own, or `features` where it has none
   target_log_probs: jax.Array | None = None  # `[T, S, C]`, by the same samples, of a random part of the pool
+  tie_break: jax.Array | None = None  # `[N]` floats in [0, 1): the higher first; None draws them from `select`'s key
 
 
-# What an acquisition may need -> the field of the view that holds it. "posterior" asks for samples that can disagree.
-NEEDS = {"samples": "log_probs", "posterior": "log_probs", "features": "features", "embedding": "embedding"}
+# What an acquisition may need -> the field of the view that holds it. "posterior" asks for samples that can disagree,
+# "joint" for samples that are one function each, so that predictions of several images belong together.
+NEEDS = {
+  "samples": "log_probs",
+  "posterior": "log_probs",
+  "joint": "log_probs",
+  "features": "features",
+  "embedding": "embedding",
+}
 
 
 ScoreFn = Callable[[PoolView], jax.Array]  # (view) -> `[N]`, each image's from its own row and the targets

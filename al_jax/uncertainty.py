@@ -14,7 +14,33 @@ def log_mean(log_probs: jax.Array) -> jax.Array:
   chex.assert_rank(log_probs, 2)
   chex.assert_type(log_probs, float)
 
-  return jax.nn.logsumexp(log_probs, axis=0) - jnp.log(log_probs.shape[0])
+  # Relative to the highest sample: beside log S, what is left of a sure sample's log-probability would be rounded away.
+  highest = log_probs.max(axis=0, keepdims=True)
+  highest = jnp.where(jnp.isneginf(highest), 0.0, highest)
+  return highest[0] + jnp.log1p(jnp.expm1(log_probs - highest).mean(axis=0))
+
+
+def relative(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The mean prediction `m` `[C]`, and by what share of it each sample's is higher, `p / m - 1` `[S, C]`.
+
+  The shares are exactly 0 where all samples agree, and below 1e-37 where m is 0.
+  """
+  chex.assert_rank(log_probs, 2)
+  chex.assert_type(log_probs, float)
+
+  probs = jnp.exp(log_probs)
+  mean = probs.mean(axis=0, keepdims=True)
+  mean += (probs - mean).mean(axis=0, keepdims=True)  # what rounding took: the mean of equal numbers is that number
+  return mean[0], (probs - mean) / jnp.where(mean > 0, mean, 1.0)
+
+
+def phi(excess: jax.Array) -> jax.Array:
+  """`r log r - (r - 1)` of `r = 1 + excess`, elementwise: `sum_c m_c phi(p_c / m_c - 1)` is `KL(p || m)`.
+
+  Every term is at least 0, is 0 where p is m, and keeps its digits near it.
+  """
+  ratio = jnp.maximum(1 + excess, jnp.finfo(jnp.float32).tiny)
+  return ratio * jnp.log(ratio) - (ratio - 1)
 
 
 def _entropy(log_probs: jax.Array) -> jax.Array:
@@ -58,17 +84,13 @@ def expected_entropy(log_probs: jax.Array) -> jax.Array:
 def mutual_information(log_probs: jax.Array) -> jax.Array:
   """`I[y; w] = H[E_s p_s] - E_s H[p_s]`, BALD, in nats: 0..log min(S, C).
 
-  Worked out as the mean Kullback-Leibler divergence of the samples from their mean. Where samples agree each term is
-  exactly 0: the difference of two entropies would leave rounding noise, of either sign, to be ranked.
+  Worked out as the mean Kullback-Leibler divergence of the samples from their mean, `sum_c m phi(p / m - 1)`: finite
+  however unlikely a class is, and exactly 0 where samples agree.
 
   Source: Houlsby, Huszar, Ghahramani & Lengyel (2011), equation 2; for MC dropout Gal, Islam & Ghahramani (2017).
   """
-  chex.assert_rank(log_probs, 2)
-
-  probs = jnp.exp(log_probs)
-  mean = probs[:1] + (probs - probs[:1]).mean(axis=0, keepdims=True)  # equal samples have themselves as their mean
-  ratios = jnp.where(probs > 0, probs, 1.0) / jnp.where(probs > 0, mean, 1.0)
-  return jnp.maximum(jnp.sum(probs * jnp.log(ratios), axis=-1).mean(), 0.0)
+  mean, excess = relative(log_probs)
+  return jnp.maximum(jnp.sum(mean[None] * phi(excess), axis=-1).mean(), 0.0)
 
 
 def votes(log_probs: jax.Array) -> jax.Array:
@@ -81,7 +103,8 @@ def votes(log_probs: jax.Array) -> jax.Array:
 def variation_ratio(log_probs: jax.Array) -> jax.Array:
   """1 - the share of samples that vote for the modal class, in 0..1 - 1/S.
 
-  Source: Freeman (1965); for MC dropout Gal, Islam & Ghahramani (2017), section 4.
+  Source: Freeman (1965). For MC dropout Gal, Islam & Ghahramani (2017), section 4, define `1 - max_c` of the mean
+  prediction instead, which is `least_confidence` here.
   """
   return 1 - votes(log_probs).max()
 
@@ -99,6 +122,7 @@ def mean_std(log_probs: jax.Array) -> jax.Array:
 def vote_entropy(log_probs: jax.Array) -> jax.Array:
   """Entropy of the committee's votes, `-sum_c v_c log v_c` with v the share of votes, in nats: 0..log min(S, C).
 
-  Source: Dagan & Engelson (1995); Settles (2009), section 3.2.
+  Source: Dagan & Engelson (1995), without their normaliser 1 / log min(S, C), which orders no image differently;
+  Settles (2009), section 3.2.
   """
   return jax.scipy.special.entr(votes(log_probs)).sum()

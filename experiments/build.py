@@ -96,6 +96,12 @@ def posterior(strategy: strategies.Strategy, made: types.Acquisition, config: Co
   return _posterior(strategy.posterior or config.posterior or own, config)
 
 
+def scores_images(spelling: str) -> bool:
+  """Whether a strategy gives single images a score."""
+  strategy = strategies.parse(spelling)
+  return acquisition.make(strategy.name, **dict(strategy.hyper)).score is not None
+
+
 def learners(
   config: Config, num_classes: int, point: dict[str, float | jax.Array] | None = None
 ) -> dict[str, types.Learner]:

@@ -113,6 +113,8 @@ def resolve() -> Config:
       values[name] = os.path.expanduser(values[name])
   if values["resume"] and values["overwrite"]:
     raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give one of them")
+  if values["seed"] + values["seeds"] > 2**32:
+    raise UsageError(f"--seed={values['seed']} and --seeds={values['seeds']} go beyond the last seed, {2**32 - 1}")
   if values["inspect"] and values["driver"] == "scan":
     raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
   values["vmap_over"] = grid.parse(values["vmap_over"])

@@ -79,7 +79,8 @@ def run_python(
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
     info = jax.device_get(info)
-    row = _row(acq, seed, r, info, labels, seconds | {"total": time.perf_counter() - start}, initial, {})
+    total = {"total": time.perf_counter() - start}
+    row = _row(acq, seed, r, info, labels, seconds | total, initial, {}, learner.acquisition.score is not None)
     if r >= len(done):
       if "error" not in row:
         if checkpoints is not None:
@@ -115,15 +116,23 @@ def _resumed(
 
 
 def rows_of(
-  acq: str, seed: int, infos: types.RoundInfo, labels: np.ndarray, initial: list[int], seconds: float, point: dict
+  acq: str,
+  seed: int,
+  infos: types.RoundInfo,
+  labels: np.ndarray,
+  initial: list[int],
+  seconds: float,
+  point: dict,
+  scored: bool,
 ) -> Iterator[dict]:
   """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
 
   `labels` are the oracle's answers for the pool, `seconds` those of one round, `point` the values of a grid.
+  `scored` is whether the acquisition scores single images.
   """
   for r in range(len(infos.num_labeled)):
     info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
-    row = _row(acq, seed, r, info, labels, {"total": seconds}, initial, point)
+    row = _row(acq, seed, r, info, labels, {"total": seconds}, initial, point, scored)
     yield row
     if "error" in row:
       return
@@ -138,6 +147,7 @@ def _row(
   seconds: dict[str, float],
   initial: list[int],
   point: dict,
+  scored: bool,
 ) -> dict:
   """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
   key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
@@ -152,7 +162,7 @@ def _row(
     "num_labeled": int(info.num_labeled),
     **metrics_row(info.metrics),
     "selected": selected.tolist(),
-    "selected_scores": info.scores.tolist() if np.isfinite(info.scores).all() else None,
+    "selected_scores": _finite_or_null(info.scores) if scored and selected.size else None,
     "selected_labels": labels[selected].tolist(),  # on the host: no program for each length
     "train_steps": int(info.fit.steps),
     "train_loss": float(info.fit.loss),
@@ -165,6 +175,11 @@ def _row(
   if r == 0:
     row["initial"] = initial
   return row
+
+
+def _finite_or_null(scores: np.ndarray) -> list[float | None]:
+  """Scores as JSON has room for them: one that is not finite is null."""
+  return [float(score) if math.isfinite(score) else None for score in scores]
 
 
 def metrics_row(measured: types.Metrics) -> dict:

@@ -38,10 +38,12 @@ def _share() -> dict:
   return {"lower_bound": 0.0, "upper_bound": 0.99}
 
 
+_SEED = {"lower_bound": 0, "upper_bound": 2**32 - 1}  # from 2**32 on, keys begin again with that of 0
+
 _study = _Group("What to compare")
 _study.string("acq", "entropy", "acquisitions, a comma list; --list_acquisitions says which and what they do")
 _study.integer("seeds", 1, "number of seeds", **_at_least(1))
-_study.integer("seed", 0, "first seed", **_at_least(0))
+_study.integer("seed", 0, "first seed", **_SEED)
 _study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
 _study.boolean("full_data", False, "train once on the whole pool instead: the reference line")
 
@@ -66,7 +68,7 @@ _data.float(
   **_at_least(1.0),
 )
 _data.integer(
-  "pool_seed", 0, "decides the draws of --pool_size and --imbalance and the noise, for every seed alike", **_at_least(0)
+  "pool_seed", 0, "decides the draws of --pool_size and --imbalance and the noise, for every seed alike", **_SEED
 )
 _data.string("embedding", None, ".npy file of [training images, E] features for what compares images")
 _data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")

@@ -68,7 +68,9 @@ def draw(row: dict, images: np.ndarray, probs: np.ndarray, path: Path) -> None:
     axis.imshow(image.reshape(image.shape[0], -1) if image.ndim < 2 else image, cmap="gray_r", interpolation="nearest")
     label, said = row["selected_labels"][place], int(probs[place].argmax())
     scores = row.get("selected_scores")
-    text = f"is {label}, said {said}\np = {probs[place, said]:.2f}" + (f"\nscore {scores[place]:.3g}" if scores else "")
+    text = f"is {label}, said {said}\np = {probs[place, said]:.2f}"
+    if scores:
+      text += "\nscore not finite" if scores[place] is None else f"\nscore {scores[place]:.3g}"
     axis.set_title(text, fontsize=7, color="black" if label == said else "#B00020")
   wrong = int((probs.argmax(axis=1) != np.asarray(row["selected_labels"])).sum())
   figure.suptitle(

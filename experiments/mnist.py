@@ -93,16 +93,22 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display, stop
 def check(config: Config, data) -> None:
   """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
   plan, name = build.protocol(config), f"--init_file={config.init_file}" if config.init_file else None
+  key = jax.random.key(config.seed)
   try:
     checks.check_initial(plan, data)
     name = None
     if config.full_data:
-      checks.check_learner(build.full_data_learner(config, data.num_classes), data)
+      learner = build.full_data_learner(config, data.num_classes)
+      checks.check_learner(learner, data)
+      checks.check_key(key, learner, data)
       return
     checks.check(plan, data)
+    if config.driver == "scan":
+      checks.check_packing(key, packed.packing(config))
     for point in grid.points(config.vmap_over):
       for name, learner in build.learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
         checks.check_learner(learner, data)
+        checks.check_key(key, learner, data)
   except ValueError as error:
     raise UsageError(f"{name}: {error}" if name else error) from error
 
@@ -162,6 +168,8 @@ def main(_) -> None:
         display.line(line)
       display.line(training_line(config))
       display.line(f"results in {workdir.path}")
+      if workdir.remark:
+        display.line(workdir.remark)
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
         workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data))
       data = jax.device_put(data)

@@ -213,7 +213,8 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
     for acq, run in zip(acqs, runs, strict=True):
       own = jax.tree.map(lambda leaf, k=k: leaf[k], run)
       done = workdir.done(acq, job.seed, dict(job.point))
-      rows = list(rows_of(acq, job.seed, own.info, labels, own.initial.tolist(), each, dict(job.point)))
+      initial, scored = own.initial.tolist(), build.scores_images(acq)
+      rows = list(rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored))
       for row in rows[len(done) :]:
         workdir.append(row)
       display.advance(len(rows) - len(done))

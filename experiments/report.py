@@ -33,6 +33,8 @@ def main(argv: list[str]) -> None:
         (out / name).write_bytes(content)
     except OSError as error:
       raise UsageError(f"--out={out} cannot be written: {error.strerror}") from error
+    if study.versions_remark:
+      print(study.versions_remark)
     progress.console().print(summary.closing_table(study.rows, study.full_data))
     print(f"report in {out / 'report.html'} and {out / 'report.md'}")
   except UsageError as error:

@@ -21,6 +21,8 @@ from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
+from experiments.results import generator_here
+from experiments.rows import other_generator
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
 _ONLY = flags.DEFINE_list(
@@ -80,23 +82,41 @@ def keep(workdir: Path, rows: Path, studies) -> list[str]:
       parts = {folder: found for folder in folders if (found := kept.from_workdir(folder, named))}
       if parts:
         before = kept.read(path)
-        kept.write(kept.joined(({path: before} if before else {}) | parts), path)
+        joined = kept.joined(({path: before} if before else {}) | parts)
+        if remark := kept.versions_remark(joined):
+          print(f"{study.name}: {remark}")
+        kept.write(joined, path)
     except UsageError as error:
       refused.append(f"{study.name}: its runs here are left out of the page: {error}")
   return refused
+
+
+def check_draws(rows: Path, studies) -> None:
+  """Raises UsageError where what is kept of a study is of other draws than its runs here would be."""
+  for study in studies:
+    path = rows / f"{study.name}.jsonl"
+    before = kept.read(path)
+    if before and (other := other_generator(before.about, generator_here())):
+      raise UsageError(
+        f"{path} has rows of other draws than this version makes ({other}): pass --out=FOLDER to keep new rows apart,"
+        " or delete it to begin anew"
+      )
 
 
 def kept_results(out: Path) -> tuple[dict[str, dict[str, page.Results]], dict[tuple[str, str], str]]:
   """By part and scale, the rows that are kept of it and the remarks in PART.txt beside them.
 
   Raises:
-    UsageError: a file of rows is damaged.
+    UsageError: a file of rows is damaged, or rows that are compared are of different draws.
   """
   results, remarks = {}, {}
   for name, part in plan.PARTS.items():
     for scale, studies in part.studies.items():
       folder = out / "results" / "reproductions" / scale
       found = {study.name: own for study in studies if (own := kept.read(folder / f"{study.name}.jsonl"))}
+      for own in found.values():
+        if other := other_generator(next(iter(found.values())).about, own.about):
+          raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")
       if found:
         results.setdefault(name, {})[scale] = page.Results(part, scale, found)
         remark = folder / f"{name}.txt"
@@ -130,6 +150,8 @@ def main(argv: list[str]) -> None:
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
     kept_results(out)  # which says that a file is damaged before the hours of training, not after them
+    if not _PAGE_ONLY.value:
+      check_draws(out / "results" / "reproductions" / scale, studies)
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:

@@ -16,10 +16,13 @@ import sys
 import jax
 import numpy as np
 
+from al_jax import keys
 from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.rows import differing
 from experiments.rows import load_config
+from experiments.rows import other_generator
+from experiments.rows import other_versions
 from experiments.rows import outcome
 from experiments.rows import read_full_data
 from experiments.rows import read_rows
@@ -41,7 +44,7 @@ class Workdir:
 
     Raises:
       UsageError: it cannot be written, another process holds it, it has results and neither --resume nor --overwrite
-        was given, or its results are of another configuration or of other data.
+        was given, or its results are of another configuration, of other data or of other draws.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     self.path = Path(config.workdir or f"runs/{config.dataset.replace('/', '-').replace(':', '-')}-{stamp}")
@@ -55,6 +58,8 @@ class Workdir:
     except BlockingIOError as error:
       raise UsageError(f"--workdir={self.path} is in use by another process") from error
     self.on_row: Callable[[dict], None] = lambda row: None  # told of every row that is appended
+    self.remark: str | None = None  # a sentence on the versions that made its rows, where there are several
+    self._earlier_versions: list[dict[str, str]] = []
     self._adopt(config, data_hash)
 
   def _adopt(self, config: Config, data_hash: str) -> None:
@@ -73,6 +78,15 @@ class Workdir:
         raise UsageError(
           f"--workdir={self.path} has results on other data, or in another order, than --dataset={config.dataset} is"
         )
+      if other := other_generator(found, generator_here()):
+        raise UsageError(
+          f"--workdir={self.path} has rows of other draws than this version makes ({other}): equal flags do not give"
+          " equal ids, so go on with the version that made them, or start anew with --overwrite"
+        )
+      self._earlier_versions = found.get("earlier_versions", [])
+      if other_versions([found, {"versions": _versions()}]):
+        self._earlier_versions = [*self._earlier_versions, found["versions"]]
+      self.remark = other_versions([{"versions": own} for own in (*self._earlier_versions, _versions())])
       before = found["flags"]
       now = json.loads(json.dumps(dataclasses.asdict(config)))
       changes = ", ".join(f"--{k} was {before.get(k)} and is {now.get(k)}" for k in differing(before, now))
@@ -118,7 +132,8 @@ class Workdir:
   def write_config(
     self, config: Config, data_hash: str, pool_ids: np.ndarray | None = None, class_counts: list[int] | None = None
   ) -> None:
-    """Writes config.json: every resolved flag, the command, versions, device kind, hash of the data, git revision.
+    """Writes config.json: every resolved flag, the command, versions, what makes draws, device kind, hash of the data,
+    git revision.
 
     `pool_ids` are the training images that make the pool, in the order of its ids; None for all of them.
     `class_counts` are the pool's images of each class.
@@ -129,7 +144,9 @@ class Workdir:
         "flags": dataclasses.asdict(config),
         "command": [Path(sys.argv[0]).stem, *sys.argv[1:]],
         "python": sys.version.split()[0],
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": _versions(),
+        **({"earlier_versions": self._earlier_versions} if self._earlier_versions else {}),
+        **generator_here(),
         "device_kind": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "data_sha256": data_hash,
@@ -154,6 +171,19 @@ class Workdir:
       os.replace(temporary, self.path / name)
     except OSError as error:
       raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
+
+
+def _versions() -> dict[str, str]:
+  return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def generator_here() -> dict[str, int | str | bool]:
+  """What turns seeds into draws here; `rows.generator` reads it."""
+  return {
+    "draws": keys.DRAWS,
+    "key_impl": str(jax.config.jax_default_prng_impl),
+    "threefry_partitionable": bool(jax.config.jax_threefry_partitionable),
+  }
 
 
 def _git_revision() -> str | None:

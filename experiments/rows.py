@@ -1,5 +1,6 @@
 """What lies in a workdir, read without starting JAX."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 import json
 import math
@@ -20,6 +21,9 @@ MAY_DIFFER = {
 }
 
 _FLAGS = {"acq", "seeds", "seed", "rounds"}
+
+# What turns a seed into draws, with what it was before it was recorded.
+_GENERATOR = {"draws": 1, "key_impl": "threefry2x32", "threefry_partitionable": True}
 
 
 def read_rows(path: Path) -> tuple[list[dict], int]:
@@ -104,6 +108,27 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
   return [
     name for name in names if (first[name] != second[name] if both(name) else first.get(name) or second.get(name))
   ]
+
+
+def generator(about: Mapping[str, Any]) -> dict[str, Any]:
+  """What turned seeds into draws in a run, out of its config.json or what is kept of it."""
+  return {name: about.get(name, before) for name, before in _GENERATOR.items()}
+
+
+def other_generator(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+  """In which draws two runs differ, so that their rows must not be joined: `draws 1 and 2`; empty where in none."""
+  one, other = generator(first), generator(second)
+  return ", ".join(f"{name} {one[name]} and {other[name]}" for name in one if one[name] != other[name])
+
+
+def other_versions(abouts: Iterable[Mapping[str, Any]]) -> str | None:
+  """A sentence on the versions of JAX and jaxlib that runs were made by; None where there is one of each."""
+  used = [own.get("versions", {}) for own in abouts]
+  by_name = {name: sorted({own[name] for own in used if name in own}) for name in ("jax", "jaxlib")}
+  said = " and ".join(f"{name} {' and '.join(found)}" for name, found in by_name.items() if len(found) > 1)
+  return (
+    f"Rows are by {said}, whose sums may differ in the last digit and so, now and then, in an id." if said else None
+  )
 
 
 def outcome(last: dict, rounds: int) -> Literal["completed", "failed", "unfinished"]:

@@ -16,6 +16,7 @@ from al_jax import acquisition
 from al_jax import pool
 from al_jax import types
 from tests import reference
+from tests.views import ties_by_id
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -88,7 +89,7 @@ def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23,
   needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in acquired.needs}
   if acquired.targets:
     needed["target_log_probs"] = log_probs_of(kind, acquired.targets, seed + 2)
-  return types.PoolView(labeled=place == 0, candidates=(place > 0) & (jnp.arange(size) != 6), **needed)
+  return ties_by_id(types.PoolView(labeled=place == 0, candidates=(place > 0) & (jnp.arange(size) != 6), **needed))
 
 
 def assert_valid(ids: jax.Array, view: types.PoolView, num: int) -> None:
@@ -226,9 +227,69 @@ def test_no_nan_on_the_way(name, kind, debug_nans):
 
 
 @pytest.mark.parametrize("name", SCORED)
-def test_ties_go_to_the_lowest_id(name):
+def test_ties_go_to_the_highest_draw(name):
   view = view_of(make(name), "tied")
-  assert select(name, view).tolist() == np.flatnonzero(view.candidates)[:NUM].tolist()
+  view = view._replace(tie_break=jax.random.uniform(jax.random.key(5), view.candidates.shape))
+  by_draw = np.argsort(-np.asarray(view.tie_break))
+  assert select(name, view).tolist() == by_draw[np.asarray(view.candidates)[by_draw]][:NUM].tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if make(name).needs])
+def test_without_draws_ties_are_broken_by_the_key(name):
+  view = view_of(make(name), "tied")._replace(tie_break=None)
+  first = [select(name, view, seed=seed).tolist()[0] for seed in range(8)]
+  assert len(set(first)) > 2, "one of 17 by one key, and the same by eight: once in 10^8"
+
+
+def test_few_samples_of_a_pool_sorted_by_class_acquire_more_than_its_first_classes():
+  # Two samples agree or do not: half of the pool is one tie.
+  votes = jnp.array(np.random.default_rng(0).integers(0, 10, (1000, 2)))
+  log_probs = jnp.log(jnp.where(jax.nn.one_hot(votes, 10) > 0, 0.91, 0.01))
+  everything = jnp.ones(1000, bool)
+  view = types.PoolView(~everything, everything, log_probs=log_probs)
+  for name in ("variation_ratio", "vote_entropy"):
+    ids = np.asarray(acquisition.make(name).select(jax.random.key(0), view, num=100))
+    assert len(set((ids // 100).tolist())) == 10
+
+
+def broken_rows(view: types.PoolView, needs, how: float) -> tuple[types.PoolView, np.ndarray]:
+  """The view with two candidates and a labeled image whose row is not finite, and which these are."""
+  size = view.candidates.shape[0]
+  rows = [int(i) for i in (*np.flatnonzero(view.candidates)[[2, 9]], np.flatnonzero(view.labeled)[1])]
+  spoiled = {}
+  for field in {types.NEEDS[need] for need in needs}:
+    if field == "log_probs" and np.isfinite(how):
+      continue
+    values = getattr(view, field)
+    bad = jnp.nan if field == "log_probs" else how
+    spoiled[field] = values.at[jnp.array(rows), ..., 0].set(bad)
+  return view._replace(**spoiled), np.isin(np.arange(size), rows)
+
+
+@pytest.mark.parametrize("how", [np.nan, np.inf, 1e20])
+@pytest.mark.parametrize("name", [name for name in NAMES if make(name).needs])
+def test_a_row_that_is_not_finite_comes_last_and_touches_no_other(name, how):
+  made = make(name)
+  if how == 1e20 and not made.needs & {"features", "embedding"}:
+    return  # a prediction is no longer finite long before
+  view = view_of(made)
+  spoiled, broken = broken_rows(view, made.needs, how)
+  without = view._replace(labeled=view.labeled & ~broken, candidates=view.candidates & ~broken)
+  assert select(name, spoiled).tolist() == select(name, without).tolist()
+  have = int(view.candidates.sum())
+  everything = select(name, spoiled, num=have)
+  assert_valid(everything, view, have)
+  assert set(everything.tolist()[-2:]) == set(np.flatnonzero(broken & np.asarray(view.candidates)))
+
+
+def test_a_broken_target_does_not_count():
+  view = view_of(make("epig"))
+  targets = view.target_log_probs
+  spoiled = view._replace(target_log_probs=targets.at[3].set(jnp.nan))
+  rest = jnp.concatenate([targets[:3], targets[4:]])
+  np.testing.assert_allclose(
+    make("epig").score(spoiled), make("epig").score(view._replace(target_log_probs=rest)), rtol=1e-5, atol=1e-7
+  )
 
 
 @pytest.mark.parametrize("name", SCORED)

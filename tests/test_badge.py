@@ -12,6 +12,7 @@ from al_jax import acquisition
 from al_jax import types
 from al_jax.acquisition import badge
 from tests import reference_diversity as reference
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -27,7 +28,9 @@ def pool_of(seed: int, rows: int, *, sharpness: float = 2.0) -> types.PoolView:
   log_probs = jax.nn.log_softmax(jnp.array(rng.normal(size=(rows, SAMPLES, CLASSES)) * sharpness, jnp.float32))
   features = np.maximum(rng.normal(size=(rows, FEATURES)) + 0.5, 0) * rng.exponential(size=(rows, 1))
   everything = jnp.ones(rows, bool)
-  return types.PoolView(~everything, everything, log_probs=log_probs, features=jnp.array(features, jnp.float32))
+  return ties_by_id(
+    types.PoolView(~everything, everything, log_probs=log_probs, features=jnp.array(features, jnp.float32))
+  )
 
 
 @jax.jit

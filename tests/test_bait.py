@@ -12,6 +12,7 @@ from al_jax import types
 from al_jax.acquisition import bait as module
 from al_jax.acquisition.bait import bait
 from tests import reference_bait
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -24,11 +25,13 @@ def view_of(seed: int, *, size: int = SIZE, length: float = 1.0, labeled: int = 
   logits = rng.normal(size=(size, SAMPLES, CLASSES)) * rng.uniform(0.3, 4, (size, 1, 1))
   features = np.maximum(rng.normal(size=(size, FEATURES)) + 0.3, 0) * length
   place = rng.permutation(size)
-  return types.PoolView(
-    labeled=jnp.array(place < labeled),
-    candidates=jnp.array(place >= labeled + 3),
-    log_probs=jax.nn.log_softmax(jnp.array(logits, jnp.float32)),
-    features=jnp.array(features, jnp.float32),
+  return ties_by_id(
+    types.PoolView(
+      labeled=jnp.array(place < labeled),
+      candidates=jnp.array(place >= labeled + 3),
+      log_probs=jax.nn.log_softmax(jnp.array(logits, jnp.float32)),
+      features=jnp.array(features, jnp.float32),
+    )
   )
 
 
@@ -45,6 +48,12 @@ def select(view: types.PoolView, num: int, **hyper) -> list[int]:
 def expected(view: types.PoolView, num: int, **hyper) -> tuple[list[int], list[int]]:
   """The reference's forward picks and final batch."""
   return reference_bait.bait(view.log_probs, view.features, view.labeled, view.candidates, num, **hyper)
+
+
+def least(view: types.PoolView) -> float:
+  """The regularization that a batch has at least."""
+  traces = [np.trace(reference_bait.information(p, h)) for p, h in zip(probs_of(view), view.features, strict=True)]
+  return 1e-3 * np.max(np.array(traces)[np.asarray(view.labeled | view.candidates)])
 
 
 def probs_of(view: types.PoolView) -> jax.Array:
@@ -72,15 +81,21 @@ def test_long_features_leave_the_backward_phase_its_digits():
   # All but some ten-thousandths of a pick's information is then its own: what is left must be no rounding error.
   for seed in range(8):
     view = view_of(seed, length=100.0)
-    assert select(view, 4) == expected(view, 4)[1]
+    assert select(view, 4) == expected(view, 4, regularization=least(view))[1]
 
 
 def test_features_beyond_the_range_have_their_regularization():
   view = view_of(0, length=1e4)
-  traces = [np.trace(reference_bait.information(p, h)) for p, h in zip(probs_of(view), view.features, strict=True)]
-  in_game = np.asarray(view.labeled | view.candidates)
-  kept = expected(view, 4, regularization=1e-5 * np.max(np.array(traces)[in_game]))[1]
-  assert select(view, 4) == kept
+  assert select(view, 4) == expected(view, 4, regularization=least(view))[1]
+
+
+@pytest.mark.parametrize("oversample", [1.0, 2.0])
+def test_at_the_least_regularization_a_batch_that_spans_the_space_is_float64_s(oversample):
+  """Twelve images of four classes and five features: M is then of full rank, and its inverse as bad as it gets."""
+  for seed in range(4):
+    view = view_of(seed, size=60, labeled=0 if seed % 2 else 6)
+    batch = select(view, 12, oversample=oversample, regularization=1e-9)
+    assert batch == expected(view, 12, oversample=oversample, regularization=least(view))[1]
 
 
 def test_all_candidates():
@@ -191,11 +206,13 @@ def test_what_is_certain_comes_last():
 def test_no_image_is_bought_twice():
   # Four kinds of image, in directions of their own and seven copies of each: a batch of four has one of each.
   kinds = jnp.arange(SIZE) % 4
-  view = types.PoolView(
-    labeled=jnp.zeros(SIZE, bool),
-    candidates=jnp.ones(SIZE, bool),
-    log_probs=jnp.full((SIZE, SAMPLES, CLASSES), -np.log(CLASSES), jnp.float32),
-    features=5.0 * jnp.eye(FEATURES)[kinds],
+  view = ties_by_id(
+    types.PoolView(
+      labeled=jnp.zeros(SIZE, bool),
+      candidates=jnp.ones(SIZE, bool),
+      log_probs=jnp.full((SIZE, SAMPLES, CLASSES), -np.log(CLASSES), jnp.float32),
+      features=5.0 * jnp.eye(FEATURES)[kinds],
+    )
   )
   assert sorted(np.asarray(kinds)[select(view, 4)]) == [0, 1, 2, 3]
 

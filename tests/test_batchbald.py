@@ -17,6 +17,7 @@ from al_jax import types
 from al_jax.acquisition import batchbald
 from tests import reference as core_reference
 from tests import reference_information as reference
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -44,7 +45,7 @@ def certain_log_probs(labels) -> np.ndarray:
 
 def select(log_probs, num: int, candidates=None, *, max_configs: int = 10_000, key: int = 0) -> list[int]:
   candidates = np.ones(len(log_probs), bool) if candidates is None else candidates
-  view = types.PoolView(labeled=~candidates, candidates=candidates, log_probs=log_probs)
+  view = ties_by_id(types.PoolView(labeled=~candidates, candidates=candidates, log_probs=log_probs))
   made = acquisition.make("batchbald", max_configs=max_configs, chunk_size=3)
   return made.select(jax.random.key(key), jax.tree.map(jnp.asarray, view), num=num).tolist()
 
@@ -151,7 +152,7 @@ def test_the_first_pick_is_that_of_bald(max_configs):
   for seed in range(20):
     log_probs = log_probs_of(seed)
     candidates = np.arange(SIZE) % 4 != seed % 4
-    view = types.PoolView(~candidates, candidates, log_probs)
+    view = ties_by_id(types.PoolView(~candidates, candidates, log_probs))
     assert select(log_probs, 1, candidates, max_configs=max_configs) == bald(view).tolist()
   gains = gains_of(log_probs, jnp.zeros((1, SAMPLES)), jnp.ones(1))
   np.testing.assert_allclose(gains, [core_reference.mutual_information(x) for x in log_probs], rtol=1e-5)
@@ -186,7 +187,7 @@ def test_no_copies_while_anything_else_informs(max_configs):
   # The first four are copies and tell samples 0 | 1 2 | 3 apart, the next 0 1 | 2 3; the others nothing.
   log_probs = certain_log_probs([[0, 1, 1, 2]] * 4 + [[0, 0, 1, 1]] + [[2, 2, 2, 2]] * 3)
   every = jnp.ones(SIZE, bool)
-  view = types.PoolView(~every, every, jnp.asarray(log_probs))
+  view = ties_by_id(types.PoolView(~every, every, jnp.asarray(log_probs)))
   assert acquisition.make("bald").select(None, view, num=4).tolist() == [0, 1, 2, 3]
   # After two all is known, and what rounding left must not decide.
   assert select(log_probs, 4, max_configs=max_configs) == [0, 4, 1, 2]

@@ -13,6 +13,7 @@ from al_jax import acquisition
 from al_jax import types
 from al_jax.acquisition import cluster_margin
 from tests import reference_low_budget as reference
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -26,11 +27,13 @@ def ordinary(seed: int) -> types.PoolView:
   log_probs = jax.nn.log_softmax(jnp.array(rng.normal(size=(SIZE, SAMPLES, CLASSES)) * 2, jnp.float32))
   embedding = jnp.array(rng.normal(size=(SIZE, FEATURES)) + 3, jnp.float32)
   labeled, out = np.isin(np.arange(SIZE), special[:5]), jnp.array(np.isin(np.arange(SIZE), special[5:9]))
-  return types.PoolView(
-    jnp.array(labeled),
-    ~jnp.array(labeled) & ~out,
-    log_probs=jnp.where(out[:, None, None], jnp.nan, log_probs),
-    embedding=jnp.where(out[:, None], jnp.nan, embedding),
+  return ties_by_id(
+    types.PoolView(
+      jnp.array(labeled),
+      ~jnp.array(labeled) & ~out,
+      log_probs=jnp.where(out[:, None, None], jnp.nan, log_probs),
+      embedding=jnp.where(out[:, None], jnp.nan, embedding),
+    )
   )
 
 
@@ -39,7 +42,9 @@ def in_order_of_margin(margins, embedding) -> types.PoolView:
   margins = np.asarray(margins, np.float32)
   probs = np.stack([(1 + margins) / 2, (1 - margins) / 2], axis=-1)[:, None]
   masks = jnp.zeros(len(margins), bool), jnp.ones(len(margins), bool)
-  return types.PoolView(*masks, log_probs=jnp.log(jnp.array(probs)), embedding=jnp.array(embedding, jnp.float32))
+  return ties_by_id(
+    types.PoolView(*masks, log_probs=jnp.log(jnp.array(probs)), embedding=jnp.array(embedding, jnp.float32))
+  )
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from al_jax import acquisition
 from al_jax import clustering
 from al_jax import types
 from tests import reference_diversity as reference
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -28,7 +29,9 @@ def pool_of(seed: int, rows: int = ROWS, num_labeled: int = 12, features: int = 
   x = rng.normal(size=(5, features))[rng.integers(0, 5, rows)] * 2 + rng.normal(size=(rows, features))
   place = rng.permutation(rows)
   labeled, absent = place < num_labeled, place == rows - 1
-  return types.PoolView(jnp.array(labeled), jnp.array(~labeled & ~absent), embedding=jnp.array(x, jnp.float32))
+  return ties_by_id(
+    types.PoolView(jnp.array(labeled), jnp.array(~labeled & ~absent), embedding=jnp.array(x, jnp.float32))
+  )
 
 
 @jax.jit
@@ -107,7 +110,7 @@ def test_kmeans_takes_the_middle_of_every_cluster_largest_first():
     [np.stack([100.0 * k + np.arange(size), np.full(size, 70.0 * k**2)], 1) for k, size in enumerate(sizes)]
   )
   everything = jnp.ones(len(x), bool)
-  view = types.PoolView(~everything, everything, embedding=jnp.array(x, jnp.float32))
+  view = ties_by_id(types.PoolView(~everything, everything, embedding=jnp.array(x, jnp.float32)))
   select = jax.jit(acquisition.make("kmeans", iterations=10).select, static_argnames="num")
   middles = {size: sum(sizes[:k]) + size // 2 for k, size in enumerate(sizes)}
   batches = [select(jax.random.key(seed), view, num=4).tolist() for seed in range(4)]
@@ -117,8 +120,8 @@ def test_kmeans_takes_the_middle_of_every_cluster_largest_first():
 @pytest.mark.parametrize("name", ["kcenter", "kmeans"])
 def test_no_copy_is_taken_while_there_is_something_else(name, debug_nans):
   view = pool_of(3, rows=10, num_labeled=0)
-  copies = types.PoolView(
-    jnp.zeros(30, bool), jnp.arange(30) != 4, embedding=(view.embedding * 1e3)[jnp.arange(30) // 3]
+  copies = ties_by_id(
+    types.PoolView(jnp.zeros(30, bool), jnp.arange(30) != 4, embedding=(view.embedding * 1e3)[jnp.arange(30) // 3])
   )
   for seed in range(3):
     ids = chosen(name, copies, num=14, seed=seed)
@@ -131,7 +134,7 @@ def test_kmeans_passes_over_the_copy_that_a_second_center_is_nearest_to():
   # means are both nearest to the copies.
   x = np.concatenate([[[7.0], [7.0], [17.0]] * np.eye(1, 7), 10 * np.eye(7)[1:]])
   everything = jnp.ones(9, bool)
-  view = types.PoolView(~everything, everything, embedding=jnp.array(x, jnp.float32))
+  view = ties_by_id(types.PoolView(~everything, everything, embedding=jnp.array(x, jnp.float32)))
   batches = [chosen("kmeans", view, num=2, seed=seed) for seed in range(10)]
   assert [0, 2] in batches and not any({0, 1} <= set(batch) for batch in batches)
 
@@ -140,7 +143,7 @@ def test_kcenter_takes_copies_of_labeled_images_last_and_in_order(debug_nans):
   view = pool_of(3, rows=10, num_labeled=0)
   labeled = jnp.arange(30) % 3 == 1
   labeled &= jnp.arange(30) < 15  # one copy of each of the first five
-  copies = types.PoolView(labeled, ~labeled, embedding=(view.embedding * 1e3 + 1e4)[jnp.arange(30) // 3])
+  copies = ties_by_id(types.PoolView(labeled, ~labeled, embedding=(view.embedding * 1e3 + 1e4)[jnp.arange(30) // 3]))
   ids = chosen("kcenter", copies, num=25)
   assert sorted(i // 3 for i in ids[:5]) == [5, 6, 7, 8, 9]
   assert ids[5:] == sorted(ids[5:])

@@ -10,6 +10,7 @@ from al_jax import acquisition
 from al_jax import types
 from tests import reference as core_reference
 from tests import reference_information as reference
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -40,7 +41,7 @@ _score = jax.jit(acquisition.make("epig", chunk_size=4).score)
 
 def scores_of(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
   candidates = np.ones(len(log_probs), bool)
-  return np.asarray(_score(types.PoolView(~candidates, candidates, log_probs, target_log_probs=targets)))
+  return np.asarray(_score(ties_by_id(types.PoolView(~candidates, candidates, log_probs, target_log_probs=targets))))
 
 
 @pytest.mark.parametrize("kind", POOLS)
@@ -123,7 +124,7 @@ def test_prefers_what_bears_on_the_targets():
   say = lambda *labels: jnp.where(jax.nn.one_hot(jnp.array(labels), CLASSES) > 0, 0.0, -jnp.inf)
   log_probs = jnp.stack([say(0, 0, 0, 1, 1, 1), say(0, 1, 2, 0, 1, 2)])
   candidates = jnp.ones(2, bool)
-  view = types.PoolView(~candidates, candidates, log_probs, target_log_probs=log_probs[:1])
+  view = ties_by_id(types.PoolView(~candidates, candidates, log_probs, target_log_probs=log_probs[:1]))
   choice = {name: acquisition.make(name).select(None, view, num=1).tolist() for name in ("bald", "epig")}
   assert choice == {"bald": [1], "epig": [0]}
 

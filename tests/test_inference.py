@@ -63,6 +63,16 @@ def outputs(data, model, ids=None, **changes):
   return inference.outputs(options.pop("key"), model, params, inputs, ids, **options)
 
 
+def mask_of(model, params, key) -> np.ndarray:
+  """The hidden units that a pass of training keeps of one image."""
+  ones = jax.tree.map(jnp.ones_like, params)  # so that no unit is off of itself
+  kept = lambda module, _: isinstance(module, nn.Dropout)
+  image = jnp.ones((1, 8, 8, 1))
+  _, seen = model.apply({"params": ones}, image, train=True, rngs={"dropout": key}, capture_intermediates=kept)
+  (dropped,) = seen["intermediates"]["Dropout_0"]["__call__"]
+  return np.asarray(dropped[0] > 0)
+
+
 def test_mc_dropout_is_consistent(data, model):
   """One mask a sample for the whole pool: the prediction is an ordinary forward pass of a thinned network."""
   params, samples = jax.device_get(params_of(model)), 4
@@ -72,9 +82,8 @@ def test_mc_dropout_is_consistent(data, model):
   hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
   masks = []
   for s in range(samples):
-    # The only mask that explains the first 20 images explains all of them.
-    layer_key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), s), 1)
-    masks.append(np.asarray(jax.random.bernoulli(layer_key, 0.75, (model.hidden,))))
+    # The mask that training draws of one image of ones explains all images.
+    masks.append(mask_of(model, params, jax.random.fold_in(jax.random.key(7), s)))
     logits = hidden * masks[s] / 0.75 @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
     np.testing.assert_allclose(log_probs[:, s], jax.nn.log_softmax(logits), rtol=1e-4, atol=1e-5)
   assert len({mask.tobytes() for mask in masks}) == samples
@@ -101,18 +110,92 @@ def test_per_example_masks_differ_between_equal_images(data, model):
   assert np.asarray(own).std(axis=0).max() > 0.05
 
 
-def test_mc_dropout_leaves_other_layers_in_inference_mode(data):
-  class Normed(nn.Module):
-    @nn.compact
-    def __call__(self, x, *, train=False):
-      assert not train
-      x = nn.Dropout(0.5, deterministic=not train)(x.reshape((x.shape[0], -1)))
-      return nn.Dense(10)(x)
+class Attentive(nn.Module):
+  """Attention whose weights are dropped."""
 
-  log_probs = outputs(
-    data, Normed(), params=Normed().init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
-  ).log_probs
-  assert np.asarray(log_probs).std(axis=1).max() > 0.1
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = x.reshape((x.shape[0], 8, 8))
+    x = nn.MultiHeadDotProductAttention(num_heads=2, dropout_rate=0.5, deterministic=not train)(x)
+    return nn.Dense(10)(x.reshape((x.shape[0], -1)))
+
+
+class Block(nn.Module):
+  train: bool
+
+  @nn.compact
+  def __call__(self, x, _):
+    return nn.Dropout(0.5, deterministic=not self.train)(x), None
+
+
+class Stacked(nn.Module):
+  """Four layers of dropout under `nn.scan`, each with masks of its own, of 640 ones a class."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = jnp.ones((x.shape[0], 6400)) + 0 * x.reshape((x.shape[0], -1))[:, :1]
+    stack = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=4)
+    x, _ = stack(train)(x, None)
+    return x.reshape((x.shape[0], 10, 640)).mean(axis=-1) + self.param("bias", nn.initializers.zeros, (1, 10))
+
+
+class Off(nn.Module):
+  """A dropout that the module itself keeps off, before one that training turns on."""
+
+  off: float = 0.9
+  on: float = 0.5
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = nn.Dropout(self.off, deterministic=True)(x.reshape((x.shape[0], -1)))
+    x = nn.Dense(40, use_bias=False, kernel_init=nn.initializers.ones)(x)
+    return nn.Dense(10)(nn.Dropout(self.on, deterministic=not train)(x))
+
+
+@pytest.mark.parametrize("make", [Attentive, Off, BatchBALDNet], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("per_example", [False, True])
+def test_a_sample_is_what_training_computes_of_each_image_alone(make, per_example, data):
+  """By the sample's key or, with masks of its own, that folded with the image's id: whatever draws it."""
+  network, rng = make(), np.random.default_rng(0)
+  size = 16 if make is BatchBALDNet else 8
+  images = jnp.array(rng.normal(size=(5, size, size, 1)), jnp.float32)
+  params = network.init(jax.random.key(0), images[:1])["params"]
+  ids, key = jnp.array([4, 0, 2]), jax.random.key(7)
+  options = {"chunk_size": 2, "posterior": types.Posterior("dropout", 3, per_example)}
+  log_probs = inference.outputs(key, network, params, lambda ids: images[ids], ids, **options).log_probs
+  one = jax.jit(lambda key, image: network.apply({"params": params}, image, train=True, rngs={"dropout": key}))
+  for place, i in enumerate(ids):
+    for s in range(3):
+      own = jax.random.fold_in(key, s)
+      logits = one(jax.random.fold_in(own, i) if per_example else own, images[i][None])
+      np.testing.assert_allclose(log_probs[place, s], jax.nn.log_softmax(logits[0]), rtol=1e-4, atol=1e-5)
+  assert np.asarray(log_probs).std(axis=1).max() > 1e-3
+
+
+def test_layers_of_a_scanned_stack_drop_each_for_itself(data):
+  """Four layers of one half leave a sixteenth, where one mask for all of them would leave a half."""
+  log_probs = outputs(data, Stacked(), jnp.arange(2)).log_probs
+  # What is left of a class's 640 ones, times 16, but for a number that all classes of a sample share.
+  apart = np.asarray(log_probs, np.float64)
+  spread = (apart - apart.mean(axis=-1, keepdims=True))[0]
+  variance = 640 * 1 / 16 * 15 / 16 * (16 / 640) ** 2
+  assert abs(spread.var(ddof=0) * 10 / 9 / variance - 1) < 4 * np.sqrt(2 / (4 * 9))
+
+
+@pytest.mark.parametrize(
+  ("network", "differ"),
+  [
+    (Attentive(), True),
+    (Stacked(), True),
+    (Off(), True),
+    (Off(on=0.0), False),
+    (BatchBALDNet(dropout_rate=0.0), False),
+  ],
+  ids=["attention", "scanned", "on", "kept off", "rate 0"],
+)
+def test_whether_samples_can_disagree(network, differ, data):
+  images = np.zeros((3, 16, 16, 1), np.float32) if isinstance(network, BatchBALDNet) else data.images
+  assert inference.samples_differ(network, dataclasses.replace(data, images=images)) is differ
 
 
 def products(text: str) -> list[tuple[str, int]]:
@@ -257,9 +340,9 @@ def test_copies_and_noise(data):
   assert np.abs(np.asarray(inference.pool_inputs(other, ids)) - seen).max() > 0.1
 
 
-def test_num_dropouts(data, model):
-  assert inference.num_dropouts(model, data) == 1
-  assert inference.num_dropouts(model.clone(dropout_rate=0.0), data) == 0
+def test_samples_of_the_tiny_network_differ_where_it_drops(data, model):
+  assert inference.samples_differ(model, data)
+  assert not inference.samples_differ(model.clone(dropout_rate=0.0), data)
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,27 @@ def test_view_holds_neither_labels_nor_test_data(data, make_learner):
     "labeled": ((97,), jnp.bool_),
     "candidates": ((97,), jnp.bool_),
     "log_probs": ((97, 1, 10), jnp.float32),
+    "tie_break": ((97,), jnp.float32),
   }
+
+
+def test_ties_are_broken_by_draws_of_seed_round_and_id_alone(data, make_learner):
+  """The same for every strategy, and for an image whether the whole pool is looked at or a part."""
+
+  def draws(state, **changes):
+    learners = [make_learner(name, **APART | changes) for name in ("margin", "kcenter")]
+    made = [views.pool_view(state.params, state, data, learner) for learner in learners]
+    return [(np.asarray(rows), np.asarray(view.tie_break)) for view, rows in made]
+
+  start = loop.init_state(KEY, data, make_learner("margin", **APART))
+  (_, whole), (_, again) = draws(start)
+  np.testing.assert_array_equal(whole, again)
+  assert len(set(whole.tolist())) == 97 and whole.min() >= 0 and whole.max() < 1
+  for rows, part in draws(start, pool_subset=30):
+    np.testing.assert_array_equal(part, whole[rows])
+  later = start._replace(round=jnp.int32(1))
+  assert not (draws(later)[0][1] == whole).any()
+  assert not (draws(start._replace(key=jax.random.key(99)))[0][1] == whole).any()
 
 
 def test_what_is_not_needed_is_not_computed(data, make_learner):
@@ -415,7 +435,7 @@ def test_looks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
   learner = make_learner(val_size=20, early_stop=looks(20))
   checks.check_learner(learner, data)
   still = learner._replace(model=TinyMLP(dropout_rate=0.0))
-  with pytest.raises(ValueError, match="MC dropout needs a network with dropout, and TinyMLP has none"):
+  with pytest.raises(ValueError, match="MC dropout needs a network with dropout, and TinyMLP drops nothing"):
     checks.check_learner(still, data)
   checks.check_learner(still._replace(protocol=make_learner(val_size=20, early_stop=looks(1)).protocol), data)
 

@@ -63,6 +63,41 @@ def test_an_ensembles_first_member_is_the_lone_network(data, make_learner):
   np.testing.assert_allclose(together.test_nll, -np.log(mean[np.arange(len(mean)), data.test_labels]).mean(), rtol=1e-4)
 
 
+PER_EXAMPLE = types.Posterior("dropout", 3, per_example=True)
+JOINT = acquisition.make("batchbald")
+
+
+def test_every_acquisition_of_joint_predictions_says_so():
+  joint = {name for name in acquisition.REGISTRY if "joint" in acquisition.make(name).needs}
+  assert joint == {"batchbald", "epig"}
+  assert "joint" in acquisition.make("power_epig").needs
+
+
+@pytest.mark.parametrize(
+  ("kind", "changes", "refused"),
+  [
+    ("unsafe_rbg", {}, "not independent by role"),
+    ("rbg", {}, None),
+    ("rbg", {"posterior": PER_EXAMPLE}, "no draws of its own"),
+    ("rbg", {"posterior": types.Posterior("ensemble", 3)}, "no draws of its own"),
+    ("threefry2x32", {"posterior": PER_EXAMPLE}, None),
+  ],
+)
+def test_keys_whose_draws_are_not_what_they_are_taken_for_are_refused(kind, changes, refused, data, make_learner):
+  learner, key = make_learner("bald")._replace(**changes), jax.random.key(0, impl=kind)
+  if refused is None:
+    checks.check_key(key, learner, data)
+  for start in (loop.init_state, loop.run, loop.fit_full) if refused else ():
+    with pytest.raises(ValueError, match=refused):
+      start(key, data, learner)
+  noisy = dataclasses.replace(data, noise=0.1, noise_key=key)
+  if kind == "rbg":
+    with pytest.raises(ValueError, match="no draws of its own"):
+      checks.check_key(jax.random.key(0), make_learner("random"), noisy)
+    with pytest.raises(ValueError, match="pack by map"):
+      loop.sweep(key[None], data, (learner,), pack="vmap")
+
+
 def test_a_bad_member_is_told(data, make_learner):
   learner = make_learner("bald")._replace(posterior=ENSEMBLE)
   start = loop.init_state(KEY, data, learner)
@@ -236,7 +271,8 @@ class Plain(nn.Module):
   [
     ({"posterior": types.Posterior()}, "compares posterior samples and has one"),
     ({"posterior": types.Posterior("dropout", 1)}, "compares posterior samples and has one"),
-    ({"model": Plain()}, "MC dropout needs a network with dropout, and Plain has none"),
+    ({"model": Plain()}, "MC dropout needs a network with dropout, and Plain drops nothing"),
+    ({"acquisition": JOINT, "posterior": PER_EXAMPLE}, "which per-example dropout masks do not give"),
     ({"eval_posterior": types.Posterior("ensemble", 3)}, "can be evaluated only where it is"),
     ({"acquisition": types.Acquisition(None, needs=frozenset({"gradients"}))}, "unknown need 'gradients'"),
     ({"acquisition": acquisition.make("bald")._replace(targets=98)}, "98 targets are more than the pool's 97"),
@@ -256,6 +292,7 @@ def test_a_learner_whose_parts_do_not_fit_is_refused(changes, sentence, data, ma
   [
     ({"labels": np.zeros(98, np.int32)}, "98 labels are no whole number of copies of 97 images"),
     ({"noise": 0.1}, "a pool with noise 0.1 needs a noise_key"),
+    ({"num_classes": 1}, "num_classes must be at least 2, not 1"),
     ({"embedding": np.zeros((5, 2), np.float32)}, "the embedding has 5 rows, but there are 97 images"),
   ],
 )

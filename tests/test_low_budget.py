@@ -14,6 +14,7 @@ from al_jax import clustering
 from al_jax import types
 from al_jax.acquisition import low_budget
 from tests import reference_low_budget as reference
+from tests.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
@@ -25,7 +26,7 @@ def pool_of(embedding, labeled=(), out=()) -> types.PoolView:
   ids = np.arange(len(embedding))
   labeled, out = np.isin(ids, labeled), np.isin(ids, out)
   embedding = np.where(out[:, None], np.nan, embedding).astype(np.float32)
-  return types.PoolView(jnp.array(labeled), jnp.array(~labeled & ~out), embedding=jnp.array(embedding))
+  return ties_by_id(types.PoolView(jnp.array(labeled), jnp.array(~labeled & ~out), embedding=jnp.array(embedding)))
 
 
 def ordinary(seed: int) -> types.PoolView:

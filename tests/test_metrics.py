@@ -62,6 +62,15 @@ def test_weights_of_accuracy():
   assert expected != reference.accuracy(log_probs, labels)
 
 
+def test_a_prediction_that_is_not_a_number_is_wrong():
+  log_probs = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], np.float32))
+  log_probs[0] = np.nan
+  labels = np.array([0, 0, 1], np.int32)
+  np.testing.assert_allclose(metrics.accuracy(log_probs, labels), 2 / 3)
+  np.testing.assert_allclose(metrics.accuracy(log_probs, labels, np.array([1.0, 1.0, 0.0])), 1 / 2)
+  assert np.isnan(metrics.negative_log_likelihood(log_probs, labels))
+
+
 def test_area_under_curve():
   labels, accuracies = [20, 30, 60, 61], [0.2, 0.5, 0.9, 0.8]
   np.testing.assert_allclose(

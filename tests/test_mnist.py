@@ -99,7 +99,7 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
   ("changes", "sentence"),
   [
     ({"acq": ("bald",), "posterior": "deterministic"}, "bald: this acquisition compares posterior samples and has one"),
-    ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN has none"),
+    ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN drops nothing"),
     ({"pool_size": 5000}, "--pool_size=5000 is more than the 1297 training images of digits"),
     ({"pool_subset": 3}, "pool_subset=3 must lie between acq_size, 10"),
     ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),

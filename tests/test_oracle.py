@@ -45,6 +45,16 @@ def test_answers_err_at_the_rate_and_towards_every_other_class_alike(rate):
     assert scipy.stats.chisquare(wrong).pvalue > 1e-4
 
 
+def test_labels_of_a_small_type_do_not_wrap():
+  labels = np.arange(200, dtype=np.uint8).repeat(20)
+  both = [
+    np.asarray(oracle.answers(KEY, types.Dataset(labels[:, None], own, labels, own, num_classes=200), 0.5))
+    for own in (labels, labels.astype(np.int32))
+  ]
+  np.testing.assert_array_equal(*both)
+  assert both[0].dtype == np.int32 and both[0].max() < 200
+
+
 def test_an_oracle_that_knows_everything_takes_no_computation(data):
   assert not jax.make_jaxpr(lambda data: oracle.answers(KEY, data, 0.0))(data).eqns
   np.testing.assert_array_equal(oracle.answers(KEY, data, 0.0), data.labels)

@@ -287,6 +287,27 @@ def test_divergence_is_reported_at_the_first_bad_step():
   assert (info.first_bad_step, info.steps) == (1, 6)
 
 
+@pytest.mark.parametrize("sizes", [{"train_steps": 1}, {"epochs": 1}], ids=["steps", "epochs"])
+def test_an_update_that_no_loss_follows_is_looked_at(sizes):
+  kernel, info = fit_linear(one_hot_data(1), [0], 1, optax.sgd(np.inf), batch_size=1, **sizes)
+  assert not np.isfinite(kernel).all()
+  assert (info.first_bad_step, info.steps) == (1, 1)
+
+
+def test_no_key_of_an_ensemble_is_drawn_from_and_a_parent():
+  """A member's epochs and steps have keys under its own: none of them is another member's."""
+  key = jax.random.key(3)
+  members = training.member_keys(key, 6)
+  assert (members[0] == key).all() and len({key_data.tobytes() for key_data in map(data_of, members)}) == 6
+  under = jax.vmap(lambda member: jax.vmap(lambda i: jax.random.fold_in(member, i))(jnp.arange(50)))(members)
+  everything = [*map(data_of, members), *map(data_of, under.reshape(-1))]
+  assert len({key_data.tobytes() for key_data in everything}) == 6 + 6 * 50
+
+
+def data_of(key) -> np.ndarray:
+  return np.asarray(jax.random.key_data(key))
+
+
 def test_dropout_and_batches_have_keys_of_their_own(data, model):
   fit = jax.jit(functools.partial(training.fit, model=model, optimizer=optax.sgd(0.1), batch_size=4, train_steps=3))
   start = training.init_params(jax.random.key(0), model, data)

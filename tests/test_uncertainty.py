@@ -49,6 +49,37 @@ def test_log_mean_is_the_log_of_the_mean(kind):
   np.testing.assert_allclose(vmapped("log_mean")(log_probs), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("samples", [2, 20])
+def test_mutual_information_of_what_is_barely_possible_is_finite(samples):
+  """Where one sample's probability is a number and the mean over samples is rounded to 0."""
+  others = jnp.log1p(-jnp.exp(jnp.float32(-60.0)))
+  for exponent in np.linspace(-87.3 + np.log(samples) - 3, -87.0, 40):
+    log_probs = jnp.full((samples, 2), jnp.array([others, -200.0])).at[0, 1].set(exponent)
+    score = jax.jit(uncertainty.mutual_information)(log_probs)
+    assert 0 <= score < 1e-30, exponent
+
+
+@pytest.mark.parametrize("apart", [1e-2, 1e-3, 1e-4])
+def test_mutual_information_keeps_its_digits_near_agreement(apart):
+  rng = np.random.default_rng(0)
+  log_probs = np.asarray(jax.nn.log_softmax(jnp.array(rng.normal(size=(50, 1, CLASSES)) + np.zeros((50, 8, 1)))))
+  log_probs = np.asarray(jax.nn.log_softmax(log_probs + apart * rng.normal(size=log_probs.shape)), np.float32)
+  expected = [reference.mutual_information(example) for example in log_probs]
+  # Inputs are rounded to some 1e-7, and the score is a square of differences of `apart`.
+  np.testing.assert_allclose(vmapped("mutual_information")(log_probs), expected, rtol=1e-6 / apart)
+
+
+@pytest.mark.parametrize("doubt", [1e-4, 1e-8, 1e-12])
+@pytest.mark.parametrize("name", ["least_confidence", "margin", "entropy"])
+def test_means_of_sure_samples_keep_their_digits(name, doubt):
+  doubts = doubt * np.linspace(0.5, 1.5, 20)
+  log_probs = np.stack([np.log1p(-doubts), np.log(doubts)], axis=-1).astype(np.float32)
+  mean = doubts.mean()
+  entropy = -mean * np.log(mean) - (1 - mean) * np.log1p(-mean)
+  expected = {"least_confidence": mean, "margin": 2 * mean, "entropy": entropy}[name]
+  np.testing.assert_allclose(getattr(uncertainty, name)(jnp.array(log_probs)), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["least_confidence", "margin"])
 @pytest.mark.parametrize("doubt", [1e-3, 1e-6, 1e-9, 1e-12])
 def test_small_doubts_keep_their_digits(name, doubt):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.acquisition.selection import from_select
 from al_jax.chunks import map_chunks
 
 
@@ -54,12 +55,13 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
   A candidate's embedding is the gradient of its loss by the last layer's weights, as if the predicted class were its
   label. The first image is drawn uniformly, as k-means++ has it (the authors' code begins with the longest gradient),
   each next one in proportion to the squared distance from the nearest one drawn; neither labeled images nor the origin
-  are centers. Where all distances left are 0, as in a pool certain of everything, the lowest ids fill the batch.
+  are centers. Where all distances left are 0, as in a pool certain of everything, images are ties. The prediction is
+  the mean of the samples, where the paper has a deterministic one.
 
   Formula: P(x) ~ min_y |a_x h_x' - a_y h_y'|^2, a = p - onehot(argmax p)
   Source: Ash et al. 2020
   Cost: N S C + num N (C + F)
-  Memory: 4 * (N * (F + 2 * C + 10) + 4 * chunk * S * C)
+  Memory: 4 * (N * (F + 2 * C + 16) + 4 * chunk * S * C)
   """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
@@ -69,6 +71,6 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
 
     a = map_chunks(residuals, (view.log_probs, view.candidates), chunk_size=chunk_size)
     h = jnp.where(view.candidates[:, None], view.features, 0.0)
-    return clustering.plus_plus(key, outer_distances(a, h), view.candidates, num=num)
+    return clustering.plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
 
-  return types.Acquisition(select, needs=frozenset({"samples", "features"}))
+  return from_select(select, needs={"samples", "features"})

@@ -5,8 +5,7 @@ samples' equal weights into `omega[j, s] = p(w_s | y_j)`, and so the image's pre
 `q_j = sum_s omega[j, s] p_s`. Averaged over configurations, `KL(q_j || m)` is the mutual information of the image's
 label and those.
 
-Divergences are added up as `m phi(p / m)` with `phi(r) = r log r - (r - 1)`, never as a difference of entropies: every
-term is at least 0, is 0 where the samples agree, and keeps its digits near 0.
+Divergences are added up as `m phi(p / m - 1)` (`uncertainty.phi`), never as a difference of entropies.
 """
 
 from collections.abc import Callable
@@ -18,6 +17,8 @@ import jax.numpy as jnp
 
 from al_jax import pool
 from al_jax import types
+from al_jax import uncertainty
+from al_jax.acquisition.selection import from_select
 from al_jax.chunks import map_chunks
 
 # By what share of what an image said before its gain may now lie above it: from rounding, and over the root of the
@@ -31,32 +32,15 @@ _LOG_ZERO = -1e30
 
 
 def relative(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The mean prediction, and by what share of it each sample's is higher.
-
-  Args:
-    log_probs: `[B, S, C]`.
-
-  Returns:
-    `m` `[B, C]` probabilities and `p / m - 1` `[B, S, C]`: exactly 0 where all samples agree, and where m is 0.
-  """
+  """`uncertainty.relative` of many images: `[B, S, C]` -> `[B, C]` and `[B, S, C]`."""
   chex.assert_rank(log_probs, 3)
-  chex.assert_type(log_probs, float)
 
-  probs = jnp.exp(log_probs)
-  mean = probs.mean(axis=1, keepdims=True)
-  mean += (probs - mean).mean(axis=1, keepdims=True)  # what rounding took: the mean of equal numbers is that number
-  return mean[:, 0], (probs - mean) / jnp.where(mean > 0, mean, 1.0)
-
-
-def _phi(excess: jax.Array) -> jax.Array:
-  """`r log r - (r - 1)` of `r = 1 + excess`, elementwise."""
-  ratio = jnp.maximum(1 + excess, jnp.finfo(jnp.float32).tiny)
-  return ratio * jnp.log(ratio) - (ratio - 1)
+  return jax.vmap(uncertainty.relative)(log_probs)
 
 
 def _divergences(mean: jax.Array, excess: jax.Array) -> jax.Array:
   """`KL(p_s || m)` `[B, S]` in nats: how far each sample is from the mean prediction."""
-  return jnp.sum(mean[:, None] * _phi(excess), axis=2)
+  return jnp.sum(mean[:, None] * uncertainty.phi(excess), axis=2)
 
 
 def _moved(excess: jax.Array, tilt: jax.Array) -> jax.Array:
@@ -77,7 +61,7 @@ def information_from_labels(mean: jax.Array, excess: jax.Array, tilt: jax.Array,
   """
   chex.assert_rank([mean, excess, tilt, weights], [2, 3, 2, 1])
 
-  return jnp.sum(mean * (_phi(_moved(excess, tilt)) @ weights), axis=1)
+  return jnp.sum(mean * (uncertainty.phi(_moved(excess, tilt)) @ weights), axis=1)
 
 
 def gains(log_probs: jax.Array, log_likelihoods: jax.Array, weights: jax.Array) -> jax.Array:
@@ -146,7 +130,7 @@ def rough_gains(log_probs: jax.Array, log_likelihoods: jax.Array, factors: jax.A
   """
   omega = jax.nn.softmax(log_likelihoods, axis=1)
   mean, excess = relative(log_probs)
-  told = jnp.einsum("bc,bcj->bj", mean, _phi(_moved(excess, omega - 1 / omega.shape[1])))
+  told = jnp.einsum("bc,bcj->bj", mean, uncertainty.phi(_moved(excess, omega - 1 / omega.shape[1])))
   left = (_divergences(mean, excess) @ omega.T - told) * factors[None]  # `[B, F]`
   error = _ERRORS * left.std(axis=1) / len(omega) ** 0.5
   rare = _ERRORS**2 / 2 * left.max(axis=1) / len(omega)
@@ -180,6 +164,7 @@ def best_of(
   *,
   slack: float,
   chunk_size: int,
+  tie_break: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   """The candidate of highest gain, looking at those alone that may have it.
 
@@ -197,9 +182,10 @@ def best_of(
     few: `[F, S]` and `[F]`, from `draw_telling`.
     slack: share of `most` by which a gain may lie above it, from rounding or sampling.
     chunk_size: images at a time.
+    tie_break: `[N]`, as in `pool.masked_top_k`.
 
   Returns:
-    `[]` int32 id, the lowest of equals, and the most that each can say, as it is known now.
+    `[]` int32 id, and the most that each can say, as it is known now.
   """
   total = len(images)
 
@@ -226,12 +212,19 @@ def best_of(
     roughly = look(most, lambda chunk: rough_gains(chunk, *few), chunk_size * len(weights) // len(few[1]))
     most = jnp.where(roughly > 0, jnp.minimum(most, roughly), most)
   now = look(most, lambda chunk: (gains(chunk, log_likelihoods, weights),) * 2, chunk_size)
-  return pool.masked_top_k(now, candidates, num=1)[0], jnp.where(now > -jnp.inf, now, most)
+  return pool.masked_argmax(now, candidates, tie_break=tie_break), jnp.where(now > -jnp.inf, now, most)
 
 
 @functools.partial(jax.jit, static_argnames=("num", "max_configs", "chunk_size"))
 def _greedy(
-  key: jax.Array, images: jax.Array, candidates: jax.Array, *, num: int, max_configs: int, chunk_size: int
+  key: jax.Array,
+  images: jax.Array,
+  candidates: jax.Array,
+  tie_break: jax.Array,
+  *,
+  num: int,
+  max_configs: int,
+  chunk_size: int,
 ) -> jax.Array:
   """`[num]` int32 ids; see `batchbald`. Jitted by itself so that direct calls share one program."""
   _, samples, classes = images.shape
@@ -241,7 +234,8 @@ def _greedy(
     total = len(joint[1])
     num_few = max(total // _FEWER, _FEWEST)
     few = draw_telling(jax.random.fold_in(key, num + k), *joint, num=num_few) if 2 * num_few <= total else None
-    new, most = best_of(images, candidates, most, *joint, few, slack=slack, chunk_size=chunk_size)
+    how = {"slack": slack, "chunk_size": chunk_size, "tie_break": tie_break}
+    new, most = best_of(images, candidates, most, *joint, few, **how)
     return ids.at[k].set(new), candidates.at[new].set(False), most
 
   extend = lambda k, drawn, ids: extend_by_drawn(jax.random.fold_in(key, k), drawn, images[ids[k]])
@@ -270,10 +264,12 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   The first is the one of highest BALD, each next one that of highest BALD given the labels of those picked, averaged
   over what these labels may be. The average is exact while there are at most `max_configs` configurations of them.
   Beyond, it is taken over `max_configs` sampled ones (rounded down to a multiple of S, but at least S), equally many
-  from each posterior sample, which every pick extends. Ties go to the lowest id, and so do images that say nothing new.
+  from each posterior sample, which every pick extends. Images that say nothing new are ties.
   An image that said too little before to be the best now is not looked at again (lazy greedy), and not with all of the
   configurations where a sixty-fourth of them, at least 256 and rather those that leave much open, puts it four standard
-  errors behind.
+  errors behind. The lazy bound is exact up to rounding while configurations are enumerated; with sampled ones, and
+  where 512 or more are first looked at in part, an image is passed over by a statistical bound. Samples must be one
+  function each for the whole pool: per-example dropout masks are refused.
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019
@@ -288,6 +284,6 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     sizes = {"max_configs": max_configs, "chunk_size": chunk_size}
-    return _greedy(key, view.log_probs, view.candidates, num=num, **sizes)
+    return _greedy(key, view.log_probs, view.candidates, view.tie_break, num=num, **sizes)
 
-  return types.Acquisition(select, needs=frozenset({"posterior"}))
+  return from_select(select, needs={"posterior", "joint"})

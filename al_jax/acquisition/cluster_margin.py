@@ -7,6 +7,7 @@ from al_jax import clustering
 from al_jax import pool
 from al_jax import types
 from al_jax.acquisition import pointwise
+from al_jax.acquisition.selection import from_select
 
 
 def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.Array:
@@ -58,16 +59,17 @@ def cluster_margin(
 
   The `candidates_factor * num` candidates of smallest margin are clustered by average linkage on the Euclidean
   distances of their embeddings. Clusters take turns in ascending order of size, and each gives the image of smallest
-  margin that it has left. Ties of size go to the cluster with the smallest margin, of margin to the lowest id.
+  margin that it has left. Ties of size go to the cluster with the smallest margin.
 
-  Three departures from the paper. It clusters the whole pool, once; here only the candidates of smallest margin are,
+  Departures from the paper: it clusters the whole pool, once; here only the candidates of smallest margin are,
   which bounds memory by their number squared. It cuts the tree at a distance tuned for each data set; here the tree is
   cut at `clusters_factor * num` clusters. It draws from a cluster at random; here the smallest margin goes first.
+  And it is meant for batches of 100,000 images and more, where these are of tens.
 
   Formula: 1 - (p1 - p2), in turn over clusters
   Source: Citovsky et al. 2021
   Cost: N S C + M^2 F and as a rule M^2, at worst M^3, for the tree, M = candidates_factor num
-  Memory: 4 * (4 * N + 2 * chunk * S * C + 2 * (candidates_factor * num) ** 2 + 2 * candidates_factor * num * (F + 16))
+  Memory: 4 * (10 * N + 2 * chunk * S * C + 2 * (candidates_factor * num) ** 2 + 2 * candidates_factor * num * (F + 16))
   """
   if not candidates_factor >= 1:
     raise ValueError(f"candidates_factor must be at least 1, not {candidates_factor}")
@@ -78,7 +80,7 @@ def cluster_margin(
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     del key  # nothing is drawn
     most = min(round(candidates_factor * num), view.labeled.shape[0])
-    ids = pool.masked_top_k(margins(view), view.candidates, num=most)
+    ids = pool.masked_top_k(margins(view), view.candidates, num=most, tie_break=view.tie_break)
     valid = view.candidates[ids]
     x = clustering.centered(view.embedding[ids], valid)
     distances = jnp.sqrt(clustering.squared_distances(x, x))
@@ -94,4 +96,4 @@ def cluster_margin(
     taken = jnp.lexsort((cluster, sizes, turns, ~valid))[:num]
     return ids[by_cluster[taken]]
 
-  return types.Acquisition(select, needs=frozenset({"samples", "embedding"}))
+  return from_select(select, needs={"samples", "embedding"})

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import pool
 from al_jax import types
+from al_jax.acquisition.selection import from_select
 
 
 def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) -> jax.Array:
@@ -28,14 +29,14 @@ def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) 
 def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
   """The candidate farthest from all labeled and chosen images, again and again (CoreSet).
 
-  Greedy: no candidate ends up more than twice as far from its nearest center as the best batch could bring about.
-  Distances are Euclidean, ties go to the lowest id. Where nothing is labeled, the first is the candidate
-  farthest from the candidates' mean. A far outlier is always taken.
+  The greedy half of the method: the paper goes on with an integer program that leaves out outliers. No candidate ends
+  up more than twice as far from its nearest center as the best batch could bring about. Distances are Euclidean. Where
+  nothing is labeled, the first is the candidate farthest from the candidates' mean. A far outlier is always taken.
 
   Formula: argmax_x min_c |x - c|, c labeled or chosen
   Source: Sener & Savarese 2018
   Cost: (labeled + num) N F
-  Memory: 4 * (N * F + 8 * N + chunk * (chunk + 4 * F))
+  Memory: 4 * (N * F + 14 * N + chunk * (chunk + 4 * F))
   """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
@@ -47,14 +48,14 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
     def step(carry: tuple[jax.Array, jax.Array], _) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
       nearest, left = carry
       distances = jnp.where(jnp.isinf(nearest), from_mean, nearest)
-      new = jnp.argmax(jnp.where(left, distances, -jnp.inf))
+      new = pool.masked_argmax(distances, left, tie_break=view.tie_break)
       nearest = jnp.minimum(nearest, clustering.squared_distances_to(x, x[new]))
-      return (nearest, left.at[new].set(False)), new.astype(jnp.int32)
+      return (nearest, left.at[new].set(False)), new
 
     start = _distances_to_labeled(x, view.labeled, chunk_size=chunk_size), view.candidates
     return jax.lax.scan(step, start, length=num)[1]
 
-  return types.Acquisition(select, needs=frozenset({"embedding"}))
+  return from_select(select, needs={"embedding"})
 
 
 def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition:
@@ -63,7 +64,7 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
   The clustering step of the method alone: no preselection by uncertainty and no weights, and labeled images play no
   part. k-means++ seeds and a fixed number of Lloyd's iterations. A candidate that is taken is passed over, and so is
   its exact copy as long as there is any other; clusters of one size go by the order of their seeds, candidates at one
-  distance by id, as far as rounding lets them: both images of a cluster of two are equally near to its center.
+  distance by a draw, as far as rounding lets them: both images of a cluster of two are equally near to its center.
 
   Formula: argmin_x |x - m_k| for every k-means center m_k
   Source: Zhdanov 2019
@@ -75,20 +76,19 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     x = clustering.centered(view.embedding, view.candidates)
-    centers, assigned = clustering.kmeans(
-      key, x, view.candidates, num=num, iterations=iterations, chunk_size=chunk_size
-    )
+    how = {"num": num, "iterations": iterations, "chunk_size": chunk_size}
+    centers, assigned = clustering.kmeans(key, x, view.candidates, tie_break=view.tie_break, **how)
     sizes = jax.ops.segment_sum(view.candidates.astype(jnp.int32), assigned, num_segments=num)
 
     def step(carry: tuple[jax.Array, jax.Array], center: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
       left, differs = carry
       allowed = jnp.where(jnp.any(left & differs), left & differs, left)
       distances = clustering.squared_distances_to(x, center)
-      new = jnp.argmin(jnp.where(allowed, distances, jnp.inf))
+      new = pool.masked_argmax(-distances, allowed, tie_break=view.tie_break)
       differs = differs & (clustering.squared_distances_to(x, x[new]) > 0)
-      return (left.at[new].set(False), differs), new.astype(jnp.int32)
+      return (left.at[new].set(False), differs), new
 
     largest_first = jnp.argsort(-sizes, stable=True)
     return jax.lax.scan(step, (view.candidates, view.candidates), centers[largest_first])[1]
 
-  return types.Acquisition(select, needs=frozenset({"embedding"}))
+  return from_select(select, needs={"embedding"})

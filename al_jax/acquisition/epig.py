@@ -1,11 +1,12 @@
 """EPIG: label what says most about the predictions that will be asked for."""
 
 import jax
+import jax.numpy as jnp
 
-from al_jax import pool
 from al_jax import types
 from al_jax.acquisition.batchbald import information_from_labels
 from al_jax.acquisition.batchbald import relative
+from al_jax.acquisition.selection import from_pool_score
 from al_jax.chunks import map_chunks
 
 
@@ -15,6 +16,10 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
   Unlike `bald`, which counts whatever would be learned of the parameters, it counts what bears on predictions: those
   of `targets` images, by the same posterior samples. At least 0, and 0 where all samples agree. A batch is the top
   scores. One chunk holds two tables `[chunk, C, T * C]`.
+
+  Targets are drawn anew in each round from the whole pool, labeled images included; the paper draws them from a target
+  distribution of inputs. A target whose prediction is NaN does not count. Samples must be one function each for the
+  whole pool: per-example dropout masks are refused.
 
   Formula: mean_x* sum_yy* p(y,y*) log(p(y,y*) / p(y) p(y*)), p(y,y*) = mean_s p_s(y|x) p_s(y*|x*)
   Source: Bickford Smith et al. 2023
@@ -28,15 +33,13 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
     raise ValueError(f"targets must be at least 1, not {targets}")
 
   def score(view: types.PoolView) -> jax.Array:
-    num_targets, samples, _ = view.target_log_probs.shape
+    _, samples, classes = view.target_log_probs.shape
+    sound = ~jnp.isnan(view.target_log_probs).any(axis=(1, 2))
     # A target and a label it may have are a configuration of one label.
-    mean, excess = relative(view.target_log_probs)
-    tilt, weights = excess.swapaxes(1, 2).reshape(-1, samples) / samples, mean.ravel() / num_targets
+    mean, excess = relative(jnp.where(sound[:, None, None], view.target_log_probs, -jnp.log(classes)))
+    tilt = excess.swapaxes(1, 2).reshape(-1, samples) / samples
+    weights = jnp.where(sound[:, None], mean, 0.0).ravel() / jnp.maximum(sound.sum(), 1)
     chunk = lambda log_probs: information_from_labels(*relative(log_probs), tilt, weights)
     return map_chunks(chunk, view.log_probs, chunk_size=chunk_size)
 
-  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    del key  # the order is a function of the scores
-    return pool.masked_top_k(score(view), view.candidates, num=num)
-
-  return types.Acquisition(select, score, frozenset({"posterior"}), targets)
+  return from_pool_score(score, needs={"posterior", "joint"}, targets=targets)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from al_jax import clustering
+from al_jax import pool
 from al_jax import types
+from al_jax.acquisition.selection import from_select
 from al_jax.chunks import map_chunks
 
 
@@ -87,10 +89,12 @@ def typiclust(
   turns, those with the fewest labeled images first, then the largest; each gives the candidate of highest typicality
   among those it has left, where typicality is the inverse of the mean distance to the nearest `neighbors` of them, or
   to half of them where that is less. A cluster that has no candidate left is passed over. Clusters of at most
-  `min_cluster_size` images are asked only when all the others are used up. Ties go to the lowest id, between clusters
-  to the lowest number k-means gave them.
+  `min_cluster_size` images are asked only when all the others are used up. Of equal clusters the first that k-means
+  seeded comes first.
 
-  Distances are Euclidean, as in the paper; the authors' program averages squared ones.
+  Distances are Euclidean, as in the paper; the authors' program averages squared ones. The paper clusters
+  self-supervised embeddings, fixed for the run: give the data set one. Without it these are the features of each
+  round's network.
 
   Formula: 1 / mean distance to the k nearest in its cluster
   Source: Hacohen et al. 2022
@@ -109,7 +113,8 @@ def typiclust(
     chunk, most = min(chunk_size, size), min(max_clusters, size)
     x, in_play = _unit_rows(view)
     active = jnp.minimum(view.labeled.sum() + num, most)
-    _, cluster = clustering.kmeans(key, x, in_play, num=most, active=active, iterations=iterations, chunk_size=chunk)
+    how = {"num": most, "active": active, "iterations": iterations, "chunk_size": chunk}
+    _, cluster = clustering.kmeans(key, x, in_play, tie_break=view.tie_break, **how)
 
     count = lambda mask: jax.ops.segment_sum(mask.astype(jnp.int32), cluster, num_segments=most)
     sizes = count(in_play)
@@ -117,8 +122,8 @@ def typiclust(
     by_turn = jnp.lexsort((-sizes, count(view.labeled), small))
     small, counts = small[by_turn], count(view.candidates)[by_turn]
     turn = jnp.zeros(most, jnp.int32).at[by_turn].set(jnp.arange(most, dtype=jnp.int32))
-    # The candidates of a cluster stand together, in the order of the turns.
-    order = jnp.lexsort((turn[cluster], ~view.candidates)).astype(jnp.int32)
+    # The candidates of a cluster stand together, in the order of the turns; the first of equals is taken.
+    order = jnp.lexsort((-view.tie_break, turn[cluster], ~view.candidates)).astype(jnp.int32)
     order, starts = jnp.pad(order, (0, chunk)), jnp.cumsum(counts) - counts
 
     def pick(i, carry):
@@ -133,7 +138,7 @@ def typiclust(
     start = jnp.zeros(num, jnp.int32), view.candidates, jnp.zeros(most, jnp.int32)
     return jax.lax.fori_loop(0, num, pick, start)[0]
 
-  return types.Acquisition(select, needs=frozenset({"embedding"}))
+  return from_select(select, needs={"embedding"})
 
 
 def count_within(x: jax.Array, among: jax.Array, squared_radius: jax.Array, *, chunk_size: int) -> jax.Array:
@@ -173,12 +178,19 @@ def _nearest_stranger(x: jax.Array, labels: jax.Array, in_play: jax.Array, *, ch
 
 
 def squared_pure_radius(
-  key: jax.Array, x: jax.Array, in_play: jax.Array, *, classes: int, purity: float, chunk_size: int
+  key: jax.Array,
+  x: jax.Array,
+  in_play: jax.Array,
+  *,
+  classes: int,
+  purity: float,
+  chunk_size: int,
+  tie_break: jax.Array | None = None,
 ) -> jax.Array:
   """Square of the largest radius at which a share of at least `purity` of the balls holds one pseudo-label: `[]`."""
   most, total = min(classes, x.shape[0]), in_play.sum()
   active = jnp.minimum(most, total)
-  _, labels = clustering.kmeans(key, x, in_play, num=most, active=active, chunk_size=chunk_size)
+  _, labels = clustering.kmeans(key, x, in_play, num=most, active=active, tie_break=tie_break, chunk_size=chunk_size)
   distances = _nearest_stranger(x, labels, in_play, chunk_size=chunk_size)
   # 0.05 of 60 rows are 3, whatever float32 makes of the product.
   impure = jnp.floor((1 - purity) * total + 0.01).astype(jnp.int32)
@@ -192,8 +204,9 @@ def probcover(
 ) -> types.Acquisition:
   """Greedily the image whose ball holds the most images that no labeled image's ball holds yet.
 
-  A ball is open: it holds what is nearer than the radius. It covers labeled and candidate images alike. Ties go to the
-  lowest id, so that where all is covered, or nothing can be, the lowest candidates are taken.
+  A ball is open: it holds what is nearer than the radius. It covers labeled and candidate images alike. Where all is
+  covered, or nothing can be, candidates are ties. The paper looks at self-supervised embeddings, fixed for the run:
+  give the data set one. Without it these are the features of each round's network.
 
   A radius of 0 asks for the paper's estimate: k-means gives pseudo-labels, and the radius is the largest for which a
   share of at least `purity` of all balls holds images of one pseudo-label only, which is that quantile of the distances
@@ -203,7 +216,7 @@ def probcover(
   Formula: argmax |ball(x) - covered|
   Source: Yehuda et al. 2022
   Cost: N^2 F for the counts, as much for the radius, at most as much for all updates together
-  Memory: 4 * (N * F + 26 * N + 2 * chunk * (chunk + F + classes) + 2 * classes * F)
+  Memory: 4 * (N * F + 30 * N + 2 * chunk * (chunk + F + classes) + 2 * classes * F)
   """
   if not radius >= 0:
     raise ValueError(f"radius must be positive, or 0 for an estimate, not {radius}")
@@ -220,12 +233,13 @@ def probcover(
     if radius:
       squared = jnp.array(radius**2, x.dtype)
     else:
-      squared = squared_pure_radius(key, x, in_play, classes=classes, purity=purity, chunk_size=chunk)
+      estimate = {"classes": classes, "purity": purity, "chunk_size": chunk, "tie_break": view.tie_break}
+      squared = squared_pure_radius(key, x, in_play, **estimate)
     within = lambda among: count_within(x, among, squared, chunk_size=chunk)
 
     def pick(i, carry):
       ids, gains, uncovered, left = carry
-      new = jnp.argmax(jnp.where(left, gains, jnp.iinfo(jnp.int32).min))
+      new = pool.masked_argmax(gains, left, tie_break=view.tie_break)
       covers = uncovered & (clustering.squared_distances_to(x, x[new]) < squared)
       # A row is covered once, so that over all picks each is counted out once.
       return ids.at[i].set(new), gains - within(covers), uncovered & ~covers, left.at[new].set(False)
@@ -234,4 +248,4 @@ def probcover(
     start = jnp.zeros(num, jnp.int32), within(uncovered), uncovered, view.candidates
     return jax.lax.fori_loop(0, num, pick, start)[0]
 
-  return types.Acquisition(select, needs=frozenset({"embedding"}))
+  return from_select(select, needs={"embedding"})

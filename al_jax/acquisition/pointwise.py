@@ -7,6 +7,7 @@ import jax
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.acquisition.selection import from_pool_score
 from al_jax.chunks import map_chunks
 
 
@@ -23,15 +24,8 @@ def from_score(
   Returns:
     An `Acquisition` that scores the pool by vmapping `score`.
   """
-
-  def pool_scores(view: types.PoolView) -> jax.Array:
-    return map_chunks(jax.vmap(score), view.log_probs, chunk_size=chunk_size)
-
-  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    del key  # the order is a function of the scores
-    return pool.masked_top_k(pool_scores(view), view.candidates, num=num)
-
-  return types.Acquisition(select, pool_scores, frozenset({needs}))
+  pool_scores = lambda view: map_chunks(jax.vmap(score), view.log_probs, chunk_size=chunk_size)
+  return from_pool_score(pool_scores, needs={needs})
 
 
 def random() -> types.Acquisition:
@@ -85,6 +79,9 @@ def entropy(*, chunk_size: int = 1024) -> types.Acquisition:
 def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
   """Least agreement of the samples' votes first.
 
+  By votes, as the authors' program has it; section 4 of Gal et al. defines 1 - max of the mean prediction, which is
+  `least_confidence(posterior=dropout)` here.
+
   Formula: 1 - (share of samples that vote for the modal class)
   Source: Freeman 1965; Gal et al. 2017
   Cost: N S C
@@ -118,6 +115,8 @@ def bald(*, chunk_size: int = 1024) -> types.Acquisition:
 def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
   """Highest entropy of the committee's votes first, in nats.
 
+  Without the paper's normaliser, 1 / log min(S, C), which changes no order.
+
   Formula: -sum_c v_c log v_c, v the share of votes
   Source: Dagan & Engelson 1995
   Cost: N S C
@@ -127,13 +126,14 @@ def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
 
 
 def consensus_kl(*, chunk_size: int = 1024) -> types.Acquisition:
-  """Largest mean divergence of a committee's members from their mean first, in nats.
+  """Largest mean divergence of a committee's members from their mean first, in nats: an alias of `bald`.
 
-  The same number as `bald`, by another road: a committee's consensus is the posterior mean.
+  Over posterior samples it is BALD itself, number by number: a committee's consensus is the posterior mean. The paper's
+  density weighting is left out.
 
   Formula: mean_s KL(p_s || mean_s p_s)
   Source: McCallum & Nigam 1998
   Cost: N S C
   Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
-  return from_score(uncertainty.mutual_information, needs="posterior", chunk_size=chunk_size)
+  return bald(chunk_size=chunk_size)

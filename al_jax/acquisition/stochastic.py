@@ -11,34 +11,38 @@ import jax.numpy as jnp
 
 from al_jax import pool
 from al_jax import types
+from al_jax.acquisition.selection import with_tie_break
 
 
-def _draw_by(log_weights: Callable[[jax.Array, jax.Array], jax.Array], base: types.Acquisition, coldness: float):
-  """An acquisition that draws by `log_weights(scores, candidates)`, both `[N]`, of a scored one."""
+def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base: types.Acquisition, coldness: float):
+  """An acquisition that draws by `log_weights(scores, view)` `[N]` of a scored one; minus infinity is no weight."""
   if base.score is None:
     raise ValueError("only an acquisition that scores each image can be drawn from")
   if not isinstance(coldness, jax.Array) and not coldness > 0:  # a traced number cannot be looked at
     raise ValueError(f"coldness must be positive, not {coldness}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    scores = jnp.nan_to_num(base.score(view), nan=-jnp.inf, posinf=jnp.finfo(jnp.float32).max)
-    gumbel = jax.random.gumbel(key, scores.shape)
-    return pool.masked_top_k(log_weights(scores, view.candidates) + gumbel / coldness, view.candidates, num=num)
+    view, scores = with_tie_break(key, view), base.score(view)
+    weights = log_weights(jnp.nan_to_num(scores, nan=-jnp.inf, posinf=jnp.finfo(jnp.float32).max), view)
+    # The default mode has 23 bits for the tail that decides among many rows.
+    gumbel = jax.random.gumbel(jax.random.fold_in(key, 0), scores.shape, mode="high")
+    # What has no weight is a class of its own, behind all that has some; NaN is behind that.
+    drawn = jnp.where(jnp.isneginf(weights), jnp.finfo(jnp.float32).min / 2, weights + gumbel / coldness)
+    drawn = jnp.where(jnp.isnan(scores), jnp.nan, drawn)
+    return pool.masked_top_k(drawn, view.candidates, num=num, tie_break=view.tie_break)
 
   return base._replace(select=select, score=None)
 
 
 def power(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
-  """Draws in proportion to `score ** coldness`; scores are at least 0.
+  """Draws in proportion to `score ** coldness`; scores are at least 0, and those of 0 come last, in random order.
 
   Formula: top-k of log s + Gumbel / coldness
   Source: Kirsch et al. 2021
   Cost: N
   Memory: 4 * 8 * N
   """
-  # A score of 0 has the weight of the smallest float: never before a positive one, in random order among themselves.
-  smallest = jnp.finfo(jnp.float32).tiny
-  return _draw_by(lambda scores, _: jnp.log(jnp.maximum(scores, smallest)), base, coldness)
+  return _draw_by(lambda scores, _: jnp.where(scores > 0, jnp.log(scores), -jnp.inf), base, coldness)
 
 
 def softmax(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
@@ -53,7 +57,7 @@ def softmax(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisit
 
 
 def softrank(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
-  """Draws in proportion to `rank ** -coldness`, the candidate of highest score having rank 1; ties by id.
+  """Draws in proportion to `rank ** -coldness`, the candidate of highest score having rank 1; ties by a draw.
 
   Formula: top-k of -log r + Gumbel / coldness, r the rank of s
   Source: Kirsch et al. 2021
@@ -61,8 +65,8 @@ def softrank(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisi
   Memory: 4 * 16 * N
   """
 
-  def log_weights(scores: jax.Array, candidates: jax.Array) -> jax.Array:
-    by_score = jnp.argsort(jnp.where(candidates, -scores, jnp.inf), stable=True)
+  def log_weights(scores: jax.Array, view: types.PoolView) -> jax.Array:
+    by_score = jnp.lexsort((-view.tie_break, -scores, ~view.candidates))
     ranks = jnp.zeros(scores.shape).at[by_score].set(1.0 + jnp.arange(scores.size))
     return -jnp.log(ranks)
 

@@ -47,7 +47,8 @@ def _conv_mapped(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _conv_mapped_batched(axis_size, batched, x, kernel):
   x_batched, kernel_batched = batched
   if not kernel_batched:
-    return jax.vmap(conv_valid, in_axes=(0, None))(x, kernel), True
+    out = _conv_mapped(x.reshape(-1, *x.shape[2:]), kernel)
+    return out.reshape(*x.shape[:2], *out.shape[1:]), True
   if not x_batched:
     return lax.map(lambda kernel: _conv_mapped(x, kernel), kernel), True
   return lax.map(lambda pair: _conv_mapped(*pair), (x, kernel)), True
@@ -75,6 +76,14 @@ _conv_scaled_mapped = custom_vmap(_conv_scaled)
 
 @_conv_scaled_mapped.def_vmap
 def _conv_scaled_mapped_batched(axis_size, batched, x, scale, kernel):
+  x_batched, scale_batched, kernel_batched = batched
+  if x_batched and not kernel_batched:  # images under vmap: one batch of them
+    if scale_batched:
+      scale = jnp.broadcast_to(scale, (*x.shape[:2], *scale.shape[2:])).reshape(-1, *scale.shape[2:])
+    elif scale.shape[0] > 1:
+      scale = jnp.tile(scale, (axis_size, 1, 1, 1))
+    out = _conv_scaled_mapped(x.reshape(-1, *x.shape[2:]), scale, kernel)
+    return out.reshape(*x.shape[:2], *out.shape[1:]), True
   if list(batched) != [False, True, False] or jax.default_backend() != "cpu":
     return jax.vmap(_conv_scaled, [0 if mapped else None for mapped in batched])(x, scale, kernel), True
   kh, kw, channels, features = kernel.shape

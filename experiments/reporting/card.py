@@ -9,6 +9,7 @@ from experiments import styles
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
 from experiments.reporting.wording import many
+from experiments.rows import generator
 
 MET, NOT_MET, NOT_KNOWN = "met", "not met", "not known"
 _MANY = 50  # seeds, the current standard
@@ -145,6 +146,7 @@ def _published(study: Study) -> list[Point]:
     Point("acquired ids published", MET, "the selected ids of each row of results.jsonl, best first"),
     Point("hardware", _verdict(bool(hardware) or None), _joined(hardware)),
     Point("versions", _verdict(bool(versions) or None), _joined(versions)),
+    Point("what makes draws", MET, ", ".join(f"{k} {v}" for k, v in generator(study.configs[0]).items())),
     Point("data hash", MET, f"SHA-256 {study.configs[0]['data_sha256']}"),
     Point("source revision", _verdict(clean), _joined(sources)),
   ]

@@ -15,6 +15,8 @@ from experiments.learning_curves import name_of
 from experiments.rows import differing
 from experiments.rows import is_finite
 from experiments.rows import load_config
+from experiments.rows import other_generator
+from experiments.rows import other_versions
 from experiments.rows import outcome
 from experiments.rows import read_full_data
 from experiments.rows import read_rows
@@ -35,6 +37,12 @@ class Study(NamedTuple):
   def flags(self) -> dict:
     """The flags that all workdirs share (those of `MAY_DIFFER` and the first seed are of the first alone)."""
     return self.configs[0]["flags"]
+
+  @property
+  def versions_remark(self) -> str | None:
+    """A sentence on the versions that made the rows, where there are several."""
+    earlier = [{"versions": own} for config in self.configs for own in config.get("earlier_versions", ())]
+    return other_versions([*earlier, *self.configs])
 
   @property
   def full_accuracy(self) -> float | None:
@@ -58,6 +66,8 @@ def gather(workdirs: Sequence[Path]) -> Study:
       raise UsageError(
         f"{workdir} is of another study than {workdirs[0]}: {name} is {plan.get(name)}, not {first.get(name)}"
       )
+    if other := other_generator(configs[0], configs[-1]):
+      raise UsageError(f"{workdirs[0]} and {workdir} are of other draws ({other}): report on each alone")
     own, _ = read_rows(workdir / "results.jsonl")
     _check(workdir / "results.jsonl", own, labels)
     for row in own:
@@ -143,6 +153,7 @@ def choose(study: Study) -> Chosen:
   Raises:
     UsageError: no run has a row to show.
   """
+  versions = (study.versions_remark,) if study.versions_remark else ()
   found = curves(study.rows)
   if not found:
     errors = "".join(f"; {name_of(row)}, seed {row['seed']}: {row['error']}" for row in study.rows[:1])
@@ -158,9 +169,9 @@ def choose(study: Study) -> Chosen:
     for name, by_seed in found.items():
       shortest = min(map(len, by_seed.values()))
       runs[name] = {seed: run[:shortest] for seed, run in sorted(by_seed.items())}
-    return _sorted(runs, (), ("No run is complete: each curve ends where its strategy's shortest run does.",))
+    return _sorted(runs, (), ("No run is complete: each curve ends where its strategy's shortest run does.", *versions))
   absent = sorted(found.keys() - completed.keys())
-  remarks = [f"Left out, without a completed run: {', '.join(absent)}."] if absent else []
+  remarks = [*versions, *([f"Left out, without a completed run: {', '.join(absent)}."] if absent else [])]
   matched = set.intersection(*(set(by_seed) for by_seed in completed.values()))
   if not matched:
     remarks.append("No seed was completed by every strategy: each has its own seeds, and nothing is paired.")

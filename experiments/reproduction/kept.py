@@ -11,8 +11,11 @@ from experiments.errors import UsageError
 from experiments.rows import MAY_DIFFER
 from experiments.rows import check_full_data
 from experiments.rows import differing
+from experiments.rows import generator
 from experiments.rows import is_finite
 from experiments.rows import load_config
+from experiments.rows import other_generator
+from experiments.rows import other_versions
 from experiments.rows import outcome
 from experiments.rows import parse_row
 from experiments.rows import read_full_data
@@ -67,10 +70,12 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Kept | None
   if not rows and not full_data:
     return None
   flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
+  versions = [*config.get("earlier_versions", ()), config["versions"]]
   revision = config.get("git_revision")
   about = {
     "device": config["device_kind"],
-    "jax": config["versions"]["jax"],
+    **{name: " and ".join(sorted({own[name] for own in versions if name in own})) for name in ("jax", "jaxlib")},
+    **generator(config),
     "flags": flags,
     "data_sha256": config["data_sha256"],
     "revisions": [revision[:7]] if revision else [],
@@ -92,6 +97,8 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
     said = [f"--{name} is {now.get(name)} and {before.get(name)}" for name in differing(now, before)]
     if part.about["data_sha256"] != kept.about["data_sha256"]:
       said.append("they are on other data")
+    if other := other_generator(kept.about, part.about):
+      said.append(f"they are of other draws, {other}")
     if said:
       raise UsageError(f"{path} and {first} are not of one study ({', '.join(said)})")
     flags = now | flags
@@ -103,12 +110,18 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
     full_data |= {row["seed"]: (path, row) for row in part.full_data}
   sources = {path for path, _ in (*runs.values(), *full_data.values())}
   used = [part.about for path, part in parts.items() if path in sources]
-  every = lambda name: sorted({value for own in used for value in own[name].split(" and ")})
-  about = kept.about | {"flags": flags} | {name: " and ".join(every(name)) for name in ("device", "jax")}
+  every = lambda name: sorted({value for own in used for value in own.get(name, "").split(" and ") if value})
+  about = kept.about | {"flags": flags} | {name: " and ".join(every(name)) for name in ("device", "jax", "jaxlib")}
   about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
   # Strategies stay in their order.
   rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
   return Kept(about, rows, [full_data[seed][1] for seed in sorted(full_data)])
+
+
+def versions_remark(kept: Kept) -> str | None:
+  """A sentence on the versions of JAX and jaxlib that made the rows; None where there is one of each."""
+  by_name = {name: kept.about.get(name, "").split(" and ") for name in ("jax", "jaxlib")}
+  return other_versions({"versions": {name: value}} for name, values in by_name.items() for value in values if value)
 
 
 def write(kept: Kept, path: Path) -> None:
@@ -134,6 +147,7 @@ def read(path: Path) -> Kept | None:
     about, rows = {name: head["about"][name] for name in _ABOUT}, [parse_row(line) for line in lines]
     if not (about["flags"].keys() >= {"rounds", "acq_size"} and all(map(_is_whole, rows))):
       raise ValueError("flags or numbers are missing")
+    about |= generator(head["about"]) | {"jaxlib": head["about"].get("jaxlib", "")}
     return Kept(about, rows, check_full_data(head["full_data"], path))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise UsageError(f"{path} is damaged: mend it, or delete it and run its studies again") from error

@@ -21,6 +21,7 @@ from experiments.reproduction import claims
 from experiments.reproduction import plan
 from experiments.reproduction.claims import Strategy
 from experiments.reproduction.kept import Kept
+from experiments.rows import generator
 
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
@@ -169,7 +170,7 @@ def _ran(study: plan.Study, kept: Kept | None) -> str:
   about, counted = kept.about, len(kept.rows) + len(kept.full_data)
   revision = f", revision {' and '.join(about['revisions'])}" if about["revisions"] else ""
   took = f"{counted} training{'s' if counted > 1 else ''} in {kept.seconds / 60:.0f} minutes"
-  return f"{study.name}: {took}, {about['device']}, JAX {about['jax']}{revision}."
+  return f"{study.name}: {took}, {about['device']}, JAX {about['jax']}, draws {generator(about)['draws']}{revision}."
 
 
 def _figures(found: Results) -> list[tuple[plan.Figure, list[float]]]:

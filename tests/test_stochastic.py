@@ -1,0 +1,84 @@
+"""Stochastic batches: the distributions that they draw from, in large pools and at any coldness."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from al_jax import acquisition
+from al_jax import types
+from al_jax.acquisition import stochastic
+
+
+def scored_by(scores) -> types.Acquisition:
+  """An acquisition of these scores, whatever it looks at."""
+  return types.Acquisition(lambda key, view, *, num: None, lambda view: jnp.asarray(scores, jnp.float32))
+
+
+def drawn(made: types.Acquisition, size: int, *, num: int, count: int) -> np.ndarray:
+  """`[count, num]` ids by independent keys, all of the pool being candidates."""
+  view = types.PoolView(jnp.zeros(size, bool), jnp.ones(size, bool))
+  select = jax.jit(lambda key: made.select(key, view, num=num))
+  return np.asarray(jax.lax.map(select, jax.random.split(jax.random.key(0), count)))
+
+
+@pytest.mark.parametrize(
+  ("wrapper", "weights"),
+  [
+    ("power", lambda scores, beta: scores**beta),
+    ("softmax", lambda scores, beta: np.exp(beta * scores)),
+    ("softrank", lambda scores, beta: (1.0 + np.argsort(np.argsort(-scores))) ** -beta),
+  ],
+)
+@pytest.mark.parametrize("coldness", [0.5, 2.0])
+def test_first_and_second_draws_have_their_distribution(wrapper, weights, coldness):
+  scores, count = np.array([0.1, 0.9, 0.4, 0.05, 0.7]), 20_000
+  made = acquisition.WRAPPERS[wrapper](scored_by(scores), coldness=coldness)
+  ids = drawn(made, 5, num=2, count=count)
+  p = weights(scores, coldness) / weights(scores, coldness).sum()
+  pairs = p[:, None] * p[None] / (1 - p[:, None])
+  np.fill_diagonal(pairs, 0)
+  seen = np.zeros((5, 5))
+  np.add.at(seen, (ids[:, 0], ids[:, 1]), 1)
+  standard_error = np.sqrt(count * pairs * (1 - pairs)) + 1e-9
+  assert (np.abs(seen - count * pairs) < 4.5 * standard_error).all()
+
+
+@pytest.mark.parametrize("wrapper", ["power", "softmax"])
+def test_a_rare_group_is_drawn_as_often_in_a_pool_of_hundreds_of_thousands(wrapper):
+  """A few images with 2% of all weight: float32's 23 bits of the default noise would have them 40% too seldom."""
+  size, few, share, count = 240_000, 24, 0.02, 4000
+  weight = share / (1 - share) * (size - few) / few
+  scores = np.full(size, 1.0)
+  # Common images are one block of equal weight; the noise's tail decides among them.
+  scores[:few] = weight
+  scores = scores if wrapper == "power" else np.log(scores)
+  ids = drawn(acquisition.WRAPPERS[wrapper](scored_by(scores)), size, num=1, count=count)
+  seen = (ids < few).mean()
+  assert abs(seen - share) < 4 * np.sqrt(share * (1 - share) / count)
+
+
+@pytest.mark.parametrize("coldness", [0.1, 1.0, 8.0])
+def test_images_of_score_zero_come_after_all_others_in_random_order(coldness):
+  scores = np.zeros(40)
+  scores[::2] = np.geomspace(1e-30, 1.0, 20)
+  made = stochastic.power(scored_by(scores), coldness=coldness)
+  ids = drawn(made, 40, num=40, count=50)
+  assert (ids[:, :20] % 2 == 0).all() and (ids[:, 20:] % 2 == 1).all()
+  assert len({tuple(row) for row in ids[:, 20:].tolist()}) == 50
+
+
+def test_what_is_not_a_number_comes_behind_what_is_nothing():
+  scores = np.array([0.0, np.nan, 0.5, np.nan, 0.0, np.inf])
+  for name in acquisition.WRAPPERS:
+    ids = drawn(acquisition.WRAPPERS[name](scored_by(scores)), 6, num=6, count=20)
+    assert all(set(row[-2:]) == {1, 3} for row in ids.tolist())
+
+
+def test_ties_of_rank_are_broken_by_the_draw():
+  view = types.PoolView(jnp.zeros(4, bool), jnp.ones(4, bool), tie_break=jnp.array([0.1, 0.9, 0.5, 0.3]))
+  made = stochastic.softrank(scored_by(np.ones(4)), coldness=60.0)  # next to the order of ranks
+  draw = functools.partial(made.select, view=view, num=4)
+  assert all(draw(jax.random.key(seed)).tolist() == [1, 2, 3, 0] for seed in range(5))
