@@ -14,6 +14,7 @@ import time
 from absl import app
 from absl import flags
 
+from experiments import runtime
 from experiments.errors import UsageError
 from experiments.reporting.page import Image
 from experiments.reporting.page import to_markdown
@@ -21,7 +22,6 @@ from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
-from experiments.results import generator_here
 from experiments.rows import other_generator
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
@@ -96,7 +96,7 @@ def check_draws(rows: Path, studies) -> None:
   for study in studies:
     path = rows / f"{study.name}.jsonl"
     before = kept.read(path)
-    if before and (other := other_generator(before.about, generator_here())):
+    if before and (other := other_generator(before.about, runtime.generator())):
       raise UsageError(
         f"{path} has rows of other draws than this version makes ({other}): pass --out=FOLDER to keep new rows apart,"
         " or delete it to begin anew"

@@ -16,7 +16,7 @@ import sys
 import jax
 import numpy as np
 
-from al_jax import keys
+from experiments import runtime
 from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.rows import differing
@@ -78,7 +78,7 @@ class Workdir:
         raise UsageError(
           f"--workdir={self.path} has results on other data, or in another order, than --dataset={config.dataset} is"
         )
-      if other := other_generator(found, generator_here()):
+      if other := other_generator(found, runtime.generator()):
         raise UsageError(
           f"--workdir={self.path} has rows of other draws than this version makes ({other}): equal flags do not give"
           " equal ids, so go on with the version that made them, or start anew with --overwrite"
@@ -146,7 +146,7 @@ class Workdir:
         "python": sys.version.split()[0],
         "versions": _versions(),
         **({"earlier_versions": self._earlier_versions} if self._earlier_versions else {}),
-        **generator_here(),
+        **runtime.generator(),
         "device_kind": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "data_sha256": data_hash,
@@ -175,15 +175,6 @@ class Workdir:
 
 def _versions() -> dict[str, str]:
   return {name: importlib.metadata.version(name) for name in _PACKAGES}
-
-
-def generator_here() -> dict[str, int | str | bool]:
-  """What turns seeds into draws here; `rows.generator` reads it."""
-  return {
-    "draws": keys.DRAWS,
-    "key_impl": str(jax.config.jax_default_prng_impl),
-    "threefry_partitionable": bool(jax.config.jax_threefry_partitionable),
-  }
 
 
 def _git_revision() -> str | None:

@@ -1,4 +1,4 @@
-"""What JAX is told before anything runs: the device, the cache of compiled programs, the profiler."""
+"""What JAX is told before anything runs, and how it draws: device, cache of compiled programs, profiler, generator."""
 
 from collections.abc import Iterator
 import contextlib
@@ -11,6 +11,7 @@ import stat
 
 import jax
 
+from al_jax import keys
 from experiments import user_cache
 from experiments.errors import UsageError
 
@@ -40,6 +41,15 @@ def configure(device: str | None, cpu_devices: int | None, compilation_cache: st
       raise UsageError(f"--compilation_cache={folder} cannot be used: {error.strerror}") from error
     return  # no home to write to: programs are compiled anew, which costs time alone
   jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def generator() -> dict[str, int | str | bool]:
+  """What turns seeds into draws in this process, as config.json has it."""
+  return {
+    "draws": keys.DRAWS,
+    "key_impl": str(jax.config.jax_default_prng_impl),
+    "threefry_partitionable": bool(jax.config.jax_threefry_partitionable),
+  }
 
 
 def cores() -> int:

@@ -223,6 +223,9 @@ def test_runs_of_other_data_or_flags_are_not_joined():
     kept.joined(second(**_about(1, model="cnn") | {"data_sha256": "other"}))
   with pytest.raises(UsageError, match="--model is mlp and cnn"):
     kept.joined(second(**_about(1, model="mlp")))
+  for change, said in (({"draws": 2}, "draws 1 and 2"), ({"key_impl": "rbg"}, "key_impl threefry2x32 and rbg")):
+    with pytest.raises(UsageError, match=rf"they are of other draws, {said}"):
+      kept.joined(second(**_about(1, model="cnn") | change))
   # A flag that a version lacks was off in it.
   assert kept.joined(second(**_about(1, model="cnn", decay=False))).about["flags"]["decay"] is False
   for about, said in (
@@ -231,6 +234,30 @@ def test_runs_of_other_data_or_flags_are_not_joined():
   ):
     with pytest.raises(UsageError, match=said):
       kept.joined(second(**about))
+
+
+def test_versions_that_made_the_runs_of_a_study_are_told():
+  parts = {
+    name: kept.Kept(_about(1) | {"jax": version, "jaxlib": "0.10.2"}, _rows("bald", seed, [0.1, 0.2]), [])
+    for seed, (name, version) in enumerate({"a": "0.10.2", "b": "0.11.0"}.items())
+  }
+  assert kept.versions_remark(parts["a"]) is None
+  assert kept.versions_remark(kept.joined(parts)).startswith("Rows are by jax 0.10.2 and 0.11.0, whose")
+
+
+def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path):
+  words = _with_plan(tmp_path, _TWO, plan.Study("other", _TWO.preset, _TWO.flags))
+  folder = tmp_path / "results/reproductions/quick"
+  rows = [*_rows("margin", 0, [0.5, 0.7]), *_rows("random", 0, [0.5, 0.6])]
+  kept.write(kept.Kept(_about(1), rows, []), folder / "small.jsonl")
+  done = run(*words, PYTHONPATH=str(ROOT))
+  assert done.returncode == 1 and "small.jsonl has rows of other draws than this version makes" in done.stderr
+  assert "--out=FOLDER" in done.stderr and "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
+  done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
+  assert done.returncode == 0 and "draws 1" in (tmp_path / "REPRODUCTIONS.md").read_text(), done.stderr
+  kept.write(kept.Kept(_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
+  done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
+  assert done.returncode == 1 and "small, other are compared and are of other draws" in done.stderr
 
 
 def test_runs_in_several_folders_are_one_study():

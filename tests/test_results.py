@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from al_jax import keys
 from experiments.config import Config
 from experiments.errors import UsageError
 from experiments.results import Workdir
+from experiments.rows import generator
 from experiments.rows import outcome
 
 VALUES = {field.name: None for field in dataclasses.fields(Config)}
@@ -166,6 +168,46 @@ def test_a_flag_that_a_version_lacked_was_off_in_it(tmp_path):
     Workdir(config(tmp_path, resume=True, decay_over_labels=True), "hash")
 
 
+def changed_config(folder, **changes):
+  """Rewrites a workdir's config.json; a value of None takes the entry away."""
+  path = folder / "config.json"
+  content = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v is not None}
+  path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+  ("change", "said"),
+  [
+    ({"draws": None}, f"draws 1 and {keys.DRAWS}"),  # of the time before it was written
+    ({"draws": keys.DRAWS + 1}, f"draws {keys.DRAWS + 1} and {keys.DRAWS}"),
+    ({"key_impl": "rbg"}, "key_impl rbg and threefry2x32"),
+    ({"threefry_partitionable": False}, "threefry_partitionable False and True"),
+  ],
+)
+def test_rows_of_other_draws_are_not_gone_on_with(tmp_path, change, said):
+  close(opened(tmp_path))
+  changed_config(tmp_path, **change)
+  with pytest.raises(UsageError, match=f"other draws than this version makes .{said}.*--overwrite"):
+    Workdir(config(tmp_path, resume=True), "hash")
+  close(Workdir(config(tmp_path, overwrite=True), "hash"))
+
+
+def test_versions_that_made_the_rows_are_told_and_kept(tmp_path):
+  opened_first = opened(tmp_path)
+  assert opened_first.remark is None
+  close(opened_first)
+  before = json.loads((tmp_path / "config.json").read_text())["versions"]
+  changed_config(tmp_path, versions=before | {"jax": "0.10.1", "flax": "0.1"})
+  for _ in range(2):  # and again, when all of them but the first agree
+    workdir = Workdir(config(tmp_path, resume=True), "hash")
+    assert workdir.remark.startswith(f"Rows are by jax 0.10.1 and {before['jax']}, whose")
+    workdir.write_config(config(tmp_path, resume=True), "hash")
+    close(workdir)
+  content = json.loads((tmp_path / "config.json").read_text())
+  assert content["versions"] == before
+  assert [own["jax"] for own in content["earlier_versions"]] == ["0.10.1"]
+
+
 def test_one_process_at_a_time_and_the_lock_dies_with_its_holder(tmp_path):
   hold = (
     "import fcntl, sys, time; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX);"
@@ -193,3 +235,4 @@ def test_config_json_says_what_ran(tmp_path):
   content = json.loads((tmp_path / "config.json").read_text())
   assert content["flags"]["dataset"] == "digits" and content["data_sha256"] == "hash"
   assert content["platform"] == "cpu" and content["versions"]["jax"]
+  assert generator(content) == {"draws": keys.DRAWS, "key_impl": "threefry2x32", "threefry_partitionable": True}

@@ -71,14 +71,16 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Kept | None
     return None
   flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
   versions = [*config.get("earlier_versions", ()), config["versions"]]
+  jaxlibs = {own["jaxlib"] for own in versions if "jaxlib" in own}
   revision = config.get("git_revision")
   about = {
     "device": config["device_kind"],
-    **{name: " and ".join(sorted({own[name] for own in versions if name in own})) for name in ("jax", "jaxlib")},
-    **generator(config),
+    "jax": " and ".join(sorted({own["jax"] for own in versions})),
     "flags": flags,
     "data_sha256": config["data_sha256"],
     "revisions": [revision[:7]] if revision else [],
+    **generator(config),
+    **({"jaxlib": " and ".join(sorted(jaxlibs))} if jaxlibs else {}),
   }
   return Kept(about, rows, full_data)
 
@@ -111,7 +113,8 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
   sources = {path for path, _ in (*runs.values(), *full_data.values())}
   used = [part.about for path, part in parts.items() if path in sources]
   every = lambda name: sorted({value for own in used for value in own.get(name, "").split(" and ") if value})
-  about = kept.about | {"flags": flags} | {name: " and ".join(every(name)) for name in ("device", "jax", "jaxlib")}
+  about = kept.about | {"flags": flags}
+  about |= {name: " and ".join(every(name)) for name in ("device", "jax", "jaxlib") if every(name)}
   about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
   # Strategies stay in their order.
   rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
@@ -147,7 +150,7 @@ def read(path: Path) -> Kept | None:
     about, rows = {name: head["about"][name] for name in _ABOUT}, [parse_row(line) for line in lines]
     if not (about["flags"].keys() >= {"rounds", "acq_size"} and all(map(_is_whole, rows))):
       raise ValueError("flags or numbers are missing")
-    about |= generator(head["about"]) | {"jaxlib": head["about"].get("jaxlib", "")}
+    about |= generator(head["about"]) | {k: v for k, v in head["about"].items() if k == "jaxlib"}
     return Kept(about, rows, check_full_data(head["full_data"], path))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise UsageError(f"{path} is damaged: mend it, or delete it and run its studies again") from error
