@@ -122,6 +122,8 @@ _GAL_DEPARTURES = (
   " authors' released program, an L2 penalty on the kernel of the hidden dense layer of 3.5 over the number of labels.",
   "The program scores 2,000 fresh candidates a round, --pool_subset=2000, does not take what it bought out of the pool,"
   " and tests with dropout off; its network, as left there, is another than the paper's.",
+  "variation_ratio counts votes, as public copies of the program do; the paper defines 1 - max of the mean prediction,"
+  " which is least_confidence(posterior=dropout).",
   "How long the authors trained is not known: by its falls at 130 labels the series of table 1 fits 35 to 50 epochs,"
   " and that from 20 labels fewer.",
 )

@@ -7,10 +7,12 @@ import sys
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from al_jax import acquisition
 from al_jax import loop
 from al_jax import rounds
 from al_jax import types
@@ -224,7 +226,8 @@ def by_round(learner, data, done=(), seed=0):
 def as_one(learner, data, seed=0):
   (runs,) = jax.device_get(loop.sweep(jax.random.key(seed)[None], data, (learner,), pack="map"))
   alone = jax.tree.map(lambda leaf: leaf[0], runs)
-  return list(drivers.rows_of("name", seed, alone.info, np.asarray(data.labels), alone.initial.tolist(), 0.5, {}))
+  initial, scored = alone.initial.tolist(), learner.acquisition.score is not None
+  return list(drivers.rows_of("name", seed, alone.info, np.asarray(data.labels), initial, 0.5, {}, scored))
 
 
 @pytest.mark.parametrize("plan", [{}, {"warm_start": True}, {"val_last": 0.2, "init_balanced": False}])
@@ -241,6 +244,18 @@ def test_rows_of_another_seed_are_not_resumed(data):
   it = learner("entropy")
   with pytest.raises(UsageError, match="another initial set"):
     by_round(it, data, done=by_round(it, data)[:1], seed=1)
+
+
+@pytest.mark.parametrize("driven", [by_round, as_one])
+def test_scores_that_are_not_finite_are_told_from_none(driven, data):
+  """A score of the first class's images is infinite, of the others not a number: neither is JSON."""
+  top = lambda log_probs: jnp.where(log_probs.argmax() == 0, jnp.inf, jnp.nan)
+  made = learner("entropy", rounds=1)._replace(acquisition=acquisition.from_score(top))
+  first, last = driven(made, data)
+  assert first["selected_scores"] == [None] * 7 and last["selected_scores"] is None
+  json.dumps(first, allow_nan=False)
+  assert driven(learner("random", rounds=1), data)[0]["selected_scores"] is None
+  assert all(score > 0 for score in driven(learner("entropy", rounds=1), data)[0]["selected_scores"])
 
 
 @pytest.mark.parametrize("driven", [by_round, as_one])

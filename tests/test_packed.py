@@ -193,3 +193,9 @@ def test_grids_are_products():
   points = grid.points(parsed)
   assert points == [{"learning_rate": 1e-3, "dropout_rate": 0.25}, {"learning_rate": 3e-4, "dropout_rate": 0.25}]
   assert grid.points(grid.parse(None)) == [{}] and grid.spell(points[1]) == "learning_rate=0.0003, dropout_rate=0.25"
+
+
+def test_the_last_seed_has_the_key_of_its_number():
+  keys, _ = packed._arguments([packed.Job(seed, ()) for seed in (0, 2**31, 2**32 - 1)])
+  for seed, key in zip((0, 2**31, 2**32 - 1), keys, strict=True):
+    assert (jax.random.key_data(key) == jax.random.key_data(jax.random.key(seed))).all()

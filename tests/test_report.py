@@ -64,6 +64,21 @@ def test_workdirs_of_two_studies_are_refused(changes, sentence, tmp_path):
     study.gather([workdir(tmp_path / "a"), workdir(tmp_path / "b", seeds=(1,), **changes)])
 
 
+@pytest.mark.parametrize("change", [{"draws": 2}, {"key_impl": "rbg"}, {"threefry_partitionable": False}])
+def test_workdirs_of_other_draws_are_refused(change, tmp_path):
+  folders = [workdir(tmp_path / "a"), workdir(tmp_path / "b", seeds=(1,), **change)]
+  with pytest.raises(UsageError, match=r"a and .*b are of other draws \(\w+ \w+ and \w+\): report on each alone"):
+    study.gather(folders)
+
+
+def test_versions_that_made_the_rows_are_told(tmp_path):
+  made = lambda jax: {"versions": {"jax": jax, "jaxlib": jax}}
+  folders = [workdir(tmp_path / "a", **made("0.10.2")), workdir(tmp_path / "b", seeds=(1,), **made("0.11.0"))]
+  assert study.choose(study.gather(folders[:1])).remarks == ()
+  (remark,) = study.choose(study.gather(folders)).remarks
+  assert remark.startswith("Rows are by jax 0.10.2 and 0.11.0 and jaxlib 0.10.2 and 0.11.0, whose sums may differ")
+
+
 @pytest.mark.parametrize(
   ("change", "sentence"),
   [
