@@ -92,7 +92,7 @@ def check_learner(learner: types.Learner, data: types.Dataset) -> None:
   if acquisition is not None:
     if unknown := acquisition.needs - set(types.NEEDS):
       raise ValueError(f"unknown need {sorted(unknown)[0]!r} of an acquisition; choose from {', '.join(types.NEEDS)}")
-    if "posterior" in acquisition.needs and posterior.samples < 2:
+    if acquisition.needs & {"posterior", "joint"} and posterior.samples < 2:
       raise ValueError(
         "this acquisition compares posterior samples and has one: choose a dropout or ensemble posterior of 2 or more"
       )
@@ -126,12 +126,12 @@ def check_key(key: jax.Array, learner: types.Learner, data: types.Dataset) -> No
   by_id = data.noise or any(p.kind == "dropout" and p.per_example for p in posteriors)
   if "rbg" in kinds and (by_id or any(p.kind == "ensemble" for p in posteriors)):
     raise ValueError(
-      "keys of rbg give no draws of its own to each image (noise, per-example masks) or network (ensembles) that are"
-      " drawn together: use threefry2x32"
+      "keys of rbg give no image (noise, per-example masks) and no network (ensembles) draws of its own where several"
+      " are drawn together: use threefry2x32"
     )
 
 
 def check_packing(key: jax.Array, pack: str) -> None:
   """Raises ValueError, in one sentence, for a kind of key by which packed runs would not draw as each does alone."""
   if pack == "vmap" and str(jax.random.key_impl(key)) == "rbg":
-    raise ValueError("keys of rbg draw together what vmap packs: pack by map, or use threefry2x32")
+    raise ValueError("runs packed by vmap would share their draws under keys of rbg: pack by map, or use threefry2x32")

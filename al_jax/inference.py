@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import NamedTuple
 
+from flax.core import tracers
 import flax.linen as nn
 import jax
 from jax.interpreters import partial_eval
@@ -41,20 +42,23 @@ class _Pass(NamedTuple):
   """What one forward pass shows."""
 
   logits: jax.Array  # `[B, C]`
-  features: jax.Array | None  # `[B, F]` the last dense layer's input
+  features: jax.Array | None  # `[B, F]` float32: the last dense layer's input, where it is wanted
   num_scaled: int  # convolutions that take the scale of their channels
 
 
-def _forward(model: Any, params: types.PyTree, x: jax.Array, key: jax.Array | None = None) -> _Pass:
+def _forward(
+  model: Any, params: types.PyTree, x: jax.Array, key: jax.Array | None = None, *, features: bool = False
+) -> _Pass:
   """One forward pass of any Flax module: in inference mode or, with a key, in training mode.
 
-  In training mode all that draws from the `dropout` stream drops as in training, and nothing else does.
+  In training mode all that draws from the `dropout` stream drops as in training; there is no other stream.
   """
-  features, scaled = [], []  # in the order of their calls: inputs of dense layers, convolutions of scaled channels
+  # In the order of their calls: inputs of dense layers with the trace they are of, convolutions of scaled channels.
+  inputs, scaled, trace = [], [], tracers.current_trace()
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
     if context.method_name == "__call__" and isinstance(context.module, nn.Dense):
-      features.append(args[0])
+      inputs.append((args[0], tracers.current_trace()))
     if context.method_name == "__call__" and isinstance(context.module, layers.Conv):
       kwargs = kwargs | {"train": False}  # what is lowered for gradients is slower without them
       if kwargs.get("scale") is not None:
@@ -64,21 +68,29 @@ def _forward(model: Any, params: types.PyTree, x: jax.Array, key: jax.Array | No
   sampling = {} if key is None else {"rngs": {"dropout": key}}
   with nn.intercept_methods(intercept):
     logits = model.apply({"params": params}, x, train=key is not None, **sampling)
-  return _Pass(logits, features[-1] if features else None, len(scaled))
+  if not features:
+    return _Pass(logits, None, len(scaled))
+  name = type(model).__name__
+  if not inputs:
+    raise ValueError(f"{name} has no nn.Dense layer, whose input would be the features")
+  last, its_trace = inputs[-1]
+  if its_trace != trace:
+    raise ValueError(f"the last nn.Dense of {name}, whose input would be the features, is within nn.remat, scan or jit")
+  return _Pass(logits, last.reshape((len(last), -1)).astype(jnp.float32), len(scaled))
 
 
 def _one_by_one(
   model: Any, params: types.PyTree, x: jax.Array, key: jax.Array | None, ids: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array | None]:
-  """Logits and features under vmap over single images: one `key` draws one mask for all, whatever draws it.
+) -> jax.Array:
+  """Logits or, without a key, features under vmap over single images.
 
-  Given the images' `ids` `[B]`, each has masks of its own. Without a key, what comes before the first dropout is the
-  same operations as with one, which XLA then carries out once for both.
+  One `key` draws one mask for all, whatever draws it. Given the images' `ids` `[B]`, each has masks of its own. What
+  comes before the first dropout is the same operations with a key and without, which XLA carries out once for both.
   """
 
-  def one(key: jax.Array | None, image: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    shown = _forward(model, params, image[None], key)
-    return shown.logits[0], None if shown.features is None else shown.features[0]
+  def one(key: jax.Array | None, image: jax.Array) -> jax.Array:
+    shown = _forward(model, params, image[None], key, features=key is None)
+    return shown.features[0] if key is None else shown.logits[0]
 
   if ids is None:
     return jax.vmap(one, in_axes=(None, 0))(key, x)
@@ -148,24 +160,17 @@ def outputs(
     `Outputs`. Memory: one chunk's activations (times S behind the first dropout, but on CPU) beside the result.
 
   Raises:
-    ValueError: features of a network without a dense layer are wanted.
+    ValueError: features are wanted of a network without a dense layer, or whose last is within a transformation.
   """
   as_asked = lambda tree: jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
   params, pass_inputs = as_asked(params), lambda ids: inputs(ids).astype(dtype)
   log_softmax = lambda logits: jax.nn.log_softmax(logits.astype(jnp.float32))
   first = first_member(params) if posterior.kind == "ensemble" else params
 
-  def flat(features: jax.Array | None) -> jax.Array:
-    if features is None:
-      raise ValueError(f"{type(model).__name__} has no nn.Dense layer, whose input would be the features")
-    return features.reshape((len(features), -1)).astype(jnp.float32)
-
   def deterministic(params: types.PyTree, samples: bool, features: bool) -> Outputs:
     def chunk(ids: jax.Array) -> Outputs:
-      shown = _forward(model, params, pass_inputs(ids))
-      return Outputs(
-        log_softmax(shown.logits)[:, None] if samples else None, flat(shown.features) if features else None
-      )
+      shown = _forward(model, params, pass_inputs(ids), features=features)
+      return Outputs(log_softmax(shown.logits)[:, None] if samples else None, shown.features)
 
     return map_chunks(chunk, ids, chunk_size=chunk_size)
 
@@ -186,10 +191,10 @@ def outputs(
 
   def chunk(ids: jax.Array) -> Outputs:
     own, images = ids if posterior.per_example else None, pass_inputs(ids)
-    sample = lambda key: log_softmax(_one_by_one(model, params, images, key, own)[0])
+    sample = lambda key: log_softmax(_one_by_one(model, params, images, key, own))
     log_probs = jnp.moveaxis(jax.lax.map(sample, keys) if in_turn else jax.vmap(sample)(keys), 0, 1)
     # What lies below the first dropout is that of the samples: XLA works it out once for both.
-    return Outputs(log_probs, flat(_one_by_one(model, params, images, None)[1]) if features else None)
+    return Outputs(log_probs, _one_by_one(model, params, images, None) if features else None)
 
   if not in_turn:
     at_once = _SCALED_PER_CHUNK if on_cpu else _ROWS_PER_CHUNK * chunk_size // posterior.samples

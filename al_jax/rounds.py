@@ -154,7 +154,7 @@ def end_fit(begun: training.Training, learner: types.Learner) -> tuple[types.PyT
   axes = _training_axes(learner.protocol)
   params, info = jax.vmap(training.result, in_axes=(axes,))(begun)
   bad = info.first_bad_step
-  first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, info.steps, bad).min())
+  first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, jnp.iinfo(jnp.int32).max, bad).min())
   return params, types.FitInfo(info.loss.mean(), info.steps.sum() // members, first_bad)
 
 

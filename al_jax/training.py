@@ -13,13 +13,12 @@ import optax
 from al_jax import inference
 from al_jax import types
 
+_MEMBERS = 2**32 - 1  # no step or epoch has this number under a member's key
+
 
 def init_params(key: jax.Array, model: Any, data: types.Dataset) -> types.PyTree:
   """New parameters for images of the pool's shape. The key is consumed."""
   return model.init(key, inference.normalize(data.images[:1], data), train=False)["params"]
-
-
-_MEMBERS = 2**32 - 1  # no step or epoch has this number under a member's key
 
 
 def member_keys(key: jax.Array, members: int) -> jax.Array:

@@ -138,7 +138,7 @@ class FitInfo(NamedTuple):
 
   loss: jax.Array  # `[]` nats: the last batch's mean cross-entropy
   steps: jax.Array  # `[]` int32: steps taken, those after the best look of an early stop included
-  first_bad_step: jax.Array  # `[]` int32: the first step whose loss was not finite, `steps` for that after the last; -1
+  first_bad_step: jax.Array  # `[]` int32: whose loss was not finite; `steps` where the last update broke it; else -1
 
 
 class RoundInfo(NamedTuple):

@@ -14,10 +14,12 @@ def log_mean(log_probs: jax.Array) -> jax.Array:
   chex.assert_rank(log_probs, 2)
   chex.assert_type(log_probs, float)
 
-  # Relative to the highest sample: beside log S, what is left of a sure sample's log-probability would be rounded away.
   highest = log_probs.max(axis=0, keepdims=True)
   highest = jnp.where(jnp.isneginf(highest), 0.0, highest)
-  return highest[0] + jnp.log1p(jnp.expm1(log_probs - highest).mean(axis=0))
+  below = log_probs - highest
+  # log S, added and taken away, would round away what little a sure mean is below 0; far below it, log is exact enough.
+  change = jnp.expm1(below).mean(axis=0)
+  return highest[0] + jnp.where(change > -0.5, jnp.log1p(change), jnp.log(jnp.exp(below).mean(axis=0)))
 
 
 def relative(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -91,12 +91,12 @@ def pool_view(
   own_embedding = data.embedding is not None
   out = inference.Outputs(None, None)
   features = "features" in needs or ("embedding" in needs and not own_embedding)
-  samples = bool(needs & {"samples", "posterior"})
+  samples = any(types.NEEDS[need] == "log_probs" for need in needs)
   if samples or features:
     out = predict(ids, samples=samples, features=features)
   embedding = None
   if "embedding" in needs:
-    embedding = jnp.asarray(data.embedding)[ids % data.images.shape[0]] if own_embedding else out.features
+    embedding = jnp.asarray(data.embedding, jnp.float32)[ids % data.images.shape[0]] if own_embedding else out.features
   target_log_probs = None
   if targets:
     everything = jnp.ones(data.pool_size, bool)

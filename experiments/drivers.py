@@ -152,10 +152,11 @@ def _row(
   """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
   key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
   if info.fit.first_bad_step >= 0:
-    error = f"the loss was not finite at step {info.fit.first_bad_step} of {info.fit.steps}"
-    return key | {"error": error}
+    bad, steps = info.fit.first_bad_step, info.fit.steps
+    # The loss is measured before a step: after the last one there is none.
+    said = f"loss was not finite at step {bad} of {steps}" if bad < steps else f"model was not finite after step {bad}"
+    return key | {"error": f"the {said}"}
   if not np.isfinite(info.metrics[:3]).all():
-    # The loss is measured before a step: the last one may still have gone wrong.
     return key | {"error": f"the model was not finite after step {info.fit.steps}"}
   selected = info.selected[info.selected >= 0]
   row = key | {

@@ -84,7 +84,7 @@ class Workdir:
           " equal ids, so go on with the version that made them, or start anew with --overwrite"
         )
       self._earlier_versions = found.get("earlier_versions", [])
-      if other_versions([found, {"versions": _versions()}]):
+      if other_versions([found, {"versions": _versions()}]) and found["versions"] not in self._earlier_versions:
         self._earlier_versions = [*self._earlier_versions, found["versions"]]
       self.remark = other_versions([{"versions": own} for own in (*self._earlier_versions, _versions())])
       before = found["flags"]

@@ -129,14 +129,24 @@ class Block(nn.Module):
 
 
 class Stacked(nn.Module):
-  """Four layers of dropout under `nn.scan`, each with masks of its own, of 640 ones a class."""
+  """Four layers of dropout of 6,400 ones under `nn.scan`; class 1 has the share that is left, times 100."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
     x = jnp.ones((x.shape[0], 6400)) + 0 * x.reshape((x.shape[0], -1))[:, :1]
     stack = nn.scan(Block, variable_axes={"params": 0}, split_rngs={"params": True, "dropout": True}, length=4)
     x, _ = stack(train)(x, None)
-    return x.reshape((x.shape[0], 10, 640)).mean(axis=-1) + self.param("bias", nn.initializers.zeros, (1, 10))
+    left = 100 * (x > 0).mean(axis=-1, keepdims=True) * jax.nn.one_hot(1, 10)[None]
+    return left + self.param("bias", nn.initializers.zeros, (1, 10))
+
+
+class Rematerialized(nn.Module):
+  """Its last dense layer is within a transformation."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = nn.Dropout(0.5, deterministic=not train)(x.reshape((x.shape[0], -1)))
+    return nn.remat(nn.Dense)(10)(x)
 
 
 class Off(nn.Module):
@@ -152,7 +162,7 @@ class Off(nn.Module):
     return nn.Dense(10)(nn.Dropout(self.on, deterministic=not train)(x))
 
 
-@pytest.mark.parametrize("make", [Attentive, Off, BatchBALDNet], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [Attentive, Off, Rematerialized, BatchBALDNet], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("per_example", [False, True])
 def test_a_sample_is_what_training_computes_of_each_image_alone(make, per_example, data):
   """By the sample's key or, with masks of its own, that folded with the image's id: whatever draws it."""
@@ -174,12 +184,10 @@ def test_a_sample_is_what_training_computes_of_each_image_alone(make, per_exampl
 
 def test_layers_of_a_scanned_stack_drop_each_for_itself(data):
   """Four layers of one half leave a sixteenth, where one mask for all of them would leave a half."""
-  log_probs = outputs(data, Stacked(), jnp.arange(2)).log_probs
-  # What is left of a class's 640 ones, times 16, but for a number that all classes of a sample share.
-  apart = np.asarray(log_probs, np.float64)
-  spread = (apart - apart.mean(axis=-1, keepdims=True))[0]
-  variance = 640 * 1 / 16 * 15 / 16 * (16 / 640) ** 2
-  assert abs(spread.var(ddof=0) * 10 / 9 / variance - 1) < 4 * np.sqrt(2 / (4 * 9))
+  log_probs = np.asarray(outputs(data, Stacked(), jnp.arange(2)).log_probs, np.float64)
+  left = (log_probs[..., 1] - log_probs[..., 0]) / 100
+  np.testing.assert_allclose(left[0], left[1], atol=1e-6)  # one set of masks for all images
+  assert (np.abs(left[0] - 1 / 16) < 4 * np.sqrt(1 / 16 * 15 / 16 / 6400)).all() and np.ptp(left[0]) > 0
 
 
 @pytest.mark.parametrize(
@@ -309,6 +317,12 @@ def test_a_network_without_a_dense_layer_has_no_features(data):
 
   with pytest.raises(ValueError, match=r"Bare has no nn\.Dense layer"):
     outputs(data, Bare(), samples=False, features=True)
+
+
+def test_features_within_a_transformation_are_refused_in_a_sentence(data):
+  for posterior in (types.Posterior(), types.Posterior("dropout", 3)):
+    with pytest.raises(ValueError, match=r"last nn\.Dense of Rematerialized, .* is within nn\.remat"):
+      outputs(data, Rematerialized(), posterior=posterior, features=True)
 
 
 def test_an_ensemble_predicts_as_each_of_its_members(data, model):

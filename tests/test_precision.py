@@ -1,4 +1,4 @@
-"""Ids do not depend on how short an accelerator's products are: here those of TF32, emulated by rounded operands."""
+"""Ids do not depend on how short an accelerator's products are; those of TF32 are emulated by rounded operands."""
 
 import functools
 
@@ -45,16 +45,13 @@ def test_the_emulation_shortens(short_products):
 
 
 @pytest.mark.parametrize("name", ["bait", "batchbald", "epig", "kcenter", "kmeans", "typiclust", "cluster_margin"])
-def test_ids_and_scores_are_those_of_full_products(name, short_products):
+def test_every_product_of_a_selection_is_in_full_precision(name, short_products):
   hyper = {"targets": 7} if name == "epig" else {"max_configs": 64} if name == "batchbald" else {}
   made = acquisition.make(name, **hyper)
   view = view_of(3)
   view = view._replace(embedding=view.features, target_log_probs=view.log_probs[:7])
-  select = lambda: jax.jit(lambda key: made.select(key, view, num=5))(jax.random.key(0)).tolist()
-  short = select()
+  jax.make_jaxpr(lambda key: made.select(key, view, num=5))(jax.random.key(0))
   assert short_products["short"] == 0 and short_products["full"] > 0
-  with jax.default_matmul_precision("highest"):
-    assert select() == short
 
 
 def test_bait_under_short_products_is_that_of_float64(short_products):

@@ -48,7 +48,7 @@ def test_first_and_second_draws_have_their_distribution(wrapper, weights, coldne
 
 @pytest.mark.parametrize("wrapper", ["power", "softmax"])
 def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_thousands(wrapper):
-  """All but ten images share 2% of the weight: by 23 bits of noise, which end at 15.9, they would come half as often."""
+  """All but ten images share 2% of the weight; 23 bits of noise, which end at 15.9, would draw them half as often."""
   size, few, share, count = 240_000, 10, 0.02, 3000
   scores = np.full(size, share / (size - few))
   scores[:few] = (1 - share) / few

@@ -69,6 +69,11 @@ def test_mutual_information_keeps_its_digits_near_agreement(apart):
   np.testing.assert_allclose(vmapped("mutual_information")(log_probs), expected, rtol=1e-6 / apart)
 
 
+def test_the_mean_of_samples_that_disagree_keeps_its_digits():
+  log_probs = jnp.full((1000, 2), -200.0).at[0, 1].set(0.0)
+  np.testing.assert_allclose(uncertainty.log_mean(log_probs)[1], -np.log(1000), rtol=1e-6)
+
+
 @pytest.mark.parametrize("doubt", [1e-4, 1e-8, 1e-12])
 @pytest.mark.parametrize("name", ["least_confidence", "margin", "entropy"])
 def test_means_of_sure_samples_keep_their_digits(name, doubt):

@@ -1,8 +1,8 @@
 """From maths to a strategy: what every selection has in common, whatever it judges images by.
 
-Ties are broken by a draw, never by id: a pool is often sorted by class. A row that is not finite, which a diverging
-network makes, is labeled last and touches no other row. Products are in full precision: accelerators would shorten
-them, and what is left of two almost equal numbers would be noise.
+Ties are broken by a draw, never by id: a pool is often sorted by class. A row that is not finite, or too long for its
+distances to be, which a diverging network makes, is labeled last and touches no other row. Products are in full
+precision: accelerators would shorten them, and what is left of two almost equal numbers would be noise.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def usable(view: types.PoolView, needs: Collection[str]) -> jax.Array:
   """
   out = jnp.ones(view.candidates.shape, bool)
   for field in {types.NEEDS[need] for need in needs}:
-    rows = getattr(view, field)
+    rows = getattr(view, field).astype(jnp.float32)
     axes = tuple(range(1, rows.ndim))
     # A comparison with NaN is false.
     if field == "log_probs":

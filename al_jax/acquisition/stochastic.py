@@ -23,7 +23,9 @@ def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     view, scores = with_tie_break(key, view), base.score(view)
-    weights = log_weights(jnp.nan_to_num(scores, nan=-jnp.inf, posinf=jnp.finfo(jnp.float32).max), view)
+    weights = log_weights(
+      jnp.nan_to_num(scores, nan=-jnp.inf, posinf=jnp.finfo(jnp.float32).max, neginf=-jnp.inf), view
+    )
     # The default mode has 23 bits for the tail that decides among many rows.
     gumbel = jax.random.gumbel(jax.random.fold_in(key, 0), scores.shape, mode="high")
     # What has no weight is a class of its own, behind all that has some; NaN is behind that.
