@@ -20,6 +20,7 @@ from al_jax.acquisition import low_budget
 from al_jax.acquisition import pointwise
 from al_jax.acquisition import stochastic
 from al_jax.acquisition.pointwise import from_score as from_score
+from al_jax.acquisition.selection import from_select as from_select
 from al_jax.types import Acquisition
 
 REGISTRY: dict[str, Callable[..., Acquisition]] = {
