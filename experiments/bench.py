@@ -9,7 +9,7 @@
   python -m experiments.bench --out=bench.json                 the raw numbers too
 
 Each repeat measures every side once, in turn, so that a machine that slows down slows all of them; only one works at a
-time. Each PyTorch variant is a process of its own (`experiments.bench_torch`, `experiments.bench_torch_loop`) that is
+time. Each PyTorch variant is a process of its own (`benchmarks.torch_worker`, `benchmarks.torch_loop`) that is
 blocked while it waits.
 """
 
@@ -25,19 +25,19 @@ import sys
 from absl import flags
 import jax
 
-from experiments import bench_acquisition
-from experiments import bench_agreement
-from experiments import bench_flags
-from experiments import bench_loop
-from experiments import bench_lowering
-from experiments import bench_runs
-from experiments import bench_sides
-from experiments.bench_jax import JaxSide
-from experiments.bench_report import paired_ratios
-from experiments.bench_report import ratio_table
-from experiments.bench_report import ratios
-from experiments.bench_report import time_table
-from experiments.bench_report import to_json
+from experiments.benchmarks import acquisition as bench_acquisition
+from experiments.benchmarks import agreement as bench_agreement
+from experiments.benchmarks import flags as bench_flags
+from experiments.benchmarks import loop as bench_loop
+from experiments.benchmarks import lowering as bench_lowering
+from experiments.benchmarks import program as bench_runs
+from experiments.benchmarks import sides as bench_sides
+from experiments.benchmarks.jax_side import JaxSide
+from experiments.benchmarks.tables import paired_ratios
+from experiments.benchmarks.tables import ratio_table
+from experiments.benchmarks.tables import ratios
+from experiments.benchmarks.tables import time_table
+from experiments.benchmarks.tables import to_json
 from experiments.data import DataError
 from experiments.errors import UsageError
 from experiments.progress import Display

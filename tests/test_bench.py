@@ -13,14 +13,14 @@ import rich.console
 
 from al_jax.models.cnn import CNN
 from experiments import bench
-from experiments import bench_report
-from experiments import bench_runs
-from experiments import bench_sides
-from experiments import bench_torch
 from experiments import runtime
-from experiments.bench_flags import parse
-from experiments.bench_jax import Task
-from experiments.bench_jax import layer_flops
+from experiments.benchmarks import program
+from experiments.benchmarks import sides as bench_sides
+from experiments.benchmarks import tables
+from experiments.benchmarks import torch_worker
+from experiments.benchmarks.flags import parse
+from experiments.benchmarks.jax_side import Task
+from experiments.benchmarks.jax_side import layer_flops
 from experiments.data import DataError
 from experiments.errors import UsageError
 from experiments.progress import Display
@@ -79,7 +79,7 @@ def test_tasks_cost_what_their_images_cost():
 
 
 def test_ratios_of_made_numbers():
-  plain, tuned = bench_report.ratios(MADE)
+  plain, tuned = tables.ratios(MADE)
   assert plain[:2] == ("step, batch 32", "PyTorch plain, as installed")
   assert tuned[:2] == ("step, batch 32", TUNED)
   assert plain[2:] == pytest.approx((0.045 / 0.020, 0.045 / 0.030, 0.040 / 0.010))
@@ -89,11 +89,11 @@ def test_ratios_of_made_numbers():
 def test_tables_of_made_numbers():
   matmul = Task("matmul 2048", "matmul", 2048, 4, 2_000_000_000)
   step = Task("step, batch 32", "step", 32, 30, 1_000_000_000)
-  rows = rendered(bench_report.time_table({"matmul 2048": {"JAX": [0.010]}} | MADE, [matmul, step]))
+  rows = rendered(tables.time_table({"matmul 2048": {"JAX": [0.010]}} | MADE, [matmul, step]))
   assert ["matmul 2048", "JAX", "10.00 ms", "10.00 .. 10.00", "200", "100%"] in rows
   assert ["step, batch 32", "JAX", "20.00 ms", "10.00 .. 30.00", "50", "25%"] in rows
   assert ["run, digits", "JAX", "20.00 s", "20.00 .. 20.00", "", ""] in rows
-  assert ["step, batch 32", TUNED, "0.80", "0.60 .. 1.50"] in rendered(bench_report.ratio_table(MADE))
+  assert ["step, batch 32", TUNED, "0.80", "0.60 .. 1.50"] in rendered(tables.ratio_table(MADE))
 
 
 def test_every_side_works_in_turn():
@@ -121,7 +121,7 @@ def test_every_side_works_in_turn():
 def test_raw_numbers_are_json_whose_short_parts_are_lines():
   seconds = [0.125] * 16
   raw = {"machine": {"cpu": "x", "cores": 2}, "rows": [{"name": "a", "seconds": seconds}, {"name": "b"}]}
-  text = bench_report.to_json(raw)
+  text = tables.to_json(raw)
   assert json.loads(text) == raw
   assert text.splitlines() == [
     "{",
@@ -138,7 +138,7 @@ def test_raw_numbers_are_json_whose_short_parts_are_lines():
 
 
 def test_jax_alone(no_torch, monkeypatch, tmp_path, capsys):
-  monkeypatch.setattr(bench_runs, "measure_runs", lambda config, display: {"run, digits": {"JAX": [20.0]}})
+  monkeypatch.setattr(program, "measure_runs", lambda config, display: {"run, digits": {"JAX": [20.0]}})
   out = tmp_path / "out.json"
   sizes = ["--steps=2", "--batch_size=4", "--images=300"]
   bench.main(["bench", "--repeats=1", *sizes, f"--out={out}"])
@@ -160,17 +160,17 @@ def test_runs_are_left_out_where_there_is_no_data(monkeypatch, capsys):
     if name == "mnist":
       raise DataError("no such data")
 
-  monkeypatch.setattr(bench_runs.data_sources, "load", load)
-  monkeypatch.setattr(bench_runs, "run_once", lambda dataset, config: 3.0)
-  assert bench_runs.measure_runs(parse(["bench"]), Display(2)) == {"run, digits": {"JAX": [3.0]}}
+  monkeypatch.setattr(program.data_sources, "load", load)
+  monkeypatch.setattr(program, "run_once", lambda dataset, config: 3.0)
+  assert program.measure_runs(parse(["bench"]), Display(2)) == {"run, digits": {"JAX": [3.0]}}
   assert "run of mnist: left out. no such data" in capsys.readouterr().out
   with pytest.raises(DataError):
-    bench_runs.measure_runs(parse(["bench", "--data_dir=x"]), Display(2))
+    program.measure_runs(parse(["bench", "--data_dir=x"]), Display(2))
 
 
 def test_a_run_that_fails_says_why():
   with pytest.raises(UsageError, match=r"run of digits .* --rounds is given 2 times"):
-    bench_runs.run_once("digits", parse(["bench", "--run_args=--rounds=1 --rounds=2"]))
+    program.run_once("digits", parse(["bench", "--run_args=--rounds=1 --rounds=2"]))
 
 
 def test_parameters_of_the_network():
@@ -181,12 +181,12 @@ def test_parameters_of_the_network():
 if importlib.util.find_spec("torch") is not None:
 
   def test_torch_network_has_the_same_parameters():
-    assert sum(parameter.numel() for parameter in bench_torch.network().parameters()) == PARAMETERS
+    assert sum(parameter.numel() for parameter in torch_worker.network().parameters()) == PARAMETERS
 
   def test_torch_works_in_a_process_and_waits_quietly():
     step = Task("step", "step", 4, 2, 1)
     scoring = Task("scoring", "scoring", 30, 1, 1)
-    with bench_torch.TorchSide("channels_last", tuned=True) as side:
+    with torch_worker.TorchSide("channels_last", tuned=True) as side:
       for task in (step, scoring):
         side.prepare(task)
         assert statistics.fmean([side.measure(task) for _ in range(2)]) > 0

@@ -8,9 +8,9 @@ import pytest
 import rich.console
 
 from al_jax import acquisition
-from experiments import bench_acquisition
-from experiments.bench_acquisition import Case
-from experiments.bench_flags import parse
+from experiments.benchmarks import acquisition as bench_acquisition
+from experiments.benchmarks.acquisition import Case
+from experiments.benchmarks.flags import parse
 from experiments.errors import UsageError
 from experiments.progress import Display
 

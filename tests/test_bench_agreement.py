@@ -9,7 +9,7 @@ import pytest
 from al_jax import loop
 from al_jax import types
 from experiments import bench
-from experiments import bench_agreement
+from experiments.benchmarks import agreement as bench_agreement
 from experiments.errors import UsageError
 from experiments.progress import Display
 

@@ -3,8 +3,8 @@
 import pytest
 
 from experiments import bench
-from experiments.bench_flags import DEFAULTS
-from experiments.bench_flags import parse
+from experiments.benchmarks.flags import DEFAULTS
+from experiments.benchmarks.flags import parse
 from experiments.errors import UsageError
 
 

@@ -11,13 +11,13 @@ import pytest
 
 from al_jax.models.cnn import CNN
 from experiments import bench
-from experiments import bench_loop
-from experiments import bench_sides
-from experiments import bench_torch_loop
-from experiments.bench_flags import loop_plan
-from experiments.bench_flags import parse
-from experiments.bench_report import paired_ratios
-from experiments.bench_torch_loop import Plan
+from experiments.benchmarks import loop as bench_loop
+from experiments.benchmarks import sides as bench_sides
+from experiments.benchmarks import torch_loop
+from experiments.benchmarks.flags import loop_plan
+from experiments.benchmarks.flags import parse
+from experiments.benchmarks.tables import paired_ratios
+from experiments.benchmarks.torch_loop import Plan
 from experiments.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
@@ -103,11 +103,11 @@ def test_flops_by_hand():
 
 
 def test_made_data_can_be_told_apart():
-  made = bench_torch_loop.made_data(PLAN)
+  made = torch_loop.made_data(PLAN)
   assert made.images.shape == (200, 28, 28, 1) and made.test_images.shape == (100, 28, 28, 1)
   assert made.images.dtype == np.uint8 and made.images.max() > 200
   assert set(made.labels) == set(range(10))
-  again = bench_torch_loop.made_data(PLAN)
+  again = torch_loop.made_data(PLAN)
   assert all((a == b).all() for a, b in zip(made, again, strict=True))
   means = np.stack([made.images[made.labels == c].mean(axis=0) for c in range(10)])
   nearest = ((made.test_images[:, None] - means) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
@@ -232,20 +232,20 @@ if importlib.util.find_spec("torch") is not None:
       net.register_forward_hook(lambda net, args, _: seen.update({"train" if net.training else "infer": len(args[0])}))
       return net
 
-    make_network = bench_torch_loop.network
-    monkeypatch.setattr(bench_torch_loop, "network", counted_network)
-    outcome = bench_torch_loop.run_loop(PLAN, bench_torch_loop.made_data(PLAN), chunk=60, channels_last=channels_last)
+    make_network = torch_loop.network
+    monkeypatch.setattr(torch_loop, "network", counted_network)
+    outcome = torch_loop.run_loop(PLAN, torch_loop.made_data(PLAN), chunk=60, channels_last=channels_last)
     assert outcome.work == WORK
     assert seen == SEEN
     assert len(outcome.accuracy) == 3
 
   def test_torch_loop_learns():
     plan = Plan(rounds=0, train_steps=40, batch_size=16, pool=200, test=100, init_labels=60)
-    outcome = bench_torch_loop.run_loop(plan, bench_torch_loop.made_data(plan), chunk=100, channels_last=False)
+    outcome = torch_loop.run_loop(plan, torch_loop.made_data(plan), chunk=100, channels_last=False)
     assert outcome.accuracy[-1] > 0.5
 
   def test_torch_runs_the_plan_in_a_process():
-    with bench_torch_loop.TorchLoopSide("channels_last", True, PLAN) as side:
+    with torch_loop.TorchLoopSide("channels_last", True, PLAN) as side:
       task = bench_loop.loop_task(PLAN)
       side.prepare(task)
       assert side.chunk_size in (250, 1000)

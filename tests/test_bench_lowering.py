@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from experiments import bench_lowering
+from experiments.benchmarks import lowering as bench_lowering
 from experiments.progress import Display
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")

@@ -7,7 +7,7 @@ It does what `Plan.work` counts, and counts as it goes. Where it differs from th
 - each side takes as many images in a forward pass as suits it;
 - labeled ids are gathered to their number, where the other side pads them to that of the last round.
 
-Like `experiments.bench_torch`, whose process this extends, it can be imported where PyTorch is not installed.
+Like `torch_worker`, whose process this extends, it can be imported where PyTorch is not installed.
 """
 
 from collections import Counter
@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import bench_torch
-from experiments.bench_torch import TorchSide
-from experiments.bench_torch import network
+from experiments.benchmarks import torch_worker
+from experiments.benchmarks.torch_worker import TorchSide
+from experiments.benchmarks.torch_worker import network
 
 VARIANTS = (("plain", False), ("plain", True), ("channels_last", True))  # and whether malloc is tuned
 
@@ -142,7 +142,7 @@ class TorchLoopSide(TorchSide):
   """A process with PyTorch that runs a plan, in one memory format and one malloc setting. A context manager."""
 
   def __init__(self, variant: str, tuned: bool, plan: Plan):
-    super().__init__(variant, tuned, "bench_torch_loop", [f"--plan={json.dumps(plan)}"])
+    super().__init__(variant, tuned, "torch_loop", [f"--plan={json.dumps(plan)}"])
     self._plan = plan
 
   def prepare(self, task) -> None:
@@ -163,11 +163,11 @@ def measurements(plan: Plan, channels_last: bool) -> dict[str, Callable[[dict], 
       raise RuntimeError(f"PyTorch's loop did {outcome.work}, not {plan.work()}")
     return seconds
 
-  return bench_torch.measurements(channels_last) | {"loop": loop}
+  return torch_worker.measurements(channels_last) | {"loop": loop}
 
 
 if __name__ == "__main__":
-  _flags = bench_torch.parser(__doc__)
+  _flags = torch_worker.parser(__doc__)
   _flags.add_argument("--plan", type=json.loads, required=True, help="the fields of a Plan, a JSON list")
   _options = _flags.parse_args()
-  bench_torch.main(_options, functools.partial(measurements, Plan(*_options.plan)))
+  torch_worker.main(_options, functools.partial(measurements, Plan(*_options.plan)))

@@ -18,7 +18,7 @@ from al_jax import training
 from al_jax import types
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
-from experiments.bench_jax import IMAGE
+from experiments.benchmarks.jax_side import IMAGE
 from experiments.progress import Display
 
 LOWERINGS = ("conv", "matrix", "one_by_one", "auto")

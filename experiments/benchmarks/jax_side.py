@@ -16,7 +16,7 @@ from al_jax import training
 from al_jax import types
 from al_jax import uncertainty
 from al_jax.models.cnn import CNN
-from experiments.bench_torch import LABELED
+from experiments.benchmarks.torch_worker import LABELED
 
 JAX = "JAX"
 IMAGE = (28, 28, 1)

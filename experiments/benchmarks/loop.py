@@ -16,16 +16,16 @@ from al_jax import rounds
 from al_jax import types
 from al_jax import views
 from al_jax.models.cnn import CNN
-from experiments.bench_jax import IMAGE
-from experiments.bench_jax import JAX
-from experiments.bench_jax import JaxSide
-from experiments.bench_jax import Task
-from experiments.bench_jax import layer_flops
-from experiments.bench_jax import matmul_task
-from experiments.bench_jax import step_flops
-from experiments.bench_report import Seconds
-from experiments.bench_torch_loop import Plan
-from experiments.bench_torch_loop import made_data
+from experiments.benchmarks.jax_side import IMAGE
+from experiments.benchmarks.jax_side import JAX
+from experiments.benchmarks.jax_side import JaxSide
+from experiments.benchmarks.jax_side import Task
+from experiments.benchmarks.jax_side import layer_flops
+from experiments.benchmarks.jax_side import matmul_task
+from experiments.benchmarks.jax_side import step_flops
+from experiments.benchmarks.tables import Seconds
+from experiments.benchmarks.torch_loop import Plan
+from experiments.benchmarks.torch_loop import made_data
 
 MATMUL_SIZES = (2048, 4096)  # the faster one is the cores' peak
 

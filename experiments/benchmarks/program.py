@@ -9,9 +9,9 @@ import time
 from absl import flags
 
 from experiments import data as data_sources
-from experiments.bench_jax import JAX
-from experiments.bench_report import Seconds
-from experiments.bench_torch import environment
+from experiments.benchmarks.jax_side import JAX
+from experiments.benchmarks.tables import Seconds
+from experiments.benchmarks.torch_worker import environment
 from experiments.errors import UsageError
 from experiments.progress import Display
 

@@ -19,7 +19,7 @@ from al_jax import acquisition
 from al_jax import inference
 from al_jax import types
 from al_jax.models.cnn import CNN
-from experiments.bench_jax import IMAGE
+from experiments.benchmarks.jax_side import IMAGE
 from experiments.progress import Display
 
 CLASSES, FEATURES = 10, 128

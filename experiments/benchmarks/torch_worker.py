@@ -34,20 +34,27 @@ _MALLOC = {
 
 def environment() -> dict[str, str]:
   """The environment of a child process: this one's, in which the project's packages can be imported."""
-  paths = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
+  paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
   return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 class TorchSide:
   """A process with PyTorch in one memory format and one malloc setting. A context manager."""
 
-  def __init__(self, variant: str, tuned: bool, module: str = "bench_torch", options: Sequence[str] = ()):
+  def __init__(self, variant: str, tuned: bool, module: str = "torch_worker", options: Sequence[str] = ()):
     self.name = f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}"
     self.idle_cpu = self.idle_wall = 0.0
     self.chunk_size = _CHUNKS[0]
     bare = {name: value for name, value in environment().items() if not name.startswith("MALLOC_")}
     self._process = subprocess.Popen(
-      [sys.executable, "-m", f"experiments.{module}", f"--variant={variant}", f"--threads={cores()}", *options],
+      [
+        sys.executable,
+        "-m",
+        f"experiments.benchmarks.{module}",
+        f"--variant={variant}",
+        f"--threads={cores()}",
+        *options,
+      ],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,

@@ -5,18 +5,18 @@ import importlib.util
 from absl import flags
 
 from al_jax.models.cnn import CNN
-from experiments.bench_jax import IMAGE
-from experiments.bench_jax import JAX
-from experiments.bench_jax import Task
-from experiments.bench_jax import layer_flops
-from experiments.bench_jax import matmul_task
-from experiments.bench_jax import step_flops
-from experiments.bench_report import Seconds
-from experiments.bench_report import last_repeat
-from experiments.bench_torch import TorchSide
-from experiments.bench_torch_loop import VARIANTS
-from experiments.bench_torch_loop import Plan
-from experiments.bench_torch_loop import TorchLoopSide
+from experiments.benchmarks.jax_side import IMAGE
+from experiments.benchmarks.jax_side import JAX
+from experiments.benchmarks.jax_side import Task
+from experiments.benchmarks.jax_side import layer_flops
+from experiments.benchmarks.jax_side import matmul_task
+from experiments.benchmarks.jax_side import step_flops
+from experiments.benchmarks.tables import Seconds
+from experiments.benchmarks.tables import last_repeat
+from experiments.benchmarks.torch_loop import VARIANTS
+from experiments.benchmarks.torch_loop import Plan
+from experiments.benchmarks.torch_loop import TorchLoopSide
+from experiments.benchmarks.torch_worker import TorchSide
 from experiments.progress import Display
 from experiments.runtime import cores
 

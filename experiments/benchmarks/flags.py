@@ -8,9 +8,9 @@ from absl import flags
 
 from al_jax import acquisition
 from al_jax import types
-from experiments import bench_acquisition
-from experiments import bench_agreement
-from experiments.bench_torch_loop import Plan
+from experiments.benchmarks import acquisition as bench_acquisition
+from experiments.benchmarks import agreement as bench_agreement
+from experiments.benchmarks.torch_loop import Plan
 from experiments.errors import UsageError
 
 SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "agreement"]

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from experiments.bench_jax import JAX
-from experiments.bench_jax import Task
+from experiments.benchmarks.jax_side import JAX
+from experiments.benchmarks.jax_side import Task
 
 PLAIN = "PyTorch plain, as installed"
 
