@@ -38,9 +38,9 @@ from experiments.benchmarks.tables import ratio_table
 from experiments.benchmarks.tables import ratios
 from experiments.benchmarks.tables import time_table
 from experiments.benchmarks.tables import to_json
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 from experiments.data import DataError
-from experiments.errors import UsageError
-from experiments.progress import Display
 from experiments.runtime import cores
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "scikit-learn", "batchbald_redux")

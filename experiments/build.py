@@ -12,8 +12,8 @@ from al_jax import models
 from al_jax import training
 from al_jax import types
 from experiments import strategies
+from experiments.common.errors import UsageError
 from experiments.config import Config
-from experiments.errors import UsageError
 from experiments.flags import HYPER
 
 

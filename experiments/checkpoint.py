@@ -13,7 +13,7 @@ from orbax.checkpoint import v1 as ocp
 
 from al_jax import training
 from al_jax import types
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 KEPT = 2  # so that the one before is there while the last one is written
 _PLACES = 10**9  # more than a training has steps

@@ -10,7 +10,7 @@ from experiments import grid
 from experiments import initial
 from experiments import presets
 from experiments import strategies
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.flags import FLAGS
 from experiments.flags import HYPER
 

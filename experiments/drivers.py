@@ -17,7 +17,7 @@ from al_jax import rounds
 from al_jax import types
 from experiments import long_training
 from experiments.checkpoint import Checkpoints
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 OnPhase = Callable[[int, str], None]  # (round, what is being done)
 OnRound = Callable[[dict, types.ALState], None]  # (row, the state after its round, with the round's fitted model)

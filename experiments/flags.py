@@ -10,7 +10,7 @@ from al_jax import types
 from al_jax.loop import PACKS
 from experiments import presets
 from experiments import strategies
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}

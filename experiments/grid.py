@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 Grid = tuple[tuple[str, tuple[float, ...]], ...]
 Point = dict[str, float]

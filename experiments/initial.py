@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from al_jax.types import Dataset
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 # The 20 images from which every run of Kirsch, van Amersfoort & Gal (2019) starts: indices into MNIST's training
 # images in the order of the IDX files, from the authors' code.

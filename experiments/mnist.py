@@ -29,12 +29,12 @@ from experiments import scalars
 from experiments import splits
 from experiments import summary
 from experiments.checkpoint import Checkpoints
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 from experiments.config import Config
 from experiments.config import resolve
-from experiments.errors import UsageError
 from experiments.interrupt import Interrupt
 from experiments.interrupt import Stopped
-from experiments.progress import Display
 from experiments.results import Workdir
 from experiments.rows import run_name
 

@@ -19,11 +19,11 @@ from al_jax import types
 from experiments import build
 from experiments import grid
 from experiments import summary
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 from experiments.config import Config
 from experiments.drivers import rows_of
-from experiments.errors import UsageError
 from experiments.interrupt import Interrupt
-from experiments.progress import Display
 from experiments.results import Workdir
 
 _SHARE_OF_MEMORY = 0.9  # the rest is for what the allocator cannot place

@@ -10,9 +10,9 @@ import sys
 from absl import app
 from absl import flags
 
-from experiments import progress
 from experiments import summary
-from experiments.errors import UsageError
+from experiments.common import console
+from experiments.common.errors import UsageError
 from experiments.reporting import document
 from experiments.reporting import study as studies
 
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
       raise UsageError(f"--out={out} cannot be written: {error.strerror}") from error
     if study.versions_remark:
       print(study.versions_remark)
-    progress.console().print(summary.closing_table(study.rows, study.full_data))
+    console.console().print(summary.closing_table(study.rows, study.full_data))
     print(f"report in {out / 'report.html'} and {out / 'report.md'}")
   except UsageError as error:
     sys.exit(f"error: {error}")

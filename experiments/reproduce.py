@@ -15,7 +15,7 @@ from absl import app
 from absl import flags
 
 from experiments import runtime
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.reporting.page import Image
 from experiments.reporting.page import to_markdown
 from experiments.reproduction import kept

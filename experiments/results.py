@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from experiments import runtime
+from experiments.common.errors import UsageError
 from experiments.config import Config
-from experiments.errors import UsageError
 from experiments.rows import differing
 from experiments.rows import load_config
 from experiments.rows import other_generator

@@ -10,7 +10,7 @@ import re
 from typing import Any
 from typing import Literal
 
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 # What a resumed run, or another workdir of the same study, may change without changing a row that is already written.
 MAY_DIFFER = {

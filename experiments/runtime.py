@@ -12,8 +12,8 @@ import stat
 import jax
 
 from al_jax import keys
-from experiments import user_cache
-from experiments.errors import UsageError
+from experiments.common import user_cache
+from experiments.common.errors import UsageError
 
 
 def configure(device: str | None, cpu_devices: int | None, compilation_cache: str) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from al_jax import acquisition
 from al_jax import types
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 
 class Strategy(NamedTuple):

@@ -21,9 +21,9 @@ from experiments.benchmarks import torch_worker
 from experiments.benchmarks.flags import parse
 from experiments.benchmarks.jax_side import Task
 from experiments.benchmarks.jax_side import layer_flops
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 from experiments.data import DataError
-from experiments.errors import UsageError
-from experiments.progress import Display
 
 PARAMETERS = 1_199_882
 TUNED = "PyTorch channels_last, malloc tuned"

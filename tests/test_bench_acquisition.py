@@ -11,8 +11,8 @@ from al_jax import acquisition
 from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks.acquisition import Case
 from experiments.benchmarks.flags import parse
-from experiments.errors import UsageError
-from experiments.progress import Display
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 

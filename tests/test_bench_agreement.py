@@ -10,8 +10,8 @@ from al_jax import loop
 from al_jax import types
 from experiments import bench
 from experiments.benchmarks import agreement as bench_agreement
-from experiments.errors import UsageError
-from experiments.progress import Display
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 

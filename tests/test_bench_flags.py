@@ -5,7 +5,7 @@ import pytest
 from experiments import bench
 from experiments.benchmarks.flags import DEFAULTS
 from experiments.benchmarks.flags import parse
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 
 @pytest.mark.parametrize(

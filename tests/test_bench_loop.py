@@ -18,7 +18,7 @@ from experiments.benchmarks.flags import loop_plan
 from experiments.benchmarks.flags import parse
 from experiments.benchmarks.tables import paired_ratios
 from experiments.benchmarks.torch_loop import Plan
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from experiments.benchmarks import lowering as bench_lowering
-from experiments.progress import Display
+from experiments.common.console import Display
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 

@@ -10,7 +10,7 @@ import pytest
 from al_jax import models
 from al_jax import training
 from experiments import build
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from tests import reference
 from tests.test_strategies import config
 

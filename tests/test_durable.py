@@ -22,7 +22,7 @@ from al_jax import types
 from experiments import long_training
 from experiments import scalars
 from experiments.checkpoint import Checkpoints
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.interrupt import Interrupt
 from experiments.interrupt import Stopped
 from tests import programs

@@ -18,8 +18,8 @@ from al_jax.types import Dataset
 from experiments import data as data_sources
 from experiments import initial
 from experiments import pools
+from experiments.common.errors import UsageError
 from experiments.data import idx_order
-from experiments.errors import UsageError
 from tests.test_data import REAL
 from tests.test_data import SHARED
 from tests.test_loop import by_hand

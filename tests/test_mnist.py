@@ -24,8 +24,8 @@ from experiments import drivers
 from experiments import mnist
 from experiments import pools
 from experiments import splits
+from experiments.common.errors import UsageError
 from experiments.data import idx_order
-from experiments.errors import UsageError
 from tests.conftest import ACQUISITIONS
 from tests.programs import AS_USERS
 from tests.programs import read

@@ -14,7 +14,7 @@ from experiments import build
 from experiments import data as data_sources
 from experiments import grid
 from experiments import packed
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.results import Workdir
 from tests.programs import read
 from tests.programs import run

@@ -9,7 +9,7 @@ import pytest
 from al_jax import inference
 from al_jax.types import Dataset
 from experiments import pools
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from tests.test_strategies import config
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.reporting import study
 from tests import studies
 from tests.programs import ROOT

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from al_jax import acquisition
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.learning_curves import counted_both_ways
 from experiments.published import PUBLISHED
 from experiments.published import Curve

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from al_jax import keys
+from experiments.common.errors import UsageError
 from experiments.config import Config
-from experiments.errors import UsageError
 from experiments.results import Workdir
 from experiments.rows import generator
 from experiments.rows import outcome

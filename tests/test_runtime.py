@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from experiments import runtime
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from tests.programs import run
 
 RUN = ("--dataset=digits", "--model=mlp", "--rounds=0", "--train_steps=2", "--acq=random", "--driver=scan")

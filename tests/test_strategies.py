@@ -8,9 +8,9 @@ from al_jax import acquisition
 from experiments import build
 from experiments import flags
 from experiments import strategies
+from experiments.common.errors import UsageError
 from experiments.config import Config
 from experiments.config import resolve
-from experiments.errors import UsageError
 
 
 def config(**changes) -> Config:

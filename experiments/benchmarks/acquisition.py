@@ -20,7 +20,7 @@ from al_jax import inference
 from al_jax import types
 from al_jax.models.cnn import CNN
 from experiments.benchmarks.jax_side import IMAGE
-from experiments.progress import Display
+from experiments.common.console import Display
 
 CLASSES, FEATURES = 10, 128
 NAMES = [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.WRAPPERS)]

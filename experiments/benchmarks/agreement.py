@@ -21,8 +21,8 @@ from al_jax import loop
 from al_jax import types
 from al_jax.models.cnn import CNN
 from experiments import data as data_sources
-from experiments.errors import UsageError
-from experiments.progress import Display
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 
 NAMES = ["random", "entropy", "margin", "badge", "bald", "power_bald"]
 INIT_LABELS, ACQ_SIZE, LEARNING_RATE = 20, 10, 1e-3

@@ -11,7 +11,7 @@ from al_jax import types
 from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks import agreement as bench_agreement
 from experiments.benchmarks.torch_loop import Plan
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 
 SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "agreement"]
 # What a suite takes in place of a flag's default.

@@ -19,7 +19,7 @@ from al_jax import types
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
 from experiments.benchmarks.jax_side import IMAGE
-from experiments.progress import Display
+from experiments.common.console import Display
 
 LOWERINGS = ("conv", "matrix", "one_by_one", "auto")
 NETWORKS = 4  # under vmap

@@ -12,8 +12,8 @@ from experiments import data as data_sources
 from experiments.benchmarks.jax_side import JAX
 from experiments.benchmarks.tables import Seconds
 from experiments.benchmarks.torch_worker import environment
-from experiments.errors import UsageError
-from experiments.progress import Display
+from experiments.common.console import Display
+from experiments.common.errors import UsageError
 
 
 def run_once(dataset: str, config: flags.FlagValues) -> float:

@@ -17,7 +17,7 @@ from experiments.benchmarks.torch_loop import VARIANTS
 from experiments.benchmarks.torch_loop import Plan
 from experiments.benchmarks.torch_loop import TorchLoopSide
 from experiments.benchmarks.torch_worker import TorchSide
-from experiments.progress import Display
+from experiments.common.console import Display
 from experiments.runtime import cores
 
 NO_TORCH = "PyTorch is not installed: JAX alone."

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.runtime import cores
 
 LABELED = 200

@@ -16,7 +16,7 @@ from absl import logging
 import numpy as np
 
 from al_jax.types import Dataset
-from experiments import user_cache
+from experiments.common import user_cache
 from experiments.data.errors import one_line
 
 _FORMAT = 1

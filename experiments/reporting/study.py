@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import grid
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.learning_curves import area_under_curve
 from experiments.learning_curves import curves
 from experiments.learning_curves import name_of

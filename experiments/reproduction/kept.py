@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.rows import MAY_DIFFER
 from experiments.rows import check_full_data
 from experiments.rows import differing

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import NamedTuple
 
-from experiments.errors import UsageError
+from experiments.common.errors import UsageError
 from experiments.reproduction import plan
 from experiments.rows import load_config
 
