@@ -6,10 +6,10 @@ import os
 from typing import Any
 
 from al_jax import acquisition
-from experiments import grid
 from experiments import initial
 from experiments import presets
 from experiments import strategies
+from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.flags import FLAGS
 from experiments.flags import HYPER

@@ -11,7 +11,7 @@ import numpy as np
 from al_jax import inference
 from al_jax import types
 from al_jax import views
-from experiments.rows import sheet_name
+from experiments.analysis.records import sheet_name
 
 _COLUMNS, _MOST = 10, 100
 

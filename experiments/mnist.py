@@ -19,7 +19,6 @@ from experiments import build
 from experiments import data as data_sources
 from experiments import drivers
 from experiments import flags
-from experiments import grid
 from experiments import initial
 from experiments import inspect
 from experiments import packed
@@ -27,7 +26,9 @@ from experiments import pools
 from experiments import runtime
 from experiments import scalars
 from experiments import splits
-from experiments import summary
+from experiments.analysis import grid
+from experiments.analysis import summary
+from experiments.analysis.records import run_name
 from experiments.checkpoint import Checkpoints
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
@@ -36,7 +37,6 @@ from experiments.config import resolve
 from experiments.interrupt import Interrupt
 from experiments.interrupt import Stopped
 from experiments.results import Workdir
-from experiments.rows import run_name
 
 _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}

@@ -17,8 +17,8 @@ from al_jax import loop
 from al_jax import oracle
 from al_jax import types
 from experiments import build
-from experiments import grid
-from experiments import summary
+from experiments.analysis import grid
+from experiments.analysis import summary
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config import Config

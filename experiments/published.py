@@ -11,7 +11,7 @@ from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
 
-from experiments import styles
+from experiments.analysis import styles
 
 
 @dataclasses.dataclass(frozen=True)

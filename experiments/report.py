@@ -10,7 +10,7 @@ import sys
 from absl import app
 from absl import flags
 
-from experiments import summary
+from experiments.analysis import summary
 from experiments.common import console
 from experiments.common.errors import UsageError
 from experiments.reporting import document

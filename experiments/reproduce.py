@@ -15,6 +15,7 @@ from absl import app
 from absl import flags
 
 from experiments import runtime
+from experiments.analysis.records import other_generator
 from experiments.common.errors import UsageError
 from experiments.reporting.page import Image
 from experiments.reporting.page import to_markdown
@@ -22,7 +23,6 @@ from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
-from experiments.rows import other_generator
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
 _ONLY = flags.DEFINE_list(

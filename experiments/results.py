@@ -17,15 +17,15 @@ import jax
 import numpy as np
 
 from experiments import runtime
+from experiments.analysis.records import differing
+from experiments.analysis.records import load_config
+from experiments.analysis.records import other_generator
+from experiments.analysis.records import other_versions
+from experiments.analysis.records import outcome
+from experiments.analysis.records import read_full_data
+from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
 from experiments.config import Config
-from experiments.rows import differing
-from experiments.rows import load_config
-from experiments.rows import other_generator
-from experiments.rows import other_versions
-from experiments.rows import outcome
-from experiments.rows import read_full_data
-from experiments.rows import read_rows
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 import contextlib
 
-from experiments.learning_curves import name_of
+from experiments.analysis.curves import name_of
+from experiments.analysis.records import run_name
 from experiments.results import Workdir
-from experiments.rows import run_name
 
 _NAMES = ("test_accuracy", "test_nll", "test_ece", "val_accuracy", "train_loss", "train_steps", "seconds_total")
 

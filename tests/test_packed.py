@@ -12,8 +12,8 @@ from al_jax import loop
 from al_jax import oracle
 from experiments import build
 from experiments import data as data_sources
-from experiments import grid
 from experiments import packed
+from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.results import Workdir
 from tests.programs import read

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from al_jax import acquisition
-from experiments.learning_curves import labels_to_reach
+from experiments.analysis.curves import labels_to_reach
 from experiments.published import PUBLISHED
 from experiments.published import curve_of
 from tests.programs import ROOT

@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from al_jax import acquisition
+from experiments.analysis.curves import counted_both_ways
 from experiments.common.errors import UsageError
-from experiments.learning_curves import counted_both_ways
 from experiments.published import PUBLISHED
 from experiments.published import Curve
 from experiments.reporting.page import Image

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from al_jax import keys
+from experiments.analysis.records import generator
+from experiments.analysis.records import outcome
 from experiments.common.errors import UsageError
 from experiments.config import Config
 from experiments.results import Workdir
-from experiments.rows import generator
-from experiments.rows import outcome
 
 VALUES = {field.name: None for field in dataclasses.fields(Config)}
 ROW = {"acq": "random", "seed": 0, "round": 0, "num_labeled": 20, "test_accuracy": 0.5}

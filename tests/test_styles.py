@@ -1,7 +1,7 @@
 """A strategy looks the same everywhere, and like no other."""
 
 from al_jax import acquisition
-from experiments import styles
+from experiments.analysis import styles
 
 
 def test_every_acquisition_and_wrapper_of_the_registry_has_a_style():

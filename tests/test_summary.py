@@ -1,6 +1,6 @@
 """The closing table's numbers, by hand."""
 
-from experiments import summary
+from experiments.analysis import summary
 
 
 def run(*points, acq="random", seed=0):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from experiments.analysis.records import sheet_name
 from experiments.reporting import figures
 from experiments.reporting.page import Block
 from experiments.reporting.page import Image
@@ -17,7 +18,6 @@ from experiments.reporting.wording import images
 from experiments.reporting.wording import mean_spread
 from experiments.reporting.wording import numbered
 from experiments.reporting.wording import seeds_said
-from experiments.rows import sheet_name
 
 _SHEETS = 3  # rounds whose images are shown
 Runs = dict[int, list[dict]]  # rows by seed

@@ -5,11 +5,11 @@ import json
 import shlex
 from typing import NamedTuple
 
-from experiments import styles
+from experiments.analysis import styles
+from experiments.analysis.records import generator
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
 from experiments.reporting.wording import many
-from experiments.rows import generator
 
 MET, NOT_MET, NOT_KNOWN = "met", "not met", "not known"
 _MANY = 50  # seeds, the current standard

@@ -12,9 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from experiments import styles
-from experiments.learning_curves import interval
-from experiments.learning_curves import quartiles
+from experiments.analysis import styles
+from experiments.analysis.curves import interval
+from experiments.analysis.curves import quartiles
 from experiments.published import Curve
 from experiments.reporting.study import Chosen
 

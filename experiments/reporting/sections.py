@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments import learning_curves
 from experiments import published
-from experiments import styles
+from experiments.analysis import curves as learning_curves
+from experiments.analysis import styles
 from experiments.reporting import card
 from experiments.reporting import figures
 from experiments.reporting.page import Block

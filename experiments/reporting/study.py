@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import grid
+from experiments.analysis import grid
+from experiments.analysis.curves import area_under_curve
+from experiments.analysis.curves import curves
+from experiments.analysis.curves import name_of
+from experiments.analysis.records import differing
+from experiments.analysis.records import is_finite
+from experiments.analysis.records import load_config
+from experiments.analysis.records import other_generator
+from experiments.analysis.records import other_versions
+from experiments.analysis.records import outcome
+from experiments.analysis.records import read_full_data
+from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
-from experiments.learning_curves import area_under_curve
-from experiments.learning_curves import curves
-from experiments.learning_curves import name_of
-from experiments.rows import differing
-from experiments.rows import is_finite
-from experiments.rows import load_config
-from experiments.rows import other_generator
-from experiments.rows import other_versions
-from experiments.rows import outcome
-from experiments.rows import read_full_data
-from experiments.rows import read_rows
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
 _LISTS = ("selected", "selected_labels")

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from experiments import learning_curves
+from experiments.analysis import curves
 from experiments.reporting.figures import Drawing
 from experiments.reporting.page import Image
 from experiments.reporting.study import Chosen
@@ -45,14 +45,14 @@ def mean_spread(values: np.ndarray) -> str:
 
 def labels_needed(level: float, labels: np.ndarray, accuracies: np.ndarray) -> str:
   """Labels at which `[S, L]` accuracies reach a level, over seeds."""
-  said = reached_said([learning_curves.labels_to_reach(level, labels, run) for run in accuracies])
+  said = reached_said([curves.labels_to_reach(level, labels, run) for run in accuracies])
   return said.replace("never", f"not by {labels[-1]}", 1) if said.startswith("never") else said
 
 
 def reached_said(reached: Sequence[float]) -> str:
   """Median and quartiles of the labels that runs needed, infinity for never, and how many never did if not all."""
   never = list(reached).count(math.inf)
-  low, median, high = ("never" if value == math.inf else f"{value:.0f}" for value in learning_curves.quartiles(reached))
+  low, median, high = ("never" if value == math.inf else f"{value:.0f}" for value in curves.quartiles(reached))
   said = median if len(reached) == 1 or median == "never" else f"{median} ({low} .. {high})"
   return said + (f", {never} of {len(reached)} never" if 0 < never < len(reached) else "")
 

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import styles
-from experiments.learning_curves import area_under_curve
-from experiments.learning_curves import counted_both_ways
-from experiments.learning_curves import labels_to_reach
-from experiments.learning_curves import quartiles
+from experiments.analysis import styles
+from experiments.analysis.curves import area_under_curve
+from experiments.analysis.curves import counted_both_ways
+from experiments.analysis.curves import labels_to_reach
+from experiments.analysis.curves import quartiles
+from experiments.analysis.records import outcome
 from experiments.published import Curve
 from experiments.reporting import significance
-from experiments.rows import outcome
 
 WITHIN = 0.02  # of accuracy: how near a median counts as the published one
 

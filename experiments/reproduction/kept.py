@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 from typing import NamedTuple
 
+from experiments.analysis.records import MAY_DIFFER
+from experiments.analysis.records import check_full_data
+from experiments.analysis.records import differing
+from experiments.analysis.records import generator
+from experiments.analysis.records import is_finite
+from experiments.analysis.records import load_config
+from experiments.analysis.records import other_generator
+from experiments.analysis.records import other_versions
+from experiments.analysis.records import outcome
+from experiments.analysis.records import parse_row
+from experiments.analysis.records import read_full_data
+from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
-from experiments.rows import MAY_DIFFER
-from experiments.rows import check_full_data
-from experiments.rows import differing
-from experiments.rows import generator
-from experiments.rows import is_finite
-from experiments.rows import load_config
-from experiments.rows import other_generator
-from experiments.rows import other_versions
-from experiments.rows import outcome
-from experiments.rows import parse_row
-from experiments.rows import read_full_data
-from experiments.rows import read_rows
 
 _FIELDS = (
   *("acq", "seed", "round", "error", "num_labeled", "test_accuracy", "test_nll", "val_accuracy", "train_steps"),

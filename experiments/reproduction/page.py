@@ -4,8 +4,9 @@ from collections.abc import Mapping
 import math
 import statistics
 
-from experiments import learning_curves
 from experiments import presets
+from experiments.analysis import curves as learning_curves
+from experiments.analysis.records import generator
 from experiments.published import PUBLISHED
 from experiments.published import Curve
 from experiments.reporting import figures
@@ -21,7 +22,6 @@ from experiments.reproduction import claims
 from experiments.reproduction import plan
 from experiments.reproduction.claims import Strategy
 from experiments.reproduction.kept import Kept
-from experiments.rows import generator
 
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (

@@ -9,9 +9,9 @@ import sys
 import time
 from typing import NamedTuple
 
+from experiments.analysis.records import load_config
 from experiments.common.errors import UsageError
 from experiments.reproduction import plan
-from experiments.rows import load_config
 
 _LOG = "log"
 _TIME_UP = "the time was up"

@@ -7,12 +7,12 @@ import statistics
 
 from rich.table import Table
 
-from experiments import styles
-from experiments.learning_curves import area_under_curve
-from experiments.learning_curves import curves
-from experiments.learning_curves import labels_to_reach
-from experiments.learning_curves import name_of
-from experiments.learning_curves import quartiles
+from experiments.analysis import styles
+from experiments.analysis.curves import area_under_curve
+from experiments.analysis.curves import curves
+from experiments.analysis.curves import labels_to_reach
+from experiments.analysis.curves import name_of
+from experiments.analysis.curves import quartiles
 
 THRESHOLDS = (0.80, 0.90, 0.95)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments import grid
+from experiments.analysis import grid
 
 RESAMPLES = 2000
 
