@@ -6,11 +6,11 @@ import os
 from typing import Any
 
 from al_jax import acquisition
-from experiments import initial
 from experiments import presets
 from experiments import strategies
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
+from experiments.data import initial_sets
 from experiments.flags import FLAGS
 from experiments.flags import HYPER
 
@@ -167,8 +167,10 @@ def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["init"] == "batchbald":
     if values["dataset"].partition(":")[0] != "mnist":
       raise UsageError(f"--init=batchbald is a set of images of mnist, not of {values['dataset']}")
-    if values["init_labels"] != len(initial.BATCHBALD):
-      raise UsageError(f"--init=batchbald is a set of {len(initial.BATCHBALD)} images, not of {values['init_labels']}")
-  ids = () if values["init_file"] is None else initial.read(values["init_file"])
+    if values["init_labels"] != len(initial_sets.BATCHBALD):
+      raise UsageError(
+        f"--init=batchbald is a set of {len(initial_sets.BATCHBALD)} images, not of {values['init_labels']}"
+      )
+  ids = () if values["init_file"] is None else initial_sets.read(values["init_file"])
   labels = len(ids) if ids and "init_labels" not in typed else values["init_labels"]
   return {"init_ids": ids, "init_labels": labels}

@@ -19,13 +19,11 @@ from experiments import build
 from experiments import data as data_sources
 from experiments import drivers
 from experiments import flags
-from experiments import initial
 from experiments import inspect
 from experiments import packed
 from experiments import pools
 from experiments import runtime
 from experiments import scalars
-from experiments import splits
 from experiments.analysis import grid
 from experiments.analysis import summary
 from experiments.analysis.records import run_name
@@ -34,6 +32,8 @@ from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config import Config
 from experiments.config import resolve
+from experiments.data import initial_sets
+from experiments.data import splits
 from experiments.interrupt import Interrupt
 from experiments.interrupt import Stopped
 from experiments.results import Workdir
@@ -158,7 +158,7 @@ def main(_) -> None:
       data = loaded = splits.apply(config.split, data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data)
-      config = initial.resolve(config, loaded, data)
+      config = initial_sets.resolve(config, loaded, data)
       check(config, data)
       workdir = Workdir(config, fingerprint)
       display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")

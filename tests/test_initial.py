@@ -16,10 +16,10 @@ from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments import data as data_sources
-from experiments import initial
 from experiments import pools
 from experiments.common.errors import UsageError
 from experiments.data import idx_order
+from experiments.data import initial_sets
 from tests.test_data import REAL
 from tests.test_data import SHARED
 from tests.test_loop import by_hand
@@ -80,7 +80,7 @@ def test_too_large_a_validation_set_beside_given_ids_is_refused(data, make_learn
 @pytest.mark.parametrize("text", ["[60, 3, 71]", "60 3 71\n", "60,3,71", "60\n3,\n71\n", "[60,\n3, 71]\n"])
 def test_a_file_of_ids_is_read(text, tmp_path):
   (tmp_path / "ids").write_text(text)
-  assert initial.read(str(tmp_path / "ids")) == (60, 3, 71)
+  assert initial_sets.read(str(tmp_path / "ids")) == (60, 3, 71)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_file_without_ids_is_refused_by_name(content, sentence, tmp_path):
   if content is not None:
     path.write_bytes(content)
   with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
-    initial.read(str(path))
+    initial_sets.read(str(path))
   assert f"--init_file={path}" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -119,15 +119,15 @@ def test_images_are_found_by_content_wherever_they_stand():
   images = drawn_images(50)
   order = np.random.default_rng(1).permutation(50)
   wanted = [7, 0, 49, 1, 30]
-  assert initial.places_of(images[wanted], images[order]) == [int(np.flatnonzero(order == i)[0]) for i in wanted]
-  assert initial.places_of(images, images) == list(range(50))
+  assert initial_sets.places_of(images[wanted], images[order]) == [int(np.flatnonzero(order == i)[0]) for i in wanted]
+  assert initial_sets.places_of(images, images) == list(range(50))
 
 
 def test_of_equal_images_the_first_is_found_and_each_place_once():
   images = drawn_images(6)
   pool_images = images[[4, 2, 3, 2, 2, 1]]
-  assert initial.places_of(images[[2]], pool_images) == [1]
-  assert initial.places_of(images[[2, 1, 2, 2, 2]], pool_images) == [1, 5, 3, 4, None]
+  assert initial_sets.places_of(images[[2]], pool_images) == [1]
+  assert initial_sets.places_of(images[[2, 1, 2, 2, 2]], pool_images) == [1, 5, 3, 4, None]
 
 
 def test_an_image_that_is_missing_or_differs_in_one_pixel_is_not_found():
@@ -136,11 +136,11 @@ def test_an_image_that_is_missing_or_differs_in_one_pixel_is_not_found():
   changed[0, 5, 5] ^= 1
   brightest = np.unravel_index(changed[1].argmax(), changed[1].shape)
   changed[1][brightest] -= 1
-  assert initial.places_of(changed, images) == [None, None, 2, 3]
-  assert initial.places_of(images[[3, 9]], images[4:]) == [None, 5]
+  assert initial_sets.places_of(changed, images) == [None, None, 2, 3]
+  assert initial_sets.places_of(images[[3, 9]], images[4:]) == [None, 5]
   blank = np.zeros_like(images[:1])
-  assert initial.places_of(blank, images) == [None]
-  assert initial.places_of(blank, np.concatenate([images, blank])) == [20]
+  assert initial_sets.places_of(blank, images) == [None]
+  assert initial_sets.places_of(blank, np.concatenate([images, blank])) == [20]
 
 
 NAMED = (31, 4, 17, 9)
@@ -153,7 +153,7 @@ def named(monkeypatch):
   original = Dataset(images, labels, images[:5], labels[:5], num_classes=10)
   order = np.random.default_rng(2).permutation(40)
   copy = dataclasses.replace(original, images=images[order], labels=labels[order])
-  monkeypatch.setattr(initial, "BATCHBALD", NAMED)
+  monkeypatch.setattr(initial_sets, "BATCHBALD", NAMED)
   monkeypatch.setattr(idx_order, "to_idx_order", lambda data, name: original)
   return original, copy
 
@@ -166,7 +166,7 @@ def test_a_named_set_is_found_in_the_pool(pool_flags, named):
   asked = config(init="batchbald", init_labels=4, **pool_flags)
   for loaded in (original, copy):
     made = pools.apply(asked, loaded)
-    found = initial.resolve(asked, loaded, made)
+    found = initial_sets.resolve(asked, loaded, made)
     assert dataclasses.replace(found, init_ids=()) == asked
     np.testing.assert_array_equal(made.images[list(found.init_ids)], original.images[list(NAMED)])
     np.testing.assert_array_equal(made.labels[list(found.init_ids)], original.labels[list(NAMED)])
@@ -179,11 +179,11 @@ def test_a_named_set_is_found_in_a_smaller_pool_or_the_missing_image_is_named(na
   asked = config(init="batchbald", init_labels=4)
   part = np.sort(np.random.default_rng(0).permutation(np.concatenate([NAMED, [0, 1, 2, 39]])))
   smaller = dataclasses.replace(original, images=original.images[part], labels=original.labels[part])
-  assert [part[i] for i in initial.resolve(asked, copy, smaller).init_ids] == list(NAMED)
+  assert [part[i] for i in initial_sets.resolve(asked, copy, smaller).init_ids] == list(NAMED)
   part = part[part != 17]
   smaller = dataclasses.replace(original, images=original.images[part], labels=original.labels[part])
   with pytest.raises(UsageError, match="--init=batchbald: image 17 of the IDX files is not in this pool") as caught:
-    initial.resolve(asked, copy, smaller)
+    initial_sets.resolve(asked, copy, smaller)
   assert "\n" not in str(caught.value)
 
 
@@ -191,33 +191,33 @@ def test_a_named_set_is_found_in_a_smaller_pool_or_the_missing_image_is_named(na
 def test_without_a_named_set_nothing_is_looked_up(init, named, monkeypatch):
   monkeypatch.setattr(idx_order, "to_idx_order", None)
   asked = config(init=init)
-  assert initial.resolve(asked, *named) is asked
+  assert initial_sets.resolve(asked, *named) is asked
 
 
 def test_a_named_set_of_other_data_is_refused(data):
   asked = config(init="batchbald")
   with pytest.raises(data_sources.DataError, match="match its published IDX files in no known order"):
-    initial.resolve(asked, data, data)
+    initial_sets.resolve(asked, data, data)
 
 
 def test_the_named_set_is_twenty_images():
-  assert len(set(initial.BATCHBALD)) == len(initial.BATCHBALD) == 20
-  assert min(initial.BATCHBALD) >= 0 and max(initial.BATCHBALD) < 60_000
+  assert len(set(initial_sets.BATCHBALD)) == len(initial_sets.BATCHBALD) == 20
+  assert min(initial_sets.BATCHBALD) >= 0 and max(initial_sets.BATCHBALD) < 60_000
 
 
 @pytest.mark.skipif("mnist" not in REAL, reason="MNIST does not lie beside the repository")
 def test_the_named_set_in_mnist_is_two_of_every_class():
   asked = config(init="batchbald", pool_copies=2)
   original = data_sources.load("mnist", str(SHARED / "mnist_idx"))
-  found = initial.resolve(asked, original, pools.apply(asked, original))
-  assert found.init_ids == initial.BATCHBALD
+  found = initial_sets.resolve(asked, original, pools.apply(asked, original))
+  assert found.init_ids == initial_sets.BATCHBALD
   assert np.bincount(original.labels[list(found.init_ids)], minlength=10).tolist() == [2] * 10
   order = idx_order.shuffled_order("train", 60_000)  # as tensorflow-datasets has them
   copy = dataclasses.replace(original, images=original.images[order], labels=original.labels[order])
-  elsewhere = initial.resolve(asked, copy, pools.apply(asked, copy))
+  elsewhere = initial_sets.resolve(asked, copy, pools.apply(asked, copy))
   assert elsewhere.init_ids != found.init_ids
   ids = list(elsewhere.init_ids)
-  np.testing.assert_array_equal(copy.images[ids], original.images[list(initial.BATCHBALD)])
-  np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial.BATCHBALD)])
+  np.testing.assert_array_equal(copy.images[ids], original.images[list(initial_sets.BATCHBALD)])
+  np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial_sets.BATCHBALD)])
   with pytest.raises(UsageError, match="of the IDX files is not in this pool: leave out what makes it smaller"):
-    initial.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))
+    initial_sets.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))

@@ -23,9 +23,9 @@ from experiments import data as data_sources
 from experiments import drivers
 from experiments import mnist
 from experiments import pools
-from experiments import splits
 from experiments.common.errors import UsageError
 from experiments.data import idx_order
+from experiments.data import splits
 from tests.conftest import ACQUISITIONS
 from tests.programs import AS_USERS
 from tests.programs import read

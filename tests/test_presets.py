@@ -11,8 +11,8 @@ from al_jax import models
 from al_jax import types
 from al_jax.types import Dataset
 from experiments import build
-from experiments import initial
 from experiments.config import Config
+from experiments.data import initial_sets
 from experiments.presets import PRESETS
 from experiments.published import PUBLISHED
 
@@ -49,7 +49,7 @@ def test_a_preset_is_carried_out_as_it_stands(name, configs):
   assert ",".join(config.acq) == values.get("acq", "entropy")
   assert config.preset == name and (config.epochs is None) != (config.train_steps is None)
   if config.init == "batchbald":
-    config = dataclasses.replace(config, init_ids=initial.BATCHBALD)
+    config = dataclasses.replace(config, init_ids=initial_sets.BATCHBALD)
   originals, test = (46_900, 23_100) if config.split == "blog" else (60_000, 10_000)
   image = lambda num: np.broadcast_to(np.zeros((1, 28, 28, 1), np.uint8), (num, 28, 28, 1))
   labels = np.zeros(originals * config.pool_copies, np.int32)
