@@ -8,8 +8,8 @@ The flags, the rows and the figure are those of experiments.mnist; only what dri
 
 from absl import app
 
-from experiments import flags
 from experiments import mnist
+from experiments.config import flags
 
 
 def main(argv) -> None:

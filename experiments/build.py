@@ -11,10 +11,10 @@ from al_jax import acquisition
 from al_jax import models
 from al_jax import training
 from al_jax import types
-from experiments import strategies
 from experiments.common.errors import UsageError
-from experiments.config import Config
-from experiments.flags import HYPER
+from experiments.config import strategies
+from experiments.config.flags import HYPER
+from experiments.config.resolve import Config
 
 
 def model(config: Config, num_classes: int) -> nn.Module:

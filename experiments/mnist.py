@@ -18,7 +18,6 @@ from al_jax import loop
 from experiments import build
 from experiments import data as data_sources
 from experiments import drivers
-from experiments import flags
 from experiments import inspect
 from experiments import packed
 from experiments import pools
@@ -30,8 +29,9 @@ from experiments.analysis.records import run_name
 from experiments.checkpoint import Checkpoints
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
-from experiments.config import Config
-from experiments.config import resolve
+from experiments.config import flags
+from experiments.config.resolve import Config
+from experiments.config.resolve import resolve
 from experiments.data import initial_sets
 from experiments.data import splits
 from experiments.interrupt import Interrupt

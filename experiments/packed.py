@@ -21,7 +21,7 @@ from experiments.analysis import grid
 from experiments.analysis import summary
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
-from experiments.config import Config
+from experiments.config.resolve import Config
 from experiments.drivers import rows_of
 from experiments.interrupt import Interrupt
 from experiments.results import Workdir

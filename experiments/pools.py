@@ -10,7 +10,7 @@ from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
-from experiments.config import Config
+from experiments.config.resolve import Config
 
 
 def original_ids(config: Config, data: Dataset) -> np.ndarray | None:

@@ -25,7 +25,7 @@ from experiments.analysis.records import outcome
 from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
-from experiments.config import Config
+from experiments.config.resolve import Config
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")

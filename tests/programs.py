@@ -50,8 +50,8 @@ def untimed(row: dict) -> dict:
 
 
 _PRINT_CONFIGS = (
-  "import sys, json, dataclasses; from experiments import flags\n"
-  "from experiments.config import resolve; from experiments.common.errors import UsageError\n"
+  "import sys, json, dataclasses; from experiments.config import flags\n"
+  "from experiments.config.resolve import resolve; from experiments.common.errors import UsageError\n"
   "for lines in map(json.loads, sys.stdin):\n"
   "  out = []\n"
   "  for line in lines:\n"

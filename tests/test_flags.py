@@ -99,8 +99,8 @@ def test_mistakes_are_one_sentence(words, expected, resolve):
 
 
 def test_every_flag_is_in_the_config_and_in_help():
-  from experiments import flags
-  from experiments.config import Config
+  from experiments.config import flags
+  from experiments.config.resolve import Config
 
   names = [name for group in flags.GROUPS.values() for name in group]
   elsewhere = {*flags.HYPER, "list_acquisitions"}  # told in the spelling of --acq, and never part of a run

@@ -11,9 +11,9 @@ from al_jax import models
 from al_jax import types
 from al_jax.types import Dataset
 from experiments import build
-from experiments.config import Config
+from experiments.config.presets import PRESETS
+from experiments.config.resolve import Config
 from experiments.data import initial_sets
-from experiments.presets import PRESETS
 from experiments.published import PUBLISHED
 
 TYPED = [

@@ -4,7 +4,7 @@ from pathlib import Path
 import re
 
 from al_jax import acquisition
-from experiments import strategies
+from experiments.config import strategies
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 

@@ -11,7 +11,7 @@ from al_jax import keys
 from experiments.analysis.records import generator
 from experiments.analysis.records import outcome
 from experiments.common.errors import UsageError
-from experiments.config import Config
+from experiments.config.resolve import Config
 from experiments.results import Workdir
 
 VALUES = {field.name: None for field in dataclasses.fields(Config)}

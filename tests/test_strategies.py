@@ -6,11 +6,11 @@ import pytest
 
 from al_jax import acquisition
 from experiments import build
-from experiments import flags
-from experiments import strategies
 from experiments.common.errors import UsageError
-from experiments.config import Config
-from experiments.config import resolve
+from experiments.config import flags
+from experiments.config import strategies
+from experiments.config.resolve import Config
+from experiments.config.resolve import resolve
 
 
 def config(**changes) -> Config:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 import math
 import statistics
 
-from experiments import presets
 from experiments.analysis import curves as learning_curves
 from experiments.analysis.records import generator
+from experiments.config import presets
 from experiments.published import PUBLISHED
 from experiments.published import Curve
 from experiments.reporting import figures

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 import dataclasses
 import shlex
 
-from experiments import presets
-from experiments.strategies import parse
-from experiments.strategies import split
+from experiments.config import presets
+from experiments.config.strategies import parse
+from experiments.config.strategies import split
 
 SCALES = {
   "quick": "about an hour on two cores: signs, and published numbers of single trainings",

@@ -8,9 +8,9 @@ from absl import flags
 from al_jax import models
 from al_jax import types
 from al_jax.loop import PACKS
-from experiments import presets
-from experiments import strategies
 from experiments.common.errors import UsageError
+from experiments.config import presets
+from experiments.config import strategies
 
 FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}

@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 from al_jax import acquisition
-from experiments import presets
-from experiments import strategies
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
+from experiments.config import presets
+from experiments.config import strategies
+from experiments.config.flags import FLAGS
+from experiments.config.flags import HYPER
 from experiments.data import initial_sets
-from experiments.flags import FLAGS
-from experiments.flags import HYPER
 
 
 @dataclasses.dataclass(frozen=True)
