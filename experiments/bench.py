@@ -41,7 +41,7 @@ from experiments.benchmarks.tables import to_json
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.data import DataError
-from experiments.runtime import cores
+from experiments.runs.runtime import cores
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "scikit-learn", "batchbald_redux")
 

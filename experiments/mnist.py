@@ -15,18 +15,10 @@ import jax
 
 from al_jax import checks
 from al_jax import loop
-from experiments import build
 from experiments import data as data_sources
-from experiments import drivers
-from experiments import inspect
-from experiments import packed
-from experiments import pools
-from experiments import runtime
-from experiments import scalars
 from experiments.analysis import grid
 from experiments.analysis import summary
 from experiments.analysis.records import run_name
-from experiments.checkpoint import Checkpoints
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config import flags
@@ -34,9 +26,17 @@ from experiments.config.resolve import Config
 from experiments.config.resolve import resolve
 from experiments.data import initial_sets
 from experiments.data import splits
-from experiments.interrupt import Interrupt
-from experiments.interrupt import Stopped
-from experiments.results import Workdir
+from experiments.runs import build
+from experiments.runs import contact_sheets
+from experiments.runs import pools
+from experiments.runs import python_driver
+from experiments.runs import runtime
+from experiments.runs import scan_driver
+from experiments.runs import tensorboard
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.interrupt import Interrupt
+from experiments.runs.interrupt import Stopped
+from experiments.runs.workdir import Workdir
 
 _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -58,9 +58,11 @@ def run_rounds(config: Config, data, workdir: Workdir, display: Display, stop: I
       def on_phase(r: int, name: str, label: str = f"{acq}, seed {seed}") -> None:
         display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
 
-      on_round = inspect.writer(workdir.path / "inspect", data, learner) if config.inspect else drivers.NOTHING
+      on_round = (
+        contact_sheets.writer(workdir.path / "inspect", data, learner) if config.inspect else python_driver.NOTHING
+      )
       with Checkpoints(workdir.path / "checkpoints" / run_name(acq, seed)) as checkpoints:
-        for row in drivers.run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
+        for row in python_driver.run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
           workdir.append(row)
           display.advance()
           display.line(summary.round_line(row, before, config.rounds, width))
@@ -79,7 +81,7 @@ def run_full_data(config: Config, data, workdir: Workdir, display: Display, stop
       _, fit, measured = jax.block_until_ready(loop.fit_full(jax.random.key(seed), data, learner))
       if fit.first_bad_step >= 0:
         raise UsageError(f"seed {seed}: the loss on the full data was not finite at step {fit.first_bad_step}")
-      row = {"seed": seed, **drivers.metrics_row(measured)}
+      row = {"seed": seed, **python_driver.metrics_row(measured)}
       rows[seed] = row | {"train_steps": int(fit.steps), "seconds_total": time.perf_counter() - start}
       workdir.write_full_data(list(rows.values()))
       display.line(
@@ -104,7 +106,7 @@ def check(config: Config, data) -> None:
       return
     checks.check(plan, data)
     if config.driver == "scan":
-      checks.check_packing(key, packed.packing(config))
+      checks.check_packing(key, scan_driver.packing(config))
     for point in grid.points(config.vmap_over):
       for name, learner in build.learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
         checks.check_learner(learner, data)
@@ -173,10 +175,10 @@ def main(_) -> None:
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
         workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data))
       data = jax.device_put(data)
-      study = {"python": run_rounds, "scan": packed.run_study}[config.driver]
+      study = {"python": run_rounds, "scan": scan_driver.run_study}[config.driver]
       if config.full_data:
         study = run_full_data
-      with runtime.profiled(workdir.path / "profile", config.profile), scalars.written(workdir, config.tensorboard):
+      with runtime.profiled(workdir.path / "profile", config.profile), tensorboard.written(workdir, config.tensorboard):
         stop = Interrupt()
         stop.run(lambda: study(config, data, workdir, display, stop))
     figure = workdir.path / "learning_curve.png"

@@ -14,7 +14,6 @@ import time
 from absl import app
 from absl import flags
 
-from experiments import runtime
 from experiments.analysis.records import other_generator
 from experiments.common.errors import UsageError
 from experiments.reporting.page import Image
@@ -23,6 +22,7 @@ from experiments.reproduction import kept
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
+from experiments.runs import runtime
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
 _ONLY = flags.DEFINE_list(

@@ -13,7 +13,6 @@ import rich.console
 
 from al_jax.models.cnn import CNN
 from experiments import bench
-from experiments import runtime
 from experiments.benchmarks import program
 from experiments.benchmarks import sides as bench_sides
 from experiments.benchmarks import tables
@@ -24,6 +23,7 @@ from experiments.benchmarks.jax_side import layer_flops
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.data import DataError
+from experiments.runs import runtime
 
 PARAMETERS = 1_199_882
 TUNED = "PyTorch channels_last, malloc tuned"

@@ -9,8 +9,8 @@ import pytest
 
 from al_jax import models
 from al_jax import training
-from experiments import build
 from experiments.common.errors import UsageError
+from experiments.runs import build
 from tests import reference
 from tests.test_strategies import config
 

@@ -19,12 +19,12 @@ import pytest
 from al_jax import loop
 from al_jax import rounds
 from al_jax import types
-from experiments import long_training
-from experiments import scalars
-from experiments.checkpoint import Checkpoints
 from experiments.common.errors import UsageError
-from experiments.interrupt import Interrupt
-from experiments.interrupt import Stopped
+from experiments.runs import long_training
+from experiments.runs import tensorboard
+from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.interrupt import Interrupt
+from experiments.runs.interrupt import Stopped
 from tests import programs
 from tests.programs import read
 from tests.programs import untimed
@@ -105,7 +105,7 @@ def test_a_signal_lets_the_round_be_finished_and_says_how_to_go_on(tmp_path, num
 
 def test_a_second_signal_ends_the_process_at_once():
   code = (
-    "import os, signal, time\nfrom experiments.interrupt import Interrupt\n"
+    "import os, signal, time\nfrom experiments.runs.interrupt import Interrupt\n"
     "Interrupt().run(lambda: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(0.5),"
     " os.kill(os.getpid(), signal.SIGTERM), time.sleep(60)))"
   )
@@ -249,7 +249,7 @@ def test_rows_become_scalars(tmp_path):
   workdir = type("Workdir", (), {"path": tmp_path, "on_row": None})()
   row = {"acq": "power_bald(coldness=8)", "seed": 1, "round": 0, "num_labeled": 20, "test_accuracy": 0.5}
   row |= {"test_nll": 1.5, "test_ece": 0.25, "val_accuracy": None, "train_loss": 2.5, "train_steps": 3}
-  with scalars.written(workdir, wanted=True):
+  with tensorboard.written(workdir, wanted=True):
     workdir.on_row(row | {"seconds_total": 4.0})
     workdir.on_row({"acq": "random", "seed": 0, "round": 0, "error": "the loss was not finite"})
   (file,) = (tmp_path / "tensorboard" / "power_bald-coldness=8-seed1").iterdir()

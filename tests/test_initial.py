@@ -16,10 +16,10 @@ from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments import data as data_sources
-from experiments import pools
 from experiments.common.errors import UsageError
 from experiments.data import idx_order
 from experiments.data import initial_sets
+from experiments.runs import pools
 from tests.test_data import REAL
 from tests.test_data import SHARED
 from tests.test_loop import by_hand

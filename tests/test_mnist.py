@@ -20,12 +20,12 @@ from al_jax.types import Learner
 from al_jax.types import Posterior
 from al_jax.types import Protocol
 from experiments import data as data_sources
-from experiments import drivers
 from experiments import mnist
-from experiments import pools
 from experiments.common.errors import UsageError
 from experiments.data import idx_order
 from experiments.data import splits
+from experiments.runs import pools
+from experiments.runs import python_driver
 from tests.conftest import ACQUISITIONS
 from tests.programs import AS_USERS
 from tests.programs import read
@@ -220,14 +220,14 @@ def learner(name, optimizer=None, **plan):
 
 
 def by_round(learner, data, done=(), seed=0):
-  return list(drivers.run_python("name", seed, data, learner, list(done), lambda *_: None))
+  return list(python_driver.run_python("name", seed, data, learner, list(done), lambda *_: None))
 
 
 def as_one(learner, data, seed=0):
   (runs,) = jax.device_get(loop.sweep(jax.random.key(seed)[None], data, (learner,), pack="map"))
   alone = jax.tree.map(lambda leaf: leaf[0], runs)
   initial, scored = alone.initial.tolist(), learner.acquisition.score is not None
-  return list(drivers.rows_of("name", seed, alone.info, np.asarray(data.labels), initial, 0.5, {}, scored))
+  return list(python_driver.rows_of("name", seed, alone.info, np.asarray(data.labels), initial, 0.5, {}, scored))
 
 
 @pytest.mark.parametrize("plan", [{}, {"warm_start": True}, {"val_last": 0.2, "init_balanced": False}])
@@ -272,7 +272,7 @@ def test_nothing_compiles_after_the_second_round(data):
   )
   it = learner("margin", acq_size=5, rounds=4)
   counts = []
-  for _ in drivers.run_python("margin", 0, data, it, [], lambda *_: None):
+  for _ in python_driver.run_python("margin", 0, data, it, [], lambda *_: None):
     counts.append(len(compiled))
   assert counts[0] > 0, "the listener hears nothing"
   assert counts[1] == counts[-1] == counts[0], counts

@@ -10,12 +10,12 @@ import pytest
 from al_jax import acquisition
 from al_jax import loop
 from al_jax import oracle
-from experiments import build
 from experiments import data as data_sources
-from experiments import packed
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
-from experiments.results import Workdir
+from experiments.runs import build
+from experiments.runs import scan_driver
+from experiments.runs.workdir import Workdir
 from tests.programs import read
 from tests.programs import run
 from tests.programs import untimed
@@ -109,30 +109,30 @@ def test_what_is_missing_is_grouped_by_strategy(tmp_path):
     for r in range(rounds):
       workdir.append({"acq": acq, "seed": seed, "round": r})
   workdir.append({"acq": "random", "seed": 3, "round": 0, "error": "the loss was not finite"})
-  groups = [(acqs, [job.seed for job in jobs]) for acqs, jobs in packed.missing(asked, workdir)]
+  groups = [(acqs, [job.seed for job in jobs]) for acqs, jobs in scan_driver.missing(asked, workdir)]
   assert groups == [(["entropy"], [1, 3]), (["random", "entropy"], [2])]
 
 
 def jobs(num):
-  return [packed.Job(seed, ()) for seed in range(num)]
+  return [scan_driver.Job(seed, ()) for seed in range(num)]
 
 
 def fit(asked, data, num=5):
   learners = build.learners(asked, 10)
-  return packed.fitting(asked, data, learners, jobs(num))
+  return scan_driver.fitting(asked, data, learners, jobs(num))
 
 
 def test_as_many_seeds_as_fit_the_memory(tmp_path, data, monkeypatch):
   plan = {"pack": "vmap", "acq": ("entropy",)}
   asked = study(tmp_path, **plan)
-  need = {num: packed.compile_for(asked, data, build.learners(asked, 10), jobs(num)) for num in (1, 2, 5)}
+  need = {num: scan_driver.compile_for(asked, data, build.learners(asked, 10), jobs(num)) for num in (1, 2, 5)}
   assert need[5].bytes > need[2].bytes > need[1].bytes
   assert fit(asked, data).size == 5
-  monkeypatch.setattr(packed, "free_bytes", lambda: 1.2 * need[2].bytes)
+  monkeypatch.setattr(scan_driver, "free_bytes", lambda: 1.2 * need[2].bytes)
   assert 1 <= fit(asked, data).size <= 3
   with pytest.raises(UsageError, match=r"a program of 5 runs needs .* give fewer --seeds_per_program"):
     fit(study(tmp_path, **plan, seeds_per_program=5), data)
-  monkeypatch.setattr(packed, "free_bytes", lambda: 1000)
+  monkeypatch.setattr(scan_driver, "free_bytes", lambda: 1000)
   with pytest.raises(UsageError, match=r"a program of 1 runs needs .* smaller --chunk_size"):
     fit(asked, data)
 
@@ -141,7 +141,7 @@ def test_packed_by_map_a_program_is_of_one_seed_unless_told(tmp_path, data):
   assert fit(study(tmp_path), data).size == 1
   assert fit(study(tmp_path, seeds_per_program=3), data).size == 3
   assert fit(study(tmp_path, seeds_per_program=30), data).size == 5
-  assert packed.free_bytes() > 2**26
+  assert scan_driver.free_bytes() > 2**26
 
 
 def test_a_strategy_that_cannot_be_compiled_is_named(tmp_path, data, monkeypatch):
@@ -158,7 +158,7 @@ def test_a_strategy_that_cannot_be_compiled_is_named(tmp_path, data, monkeypatch
 def test_a_filled_up_group_gives_the_runs_of_its_own_seeds(tmp_path, data):
   asked = study(tmp_path, acq=("entropy",), seeds_per_program=3)
   program = fit(asked, data)
-  (runs,), seconds = packed.execute(program, data, jobs(2))
+  (runs,), seconds = scan_driver.execute(program, data, jobs(2))
   _, info = loop.run(jax.random.key(1), data, next(iter(build.learners(asked, 10).values())))
   np.testing.assert_array_equal(runs.info.selected[1], info.selected)
   assert seconds > 0
@@ -196,6 +196,6 @@ def test_grids_are_products():
 
 
 def test_the_last_seed_has_the_key_of_its_number():
-  keys, _ = packed._arguments([packed.Job(seed, ()) for seed in (0, 2**31, 2**32 - 1)])
+  keys, _ = scan_driver._arguments([scan_driver.Job(seed, ()) for seed in (0, 2**31, 2**32 - 1)])
   for seed, key in zip((0, 2**31, 2**32 - 1), keys, strict=True):
     assert (jax.random.key_data(key) == jax.random.key_data(jax.random.key(seed))).all()

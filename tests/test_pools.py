@@ -8,8 +8,8 @@ import pytest
 
 from al_jax import inference
 from al_jax.types import Dataset
-from experiments import pools
 from experiments.common.errors import UsageError
+from experiments.runs import pools
 from tests.test_strategies import config
 
 

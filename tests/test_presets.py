@@ -10,11 +10,11 @@ from al_jax import checks
 from al_jax import models
 from al_jax import types
 from al_jax.types import Dataset
-from experiments import build
 from experiments.config.presets import PRESETS
 from experiments.config.resolve import Config
 from experiments.data import initial_sets
 from experiments.published import PUBLISHED
+from experiments.runs import build
 
 TYPED = [
   "--batch_size=17",

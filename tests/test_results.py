@@ -12,7 +12,7 @@ from experiments.analysis.records import generator
 from experiments.analysis.records import outcome
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
-from experiments.results import Workdir
+from experiments.runs.workdir import Workdir
 
 VALUES = {field.name: None for field in dataclasses.fields(Config)}
 ROW = {"acq": "random", "seed": 0, "round": 0, "num_labeled": 20, "test_accuracy": 0.5}

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from experiments import runtime
 from experiments.common.errors import UsageError
+from experiments.runs import runtime
 from tests.programs import run
 
 RUN = ("--dataset=digits", "--model=mlp", "--rounds=0", "--train_steps=2", "--acq=random", "--driver=scan")

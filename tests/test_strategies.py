@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 
 from al_jax import acquisition
-from experiments import build
 from experiments.common.errors import UsageError
 from experiments.config import flags
 from experiments.config import strategies
 from experiments.config.resolve import Config
 from experiments.config.resolve import resolve
+from experiments.runs import build
 
 
 def config(**changes) -> Config:

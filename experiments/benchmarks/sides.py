@@ -18,7 +18,7 @@ from experiments.benchmarks.torch_loop import Plan
 from experiments.benchmarks.torch_loop import TorchLoopSide
 from experiments.benchmarks.torch_worker import TorchSide
 from experiments.common.console import Display
-from experiments.runtime import cores
+from experiments.runs.runtime import cores
 
 NO_TORCH = "PyTorch is not installed: JAX alone."
 

@@ -20,7 +20,7 @@ import sys
 import time
 
 from experiments.common.errors import UsageError
-from experiments.runtime import cores
+from experiments.runs.runtime import cores
 
 LABELED = 200
 _CHUNKS = (250, 1000)

@@ -5,7 +5,7 @@ import jax
 from al_jax import rounds
 from al_jax import training
 from al_jax import types
-from experiments.checkpoint import Checkpoints
+from experiments.runs.checkpoints import Checkpoints
 
 PART = 1000  # steps; those of the default network take half a minute on two cores
 

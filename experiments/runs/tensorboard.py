@@ -5,7 +5,7 @@ import contextlib
 
 from experiments.analysis.curves import name_of
 from experiments.analysis.records import run_name
-from experiments.results import Workdir
+from experiments.runs.workdir import Workdir
 
 _NAMES = ("test_accuracy", "test_nll", "test_ece", "val_accuracy", "train_loss", "train_steps", "seconds_total")
 

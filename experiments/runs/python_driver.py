@@ -15,9 +15,9 @@ from al_jax import loop
 from al_jax import oracle
 from al_jax import rounds
 from al_jax import types
-from experiments import long_training
-from experiments.checkpoint import Checkpoints
 from experiments.common.errors import UsageError
+from experiments.runs import long_training
+from experiments.runs.checkpoints import Checkpoints
 
 OnPhase = Callable[[int, str], None]  # (round, what is being done)
 OnRound = Callable[[dict, types.ALState], None]  # (row, the state after its round, with the round's fitted model)

@@ -16,15 +16,15 @@ import numpy as np
 from al_jax import loop
 from al_jax import oracle
 from al_jax import types
-from experiments import build
 from experiments.analysis import grid
 from experiments.analysis import summary
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
-from experiments.drivers import rows_of
-from experiments.interrupt import Interrupt
-from experiments.results import Workdir
+from experiments.runs import build
+from experiments.runs.interrupt import Interrupt
+from experiments.runs.python_driver import rows_of
+from experiments.runs.workdir import Workdir
 
 _SHARE_OF_MEMORY = 0.9  # the rest is for what the allocator cannot place
 

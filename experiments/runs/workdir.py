@@ -16,7 +16,6 @@ import sys
 import jax
 import numpy as np
 
-from experiments import runtime
 from experiments.analysis.records import differing
 from experiments.analysis.records import load_config
 from experiments.analysis.records import other_generator
@@ -26,6 +25,7 @@ from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
+from experiments.runs import runtime
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 _FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
@@ -180,7 +180,7 @@ def _versions() -> dict[str, str]:
 def _git_revision() -> str | None:
   """The revision of this source tree, with `+` where it was changed since; None outside git."""
   git = shutil.which("git")
-  root = Path(__file__).resolve().parent.parent
+  root = Path(__file__).resolve().parents[2]
   if git is None or not (root / ".git").exists():
     return None
   call = lambda *words: subprocess.run([git, "-C", root, *words], capture_output=True, text=True, check=False).stdout
