@@ -20,7 +20,7 @@ class Config:
   """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name.
 
   Acquisitions' own hyper-parameters are part of their spelling in `acq`; `init_ids` are what `init_file` lists, or
-  what `initial.resolve` found.
+  what `initial_sets.resolve` found.
   """
 
   acq: tuple[str, ...]
