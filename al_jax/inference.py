@@ -57,9 +57,11 @@ def _forward(
   inputs, scaled, trace = [], [], tracers.current_trace()
 
   def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
-    if context.method_name == "__call__" and isinstance(context.module, nn.Dense):
+    if context.method_name != "__call__":
+      return call(*args, **kwargs)
+    if isinstance(context.module, nn.Dense):
       inputs.append((args[0], tracers.current_trace()))
-    if context.method_name == "__call__" and isinstance(context.module, layers.Conv):
+    if isinstance(context.module, layers.Conv):
       kwargs = kwargs | {"train": False}  # what is lowered for gradients is slower without them
       if kwargs.get("scale") is not None:
         scaled.append(context.module)
@@ -84,7 +86,7 @@ def _one_by_one(
 ) -> jax.Array:
   """Logits or, without a key, features under vmap over single images.
 
-  One `key` draws one mask for all, whatever draws it. Given the images' `ids` `[B]`, each has masks of its own. What
+  One `key` draws one mask for all, whatever draws it. Given the images' `ids` `[B]`, each has its own masks. What
   comes before the first dropout is the same operations with a key and without, which XLA carries out once for both.
   """
 

@@ -102,7 +102,7 @@ def pool_view(
     everything = jnp.ones(data.pool_size, bool)
     target_ids = pool.random_subset(role_key(state.key, Role.TARGETS, state.round), everything, num=targets)
     target_log_probs = predict(target_ids).log_probs
-  # Drawn for the whole pool: an image's draw does not depend on which part of it is looked at.
+  # Drawn for the whole pool: an image's draw does not depend on which part of it is scored.
   ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
   view = types.PoolView(
     labeled=labeled,

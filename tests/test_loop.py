@@ -224,7 +224,7 @@ def test_view_holds_neither_labels_nor_test_data(data, make_learner):
 
 
 def test_ties_are_broken_by_draws_of_seed_round_and_id_alone(data, make_learner):
-  """The same for every strategy, and for an image whether the whole pool is looked at or a part."""
+  """The same for every strategy, and for an image whether the whole pool is scored or a part."""
 
   def draws(state, **changes):
     learners = [make_learner(name, **APART | changes) for name in ("margin", "kcenter")]

@@ -268,7 +268,7 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   An image that said too little before to be the best now is not looked at again (lazy greedy), and not with all of the
   configurations where a sixty-fourth of them, at least 256 and rather those that leave much open, puts it four standard
   errors behind. The lazy bound is exact up to rounding while configurations are enumerated; with sampled ones, and
-  where 512 or more are first looked at in part, an image is passed over by a statistical bound. Samples must be one
+  where 512 or more are first screened by a part, an image is passed over by a statistical bound. Samples must be one
   function each for the whole pool: per-example dropout masks are refused.
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked

@@ -45,7 +45,7 @@ def usable(view: types.PoolView, needs: Collection[str]) -> jax.Array:
 
 
 def from_pool_score(
-  score: Callable[[types.PoolView], jax.Array], *, needs: Collection[str] = ("samples",), targets: int = 0
+  score: Callable[[types.PoolView], jax.Array], *, needs: Collection[str], targets: int = 0
 ) -> types.Acquisition:
   """A strategy that labels the images of highest score first; that of a row that is not usable is NaN, the lowest.
 

@@ -28,7 +28,7 @@ def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base
     )
     # The default mode has 23 bits for the tail that decides among many rows.
     gumbel = jax.random.gumbel(jax.random.fold_in(key, 0), scores.shape, mode="high")
-    # What has no weight is a class of its own, behind all that has some; NaN is behind that.
+    # Images without weight come behind all that have some, and NaN behind those.
     drawn = jnp.where(jnp.isneginf(weights), jnp.finfo(jnp.float32).min / 2, weights + gumbel / coldness)
     drawn = jnp.where(jnp.isnan(scores), jnp.nan, drawn)
     return pool.masked_top_k(drawn, view.candidates, num=num, tie_break=view.tie_break)

@@ -207,14 +207,15 @@ def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tup
 
 def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], runs, seconds: float) -> None:
   each = seconds / (len(acqs) * len(jobs) * (config.rounds + 1))
+  scored = {acq: build.scores_images(acq) for acq in acqs}
   for k, job in enumerate(jobs):
     rate = dict(job.point).get("label_noise", config.label_noise)
     labels = np.asarray(oracle.answers(jax.random.key(job.seed), data, rate))
     for acq, run in zip(acqs, runs, strict=True):
       own = jax.tree.map(lambda leaf, k=k: leaf[k], run)
       done = workdir.done(acq, job.seed, dict(job.point))
-      initial, scored = own.initial.tolist(), build.scores_images(acq)
-      rows = list(rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored))
+      initial = own.initial.tolist()
+      rows = list(rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored[acq]))
       for row in rows[len(done) :]:
         workdir.append(row)
       display.advance(len(rows) - len(done))
