@@ -16,9 +16,9 @@ from absl import flags
 
 from experiments.analysis.records import other_generator
 from experiments.common.errors import UsageError
-from experiments.reporting.page import Image
-from experiments.reporting.page import to_markdown
-from experiments.reproduction import kept
+from experiments.reporting.blocks import Image
+from experiments.reporting.blocks import to_markdown
+from experiments.reproduction import archive
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
@@ -79,13 +79,13 @@ def keep(workdir: Path, rows: Path, studies) -> list[str]:
     folders, path = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))], rows / f"{study.name}.jsonl"
     try:
       named = plan.strategies(study)
-      parts = {folder: found for folder in folders if (found := kept.from_workdir(folder, named))}
+      parts = {folder: found for folder in folders if (found := archive.from_workdir(folder, named))}
       if parts:
-        before = kept.read(path)
-        joined = kept.joined(({path: before} if before else {}) | parts)
-        if remark := kept.versions_remark(joined):
+        before = archive.read(path)
+        joined = archive.joined(({path: before} if before else {}) | parts)
+        if remark := archive.versions_remark(joined):
           print(f"{study.name}: {remark}")
-        kept.write(joined, path)
+        archive.write(joined, path)
     except UsageError as error:
       refused.append(f"{study.name}: its runs here are left out of the page: {error}")
   return refused
@@ -95,7 +95,7 @@ def check_draws(rows: Path, studies) -> None:
   """Raises UsageError where what is kept of a study is of other draws than its runs here would be."""
   for study in studies:
     path = rows / f"{study.name}.jsonl"
-    before = kept.read(path)
+    before = archive.read(path)
     if before and (other := other_generator(before.about, runtime.generator())):
       raise UsageError(
         f"{path} has rows of other draws than this version makes ({other}): pass --out=FOLDER to keep new rows apart,"
@@ -113,7 +113,7 @@ def kept_results(out: Path) -> tuple[dict[str, dict[str, page.Results]], dict[tu
   for name, part in plan.PARTS.items():
     for scale, studies in part.studies.items():
       folder = out / "results" / "reproductions" / scale
-      found = {study.name: own for study in studies if (own := kept.read(folder / f"{study.name}.jsonl"))}
+      found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}
       for own in found.values():
         if other := other_generator(next(iter(found.values())).about, own.about):
           raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")

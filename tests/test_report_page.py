@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.published import PUBLISHED
+from experiments.reporting import blocks as page
 from experiments.reporting import card
 from experiments.reporting import document
 from experiments.reporting import figures
-from experiments.reporting import page
 from experiments.reporting import study as studies
 from tests import studies as made
 

@@ -16,14 +16,14 @@ from experiments.analysis.curves import counted_both_ways
 from experiments.common.errors import UsageError
 from experiments.published import PUBLISHED
 from experiments.published import Curve
-from experiments.reporting.page import Image
-from experiments.reporting.page import Text
-from experiments.reporting.page import to_markdown
-from experiments.reproduction import claims
-from experiments.reproduction import kept
+from experiments.reporting.blocks import Image
+from experiments.reporting.blocks import Text
+from experiments.reporting.blocks import to_markdown
+from experiments.reproduction import archive
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
+from experiments.reproduction import verdicts as claims
 from tests.programs import ROOT
 from tests.programs import environment
 from tests.programs import untimed
@@ -177,18 +177,18 @@ def test_signs_and_studies_name_what_is_run_and_published():
 
 def test_rows_are_kept_and_read_back(tmp_path):
   (tmp_path / "config.json").write_text(json.dumps(_config(0, 1, git_revision="abc")))
-  assert kept.from_workdir(tmp_path) is None and kept.from_workdir(tmp_path / "none") is None
+  assert archive.from_workdir(tmp_path) is None and archive.from_workdir(tmp_path / "none") is None
   rows = [row | {"selected": [1, 2]} for row in _rows("bald", 0, [0.5, 0.6])]
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"acq": "ba')
-  found = kept.from_workdir(tmp_path)
+  found = archive.from_workdir(tmp_path)
   assert len(found.rows) == 2 and "selected" not in found.rows[0]
   failed = {"acq": "margin", "seed": 0, "round": 0, "error": "not finite"}
   rows += [*_rows("bald", 1, [0.5]), failed]  # one under way, one that will not go on
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-  assert kept.from_workdir(tmp_path).rows == [*found.rows, failed]
+  assert archive.from_workdir(tmp_path).rows == [*found.rows, failed]
   path = tmp_path / "rows" / "study.jsonl"
-  kept.write(found, path)
-  assert kept.read(path) == found and kept.read(tmp_path / "rows" / "no.jsonl") is None
+  archive.write(found, path)
+  assert archive.read(path) == found and archive.read(tmp_path / "rows" / "no.jsonl") is None
   whole = path.read_text()
   for text in (
     "",
@@ -202,60 +202,60 @@ def test_rows_are_kept_and_read_back(tmp_path):
   ):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"study\.jsonl is damaged"):
-      kept.read(path)
+      archive.read(path)
   config = json.loads((tmp_path / "config.json").read_text())
-  assert kept.from_workdir(tmp_path, ["margin"]).rows == [failed]
+  assert archive.from_workdir(tmp_path, ["margin"]).rows == [failed]
   (tmp_path / "results.jsonl").write_text(
     "".join(json.dumps({"acq": "bald", "seed": 0, "round": r}) + "\n" for r in (0, 1))
   )
   with pytest.raises(UsageError, match=r"results\.jsonl is damaged: a row lacks num_labeled or test_accuracy"):
-    kept.from_workdir(tmp_path)
+    archive.from_workdir(tmp_path)
   for name in ("flags", "data_sha256", "device_kind", "versions"):
     (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != name}))
     with pytest.raises(UsageError, match=r"config\.json is damaged: it lacks"):
-      kept.from_workdir(tmp_path)
+      archive.from_workdir(tmp_path)
 
 
 def test_runs_of_other_data_or_flags_are_not_joined():
-  first = kept.Kept(_about(1, model="cnn"), _rows("bald", 0, [0.1, 0.2]), [])
+  first = archive.Kept(_about(1, model="cnn"), _rows("bald", 0, [0.1, 0.2]), [])
   second = lambda **about: {"a": first, "b": first._replace(about=about)}
   with pytest.raises(UsageError, match=r"b and a are not of one study \(they are on other data\)"):
-    kept.joined(second(**_about(1, model="cnn") | {"data_sha256": "other"}))
+    archive.joined(second(**_about(1, model="cnn") | {"data_sha256": "other"}))
   with pytest.raises(UsageError, match="--model is mlp and cnn"):
-    kept.joined(second(**_about(1, model="mlp")))
+    archive.joined(second(**_about(1, model="mlp")))
   for change, said in (({"draws": 2}, "draws 1 and 2"), ({"key_impl": "rbg"}, "key_impl threefry2x32 and rbg")):
     with pytest.raises(UsageError, match=rf"they are of other draws, {said}"):
-      kept.joined(second(**_about(1, model="cnn") | change))
+      archive.joined(second(**_about(1, model="cnn") | change))
   # A flag that a version lacks was off in it.
-  assert kept.joined(second(**_about(1, model="cnn", decay=False))).about["flags"]["decay"] is False
+  assert archive.joined(second(**_about(1, model="cnn", decay=False))).about["flags"]["decay"] is False
   for about, said in (
     (_about(1, model="cnn", decay=True), "decay is True and None"),
     (_about(1), "model is None and cnn"),
   ):
     with pytest.raises(UsageError, match=said):
-      kept.joined(second(**about))
+      archive.joined(second(**about))
 
 
 def test_versions_that_made_the_runs_of_a_study_are_told():
   parts = {
-    name: kept.Kept(_about(1) | {"jax": version, "jaxlib": "0.10.2"}, _rows("bald", seed, [0.1, 0.2]), [])
+    name: archive.Kept(_about(1) | {"jax": version, "jaxlib": "0.10.2"}, _rows("bald", seed, [0.1, 0.2]), [])
     for seed, (name, version) in enumerate({"a": "0.10.2", "b": "0.11.0"}.items())
   }
-  assert kept.versions_remark(parts["a"]) is None
-  assert kept.versions_remark(kept.joined(parts)).startswith("Rows are by jax 0.10.2 and 0.11.0, whose")
+  assert archive.versions_remark(parts["a"]) is None
+  assert archive.versions_remark(archive.joined(parts)).startswith("Rows are by jax 0.10.2 and 0.11.0, whose")
 
 
 def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path):
   words = _with_plan(tmp_path, _TWO, plan.Study("other", _TWO.preset, _TWO.flags))
   folder = tmp_path / "results/reproductions/quick"
   rows = [*_rows("margin", 0, [0.5, 0.7]), *_rows("random", 0, [0.5, 0.6])]
-  kept.write(kept.Kept(_about(1), rows, []), folder / "small.jsonl")
+  archive.write(archive.Kept(_about(1), rows, []), folder / "small.jsonl")
   done = run(*words, PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small.jsonl has rows of other draws than this version makes" in done.stderr
   assert "--out=FOLDER" in done.stderr and "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
   done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
   assert done.returncode == 0 and "draws 1" in (tmp_path / "REPRODUCTIONS.md").read_text(), done.stderr
-  kept.write(kept.Kept(_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
+  archive.write(archive.Kept(_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
   done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small, other are compared and are of other draws" in done.stderr
 
@@ -265,28 +265,28 @@ def test_runs_in_several_folders_are_one_study():
   later = about | {"revisions": ["def"], "device": "gpu"}
   full = [{"seed": 1, "test_accuracy": 0.9}]
   parts = {
-    "a": kept.Kept(about, _rows("bald", 1, [0.1, 0.2]) + _rows("random", 1, [0.5, 0.7]), [{"seed": 0}, {"seed": 1}]),
-    "b": kept.Kept(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.5, 0.6]), full),
+    "a": archive.Kept(about, _rows("bald", 1, [0.1, 0.2]) + _rows("random", 1, [0.5, 0.7]), [{"seed": 0}, {"seed": 1}]),
+    "b": archive.Kept(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.5, 0.6]), full),
   }
-  found = kept.joined(parts)
+  found = archive.joined(parts)
   assert [(row["acq"], row["seed"], row["test_accuracy"]) for row in found.rows] == [
     *[("bald", 0, 0.3), ("bald", 0, 0.4)],
     *[("bald", 1, 0.5), ("bald", 1, 0.6), ("random", 1, 0.5), ("random", 1, 0.7)],
   ]
   assert found.full_data == [{"seed": 0}, *full]
   assert found.about == about | {"device": "cpu and gpu", "revisions": ["abc", "def"]}
-  assert kept.joined({"a": parts["a"]}) == parts["a"]
-  assert kept.joined({"joined": found, **parts}) == found
-  short = kept.Kept(later, _rows("random", 1, [0.1, 0.2]) + _rows("bald", 1, [0.1]), [])
-  assert kept.joined({**parts, "short": short}).rows[2:] == [
+  assert archive.joined({"a": parts["a"]}) == parts["a"]
+  assert archive.joined({"joined": found, **parts}) == found
+  short = archive.Kept(later, _rows("random", 1, [0.1, 0.2]) + _rows("bald", 1, [0.1]), [])
+  assert archive.joined({**parts, "short": short}).rows[2:] == [
     *_rows("bald", 1, [0.5, 0.6]),  # the longer
     *_rows("random", 1, [0.1, 0.2]),  # as long as the one before: the last
   ]
-  whole = kept.joined({"a": parts["a"], "again": kept.Kept(later, parts["a"].rows, parts["a"].full_data)})
+  whole = archive.joined({"a": parts["a"], "again": archive.Kept(later, parts["a"].rows, parts["a"].full_data)})
   assert whole.about == later  # nothing is said of a place from which nothing comes
   parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
   with pytest.raises(UsageError, match=r"b and a are not of one study \(--rounds is 2 and 1\)"):
-    kept.joined(parts)
+    archive.joined(parts)
 
 
 def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
@@ -297,7 +297,7 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
     rows += _rows("batchbald", seed, [value + 0.01 * seed for value in better])
     rows += _rows("bald", seed, [value - 0.05 for value in better])
   part = plan.PARTS["batchbald"]
-  results = {"batchbald": {"quick": page.Results(part, "quick", {"batchbald": kept.Kept(about, rows, [])})}}
+  results = {"batchbald": {"quick": page.Results(part, "quick", {"batchbald": archive.Kept(about, rows, [])})}}
   blocks = page.blocks(results, {("batchbald", "quick"): "A remark.\n\nAnother."})
   assert Text("A remark.") in blocks and Text("Another.") in blocks
   said = to_markdown(blocks)
@@ -318,7 +318,7 @@ def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
   part = plan.PARTS["gal2017"]
   ran = ["random", "mean_std", "entropy(posterior=dropout)", "margin", "bald"]
   rows = [row for acq in ran for row in _rows(acq, 0, [0.5, 0.6])]
-  found = page.Results(part, "cpu", {"gal2017": kept.Kept(about, rows, [])})
+  found = page.Results(part, "cpu", {"gal2017": archive.Kept(about, rows, [])})
   # What the study does not name comes last.
   ordered = ["bald", "entropy(posterior=dropout)", "mean_std", "random", "margin"]
   assert [strategy.name for strategy in found.strategies] == list(found.runs) == ordered
@@ -330,13 +330,13 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   about = _about(0)
   rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])
   part = plan.PARTS["batchbald"]
-  found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
+  found = page.Results(part, "quick", {"batchbald_start": archive.Kept(about, rows, [])})
   assert found.strategies == []  # its rounds are no curve
   said = to_markdown(page.blocks({"batchbald": {"quick": found}}, {}))
   assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in said
   assert "0.641 | ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
   rows[1]["test_accuracy"] = 0.70
-  found = page.Results(part, "quick", {"batchbald_start": kept.Kept(about, rows, [])})
+  found = page.Results(part, "quick", {"batchbald_start": archive.Kept(about, rows, [])})
   assert "0.641 | ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in to_markdown(
     page.blocks({"batchbald": {"quick": found}}, {})
   )
@@ -344,7 +344,9 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
 
 def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
   about = _about(0) | {"flags": {"rounds": 0, "acq_size": 100}}
-  found = page.Results(plan.PARTS["blog"], "quick", {"blog_start": kept.Kept(about, _rows("entropy", 0, [0.78]), [])})
+  found = page.Results(
+    plan.PARTS["blog"], "quick", {"blog_start": archive.Kept(about, _rows("entropy", 0, [0.78]), [])}
+  )
   said = to_markdown(page.blocks({"blog": {"quick": found}}, {}))
   assert "| The blog's experiment | full | as quick |" in said and "| BatchBALD on MNIST | full | not run |" in said
 
@@ -413,7 +415,7 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
     further = _rows("bald", 0, [0.5, 0.9])  # which the study does not name
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + further))
   before = tmp_path / "results/reproductions/quick/small.jsonl"
-  kept.write(kept.Kept(_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
+  archive.write(archive.Kept(_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
   text = before.read_text()
   done = run(*words, PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small: its runs here are left out of the page" in done.stdout, done.stderr
@@ -445,7 +447,7 @@ def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(tmp_path
       assert not (tmp_path / name / "results").exists()  # half a curve is not kept
     done = run(*words, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
-    found = kept.read(tmp_path / name / "results/reproductions/quick/small.jsonl")
+    found = archive.read(tmp_path / name / "results/reproductions/quick/small.jsonl")
     kept_rows[name] = [untimed(row) for row in found.rows]
   assert len(kept_rows["whole"]) == 5 and kept_rows["stopped"] == kept_rows["whole"]
 
@@ -499,10 +501,10 @@ def test_seeds_run_side_by_side_are_those_of_one_run(tmp_path, monkeypatch):
   assert "nonsense" in (tmp_path / "apart/bad-0/log").read_text()
   assert sorted(bound.values(), key=min) in ([{0}, {0}, {1}], [{0}, {1}, {1}])
   assert processes.run([processes.Piece(_SMALL)], tmp_path / "whole", [], [None], math.inf) == {}
-  folders = {folder: kept.from_workdir(folder) for folder in (tmp_path / "apart").glob("small-*")}
+  folders = {folder: archive.from_workdir(folder) for folder in (tmp_path / "apart").glob("small-*")}
   without_times = lambda found: [untimed(row) for row in found.rows]
   assert len(folders) == 2
-  assert without_times(kept.joined(folders)) == without_times(kept.from_workdir(tmp_path / "whole/small"))
+  assert without_times(archive.joined(folders)) == without_times(archive.from_workdir(tmp_path / "whole/small"))
 
 
 def test_all_processes_stop_when_the_time_is_up(tmp_path):

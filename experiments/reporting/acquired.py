@@ -7,10 +7,10 @@ from scipy import stats
 
 from experiments.analysis.records import sheet_name
 from experiments.reporting import figures
-from experiments.reporting.page import Block
-from experiments.reporting.page import Image
-from experiments.reporting.page import Table
-from experiments.reporting.page import Text
+from experiments.reporting.blocks import Block
+from experiments.reporting.blocks import Image
+from experiments.reporting.blocks import Table
+from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
 from experiments.reporting.wording import Drawings

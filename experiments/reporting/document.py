@@ -1,12 +1,12 @@
 """The whole report, made in memory: nothing is written of one that fails."""
 
 from experiments.reporting import acquired
-from experiments.reporting import comparison
-from experiments.reporting import page
+from experiments.reporting import blocks as page
+from experiments.reporting import pairwise
 from experiments.reporting import sections
 from experiments.reporting import study as studies
-from experiments.reporting.page import Heading
-from experiments.reporting.page import Text
+from experiments.reporting.blocks import Heading
+from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
 from experiments.reporting.wording import many
@@ -23,7 +23,7 @@ def files(study: Study) -> dict[str, bytes]:
   chosen = studies.choose(study)
   incomplete = studies.incomplete(study)
   curves, curve_drawings = sections.curves(study, chosen)
-  compared, comparison_drawings = comparison.comparison(chosen)
+  compared, comparison_drawings = pairwise.comparison(chosen)
   balance, balance_drawings = acquired.balance(chosen)
   sheets, out = acquired.sheets(study, chosen)
   blocks = [

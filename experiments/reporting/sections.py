@@ -10,11 +10,11 @@ from experiments.analysis import curves as learning_curves
 from experiments.analysis import styles
 from experiments.reporting import card
 from experiments.reporting import figures
-from experiments.reporting.page import Block
-from experiments.reporting.page import Code
-from experiments.reporting.page import Heading
-from experiments.reporting.page import Table
-from experiments.reporting.page import Text
+from experiments.reporting.blocks import Block
+from experiments.reporting.blocks import Code
+from experiments.reporting.blocks import Heading
+from experiments.reporting.blocks import Table
+from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
 from experiments.reporting.wording import BESIDE_PUBLISHED

@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from experiments.analysis import curves
+from experiments.reporting.blocks import Image
 from experiments.reporting.figures import Drawing
-from experiments.reporting.page import Image
 from experiments.reporting.study import Chosen
 
 NONE = "–"

@@ -10,18 +10,18 @@ from experiments.config import presets
 from experiments.published import PUBLISHED
 from experiments.published import Curve
 from experiments.reporting import figures
-from experiments.reporting.page import Block
-from experiments.reporting.page import Code
-from experiments.reporting.page import Heading
-from experiments.reporting.page import Image
-from experiments.reporting.page import Table
-from experiments.reporting.page import Text
+from experiments.reporting.blocks import Block
+from experiments.reporting.blocks import Code
+from experiments.reporting.blocks import Heading
+from experiments.reporting.blocks import Image
+from experiments.reporting.blocks import Table
+from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.wording import BESIDE_PUBLISHED
-from experiments.reproduction import claims
 from experiments.reproduction import plan
-from experiments.reproduction.claims import Strategy
-from experiments.reproduction.kept import Kept
+from experiments.reproduction import verdicts as claims
+from experiments.reproduction.archive import Kept
+from experiments.reproduction.verdicts import Strategy
 
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (

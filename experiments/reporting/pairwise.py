@@ -5,10 +5,10 @@ import pandas as pd
 
 from experiments.reporting import figures
 from experiments.reporting import significance
-from experiments.reporting.page import Block
-from experiments.reporting.page import Heading
-from experiments.reporting.page import Table
-from experiments.reporting.page import Text
+from experiments.reporting.blocks import Block
+from experiments.reporting.blocks import Heading
+from experiments.reporting.blocks import Table
+from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.wording import NONE
 from experiments.reporting.wording import Drawings
