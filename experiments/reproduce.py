@@ -16,6 +16,8 @@ from absl import flags
 
 from experiments.analysis.records import other_generator
 from experiments.common.errors import UsageError
+from experiments.papers.base import Reproduction
+from experiments.papers.registry import REPRODUCTIONS
 from experiments.reporting.blocks import Image
 from experiments.reporting.blocks import to_markdown
 from experiments.reproduction import archive
@@ -26,7 +28,7 @@ from experiments.runs import runtime
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
 _ONLY = flags.DEFINE_list(
-  "only", None, f"protocols, a comma list of {', '.join(plan.PARTS)}; by default all of a scale"
+  "only", None, f"protocols, a comma list of {', '.join(REPRODUCTIONS)}; by default all of a scale"
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "as of experiments.mnist")
 _PLATFORM = flags.DEFINE_string("platform", None, "as of experiments.mnist")
@@ -50,19 +52,19 @@ def _stopped(*_) -> None:
   raise KeyboardInterrupt
 
 
-def chosen(only: list[str] | None, scale: str) -> dict[str, plan.Part]:
+def chosen(only: list[str] | None, scale: str) -> dict[str, Reproduction]:
   """The parts to run.
 
   Raises:
     UsageError: an unknown one, or one that the scale leaves out.
   """
   for name in only or ():
-    if name not in plan.PARTS:
-      raise UsageError(f"--only: unknown protocol {name!r}; choose from {', '.join(plan.PARTS)}")
-    if scale not in plan.PARTS[name].studies:
-      scales = " and ".join(plan.PARTS[name].studies)
+    if name not in REPRODUCTIONS:
+      raise UsageError(f"--only: unknown protocol {name!r}; choose from {', '.join(REPRODUCTIONS)}")
+    if scale not in REPRODUCTIONS[name].studies:
+      scales = " and ".join(REPRODUCTIONS[name].studies)
       raise UsageError(f"--only: {name} is not part of --scale={scale}, but of {scales}")
-  return {name: part for name, part in plan.PARTS.items() if scale in part.studies and (not only or name in only)}
+  return {name: part for name, part in REPRODUCTIONS.items() if scale in part.studies and (not only or name in only)}
 
 
 def keep(workdir: Path, rows: Path, studies) -> list[str]:
@@ -110,7 +112,7 @@ def kept_results(out: Path) -> tuple[dict[str, dict[str, page.Results]], dict[tu
     UsageError: a file of rows is damaged, or rows that are compared are of different draws.
   """
   results, remarks = {}, {}
-  for name, part in plan.PARTS.items():
+  for name, part in REPRODUCTIONS.items():
     for scale, studies in part.studies.items():
       folder = out / "results" / "reproductions" / scale
       found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}

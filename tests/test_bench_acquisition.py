@@ -9,7 +9,7 @@ import rich.console
 
 from al_jax import acquisition
 from experiments.benchmarks import acquisition as bench_acquisition
-from experiments.benchmarks.acquisition import Case
+from experiments.benchmarks.acquisition import Selection
 from experiments.benchmarks.flags import parse
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 def test_cases_differ_where_it_matters():
   cases = bench_acquisition.cases(["entropy", "bald", "kcenter", "batchbald"], [100], [10, 100], [5, 20])
   assert cases == [
-    Case("entropy", 100, 1, 5),
-    Case("bald", 100, 10, 5),
-    Case("bald", 100, 100, 5),
-    Case("kcenter", 100, 1, 5),
-    Case("kcenter", 100, 1, 20),
-    Case("batchbald", 100, 10, 5),
-    Case("batchbald", 100, 100, 5),
+    Selection("entropy", 100, 1, 5),
+    Selection("bald", 100, 10, 5),
+    Selection("bald", 100, 100, 5),
+    Selection("kcenter", 100, 1, 5),
+    Selection("kcenter", 100, 1, 20),
+    Selection("batchbald", 100, 10, 5),
+    Selection("batchbald", 100, 100, 5),
   ]
   everything = bench_acquisition.cases(bench_acquisition.NAMES, [100], [10], [5])
   assert {case.name for case in everything} >= set(acquisition.REGISTRY)
@@ -35,7 +35,7 @@ def test_cases_differ_where_it_matters():
 @pytest.mark.parametrize("name", ["bald", "epig", "badge", "typiclust"])
 def test_made_views_hold_what_is_needed(name):
   made = acquisition.make(name)
-  case = Case(name, 200, 3 if "posterior" in made.needs else 1, 5)
+  case = Selection(name, 200, 3 if "posterior" in made.needs else 1, 5)
   view = bench_acquisition.made_view(jax.random.key(0), case)
   assert view.labeled.sum() == 2 and (view.labeled ^ view.candidates).all()
   if view.log_probs is not None:

@@ -13,7 +13,7 @@ from al_jax.types import Dataset
 from experiments.config.presets import PRESETS
 from experiments.config.resolve import Config
 from experiments.data import initial_sets
-from experiments.published import PUBLISHED
+from experiments.papers.registry import PUBLISHED
 from experiments.runs import build
 
 TYPED = [

@@ -7,8 +7,8 @@ import pytest
 
 from al_jax import acquisition
 from experiments.analysis.curves import labels_to_reach
-from experiments.published import PUBLISHED
-from experiments.published import curve_of
+from experiments.papers.registry import PUBLISHED
+from experiments.papers.registry import curve_of
 from tests.programs import ROOT
 
 _CURVES = ROOT.parent / "shared" / "reference" / "published_curves.json"

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from experiments.published import PUBLISHED
-from experiments.reporting import blocks as page
+from experiments.papers.registry import PUBLISHED
+from experiments.reporting import blocks
 from experiments.reporting import card
 from experiments.reporting import document
 from experiments.reporting import figures
@@ -202,7 +202,7 @@ def test_the_others_are_drawn_beside_each_published_strategy():
   drawn = figures.beside_published(studies.Chosen(runs, (), ()), theirs)
   svg = drawn.svg.decode()
   assert svg.count("stroke: #c8c8c8") == 6
-  assert [svg.count(f"<!-- {curve.said} -->") for curve in theirs.values()] == [1, 1, 1]
+  assert [svg.count(f"<!-- {curve.label} -->") for curve in theirs.values()] == [1, 1, 1]
   assert svg.count("<!-- 20 -->") == 2 and drawn == figures.beside_published(studies.Chosen(runs, (), ()), theirs)
 
 
@@ -253,7 +253,7 @@ def test_the_command_can_be_copied(tmp_path):
 
 
 def test_signs_of_markup_are_escaped():
-  blocks = [page.Heading(1, "a<b"), page.Table(["x", "y"], [["a|b", "<script>"]]), page.Text("2 * 3 [p]")]
-  markdown, html = page.to_markdown(blocks), page.to_html(blocks)
+  content = [blocks.Heading(1, "a<b"), blocks.Table(["x", "y"], [["a|b", "<script>"]]), blocks.Text("2 * 3 [p]")]
+  markdown, html = blocks.to_markdown(content), blocks.to_html(content)
   assert "a\\|b" in markdown and "2 \\* 3 \\[p\\]" in markdown and "\\<script>" in markdown
   assert "<script>" not in html and "&lt;script&gt;" in html and "<title>a&lt;b</title>" in html

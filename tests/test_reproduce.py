@@ -14,8 +14,10 @@ from scipy import stats
 from al_jax import acquisition
 from experiments.analysis.curves import counted_both_ways
 from experiments.common.errors import UsageError
-from experiments.published import PUBLISHED
-from experiments.published import Curve
+from experiments.papers.base import Curve
+from experiments.papers.base import StudyCommand
+from experiments.papers.registry import PUBLISHED
+from experiments.papers.registry import REPRODUCTIONS
 from experiments.reporting.blocks import Image
 from experiments.reporting.blocks import Text
 from experiments.reporting.blocks import to_markdown
@@ -23,7 +25,7 @@ from experiments.reproduction import archive
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
-from experiments.reproduction import verdicts as claims
+from experiments.reproduction import verdicts
 from tests.programs import ROOT
 from tests.programs import environment
 from tests.programs import untimed
@@ -58,13 +60,13 @@ def _config(seed, seeds, **changes):
 
 def _strategy(acq, *runs, acq_size=10):
   rows = [row for seed, run in enumerate(runs) for row in _rows(acq, seed, run, acq_size=acq_size)]
-  (found,) = claims.strategies(rows, len(runs[0]) - 1, acq_size)
+  (found,) = verdicts.completed(rows, len(runs[0]) - 1, acq_size)
   return found
 
 
 def test_both_counting_conventions_on_a_hand_made_curve():
   strategy = _strategy("bald", [0.5, 0.85, 0.9, 0.95])
-  found = claims.reached(strategy, 0.9)
+  found = verdicts.reached(strategy, 0.9)
   assert found.ours == [40] and found.median == 40  # trained with 40 labels, the first time at 90%
   assert found.median_less_batch == 30  # the model that 30 labels and one more batch made
   assert counted_both_ways(40, 10) == (40, 30) and counted_both_ways(math.inf, 10) == (math.inf, math.inf)
@@ -81,63 +83,63 @@ def test_both_counting_conventions_on_a_hand_made_curve():
 )
 def test_inside_the_published_spread_has_its_ends(run, inside):
   curve = Curve("", {}, {0.9: (40, 45, 50)})
-  assert claims.reached(_strategy("bald", run), 0.9, curve).inside is inside
+  assert verdicts.reached(_strategy("bald", run), 0.9, curve).inside is inside
 
 
 def test_runs_that_end_before_the_published_ones_leave_the_verdict_open():
   curve = Curve("", {}, {0.9: (80, 100, 120)})
-  assert claims.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.9, curve).inside is None
+  assert verdicts.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.9, curve).inside is None
   never = Curve("", {}, {0.95: (40, 50, math.inf)})
-  assert claims.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.95, never).inside is True
-  assert claims.reached(_strategy("bald", [0.5, 0.6, 0.7]), 0.95, never).inside is None
+  assert verdicts.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.95, never).inside is True
+  assert verdicts.reached(_strategy("bald", [0.5, 0.6, 0.7]), 0.95, never).inside is None
   single = Curve("", {}, {0.9: (202,)}, {0.9: (165, 280)})
   assert single.spread(0.9) == (165, 280) and Curve("", {}, {0.9: (202,)}).spread(0.9) is None
 
 
 def test_the_median_of_an_even_number_of_runs_is_the_later_one():
   strategy = _strategy("bald", [0.5, 0.95, 0.95, 0.95], [0.5, 0.6, 0.6, 0.6])
-  found = claims.reached(strategy, 0.9)
+  found = verdicts.reached(strategy, 0.9)
   assert found.ours == [30, math.inf] and found.median == math.inf
 
 
 def test_accuracy_at_a_budget():
   strategy = _strategy("bald", [0.5, 0.80, 0.9], [0.5, 0.82, 0.9], [0.5, 0.90, 0.9])
-  found = claims.at(strategy, 30, (0.81, 0.83, 0.85))
+  found = verdicts.at(strategy, 30, (0.81, 0.83, 0.85))
   assert found.ours == pytest.approx(0.82) and found.inside and found.near
-  assert claims.at(strategy, 30, (0.825, 0.835, 0.85)) == (30, pytest.approx(0.82), (0.825, 0.835, 0.85), False, True)
-  alone = claims.at(strategy, 30, (0.85,))
-  assert not alone.near and alone.inside is None and claims.at(strategy, 35, (0.85,)) is None
+  assert verdicts.at(strategy, 30, (0.825, 0.835, 0.85)) == (30, pytest.approx(0.82), (0.825, 0.835, 0.85), False, True)
+  alone = verdicts.at(strategy, 30, (0.85,))
+  assert not alone.near and alone.inside is None and verdicts.at(strategy, 35, (0.85,)) is None
 
 
 def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go():
   curve = Curve("", {}, means={30: (0.5, 0.6, 0.65), 40: (0.6, 0.7, 0.75), 50: (0.7, 0.8, 0.85)})
   runs = [0.5, 0.0, 0.7, 0.0, 0.9], [0.6, 0.0, 0.7, 0.0, 0.8], [0.4, 0.0, 0.5, 0.0, 0.6]  # 20, 25, 30, 35 and 40 labels
   strategy = _strategy("bald", *runs, acq_size=5)
-  found = claims.mean(strategy, curve)
+  found = verdicts.mean(strategy, curve)
   assert found.stretch == range(20, 41, 10) and found.published == (0.6, 0.7, 0.75)
   np.testing.assert_allclose(found.ours, [0.5, 0.7, 0.7])
   assert found.median == pytest.approx(0.7) and found.inside and found.near
-  low = claims.mean(_strategy("bald", runs[2], acq_size=5), curve)
+  low = verdicts.mean(_strategy("bald", runs[2], acq_size=5), curve)
   assert low.median == pytest.approx(0.5) and not low.inside and not low.near
-  alone = claims.mean(strategy, Curve("", {}, means={30: (0.63,)}))
+  alone = verdicts.mean(strategy, Curve("", {}, means={30: (0.63,)}))
   assert alone.median == pytest.approx(0.6) and alone.inside is None and not alone.near
-  later = claims.mean(strategy, Curve("", {}, means={40: (0.8,)}, first=30))
+  later = verdicts.mean(strategy, Curve("", {}, means={40: (0.8,)}, first=30))
   assert later.stretch == range(30, 41, 10) and later.median == pytest.approx(0.75)
-  assert claims.mean(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end before it
-  assert claims.mean(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None  # no 30
+  assert verdicts.mean(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end before it
+  assert verdicts.mean(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None  # no 30
 
 
 def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():
   high = _strategy("bald", [0.5, 0.7, 0.9, 0.99], [0.5, 0.6, 0.9, 0.99], [0.6, 0.7, 0.9, 0.99])
   low = _strategy("random", [0.5, 0.6, 0.8], [0.5, 0.55, 0.6])
-  found = claims.sign(high, low)
+  found = verdicts.sign(high, low)
   area = lambda a, b, c: (a / 2 + b + c / 2) / 2
   expected = [area(0.5, 0.7, 0.9) - area(0.5, 0.6, 0.8), area(0.5, 0.6, 0.9) - area(0.5, 0.55, 0.6)]
   np.testing.assert_allclose(found.differences, expected)
   half = stats.t.ppf(0.975, 1) * np.std(expected, ddof=1) / math.sqrt(2)
   np.testing.assert_allclose(found.interval, [np.mean(expected) - half, np.mean(expected) + half])
   assert found.holds and found.beyond == (np.mean(expected) > half)
-  other = claims.sign(low, high)
+  other = verdicts.sign(low, high)
   assert not other.holds and not other.beyond
   np.testing.assert_allclose(other.differences, [-d for d in found.differences])
 
@@ -145,12 +147,12 @@ def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():
 def test_runs_that_did_not_end_do_not_count():
   rows = _rows("bald", 0, [0.5, 0.6]) + _rows("bald", 1, [0.5, 0.6, 0.7]) + _rows("random", 0, [0.5])
   rows += [*_rows("margin", 0, [0.5, 0.6]), {"acq": "margin", "seed": 0, "round": 2, "error": "not finite"}]
-  (found,) = claims.strategies(rows, 2, 10)
+  (found,) = verdicts.completed(rows, 2, 10)
   assert found.name == "bald" and [run.seed for run in found.runs] == [1]
 
 
 def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
-  studies = [(scale, s) for part in plan.PARTS.values() for scale in part.studies for s in part.studies[scale]]
+  studies = [(scale, s) for part in REPRODUCTIONS.values() for scale in part.studies for s in part.studies[scale]]
   configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
   alone = resolve(*(plan.words(study, "runs", plan.all_seeds(study)[-1:]) for _, study in studies))
   for (scale, study), config, last in zip(studies, configs, alone, strict=True):
@@ -165,11 +167,11 @@ def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
 
 
 def test_signs_and_studies_name_what_is_run_and_published():
-  for part in plan.PARTS.values():
+  for part in REPRODUCTIONS.values():
     assert part.published is None or part.published in PUBLISHED
     assert part.studies.keys() == part.said.keys() and part.studies.keys() <= plan.SCALES.keys()
     names = [study.name for studies in part.studies.values() for study in studies]
-    assert {figure.study for figure in part.figures} <= set(names)
+    assert {figure.study for figure in part.references} <= set(names)
     for pair in part.signs:
       for name in pair:
         acquisition.make(name)
@@ -217,7 +219,7 @@ def test_rows_are_kept_and_read_back(tmp_path):
 
 
 def test_runs_of_other_data_or_flags_are_not_joined():
-  first = archive.Kept(_about(1, model="cnn"), _rows("bald", 0, [0.1, 0.2]), [])
+  first = archive.Archived(_about(1, model="cnn"), _rows("bald", 0, [0.1, 0.2]), [])
   second = lambda **about: {"a": first, "b": first._replace(about=about)}
   with pytest.raises(UsageError, match=r"b and a are not of one study \(they are on other data\)"):
     archive.joined(second(**_about(1, model="cnn") | {"data_sha256": "other"}))
@@ -238,7 +240,7 @@ def test_runs_of_other_data_or_flags_are_not_joined():
 
 def test_versions_that_made_the_runs_of_a_study_are_told():
   parts = {
-    name: archive.Kept(_about(1) | {"jax": version, "jaxlib": "0.10.2"}, _rows("bald", seed, [0.1, 0.2]), [])
+    name: archive.Archived(_about(1) | {"jax": version, "jaxlib": "0.10.2"}, _rows("bald", seed, [0.1, 0.2]), [])
     for seed, (name, version) in enumerate({"a": "0.10.2", "b": "0.11.0"}.items())
   }
   assert archive.versions_remark(parts["a"]) is None
@@ -246,16 +248,16 @@ def test_versions_that_made_the_runs_of_a_study_are_told():
 
 
 def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path):
-  words = _with_plan(tmp_path, _TWO, plan.Study("other", _TWO.preset, _TWO.flags))
+  words = _with_plan(tmp_path, _TWO, StudyCommand("other", _TWO.preset, _TWO.flags))
   folder = tmp_path / "results/reproductions/quick"
   rows = [*_rows("margin", 0, [0.5, 0.7]), *_rows("random", 0, [0.5, 0.6])]
-  archive.write(archive.Kept(_about(1), rows, []), folder / "small.jsonl")
+  archive.write(archive.Archived(_about(1), rows, []), folder / "small.jsonl")
   done = run(*words, PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small.jsonl has rows of other draws than this version makes" in done.stderr
   assert "--out=FOLDER" in done.stderr and "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
   done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
   assert done.returncode == 0 and "draws 1" in (tmp_path / "REPRODUCTIONS.md").read_text(), done.stderr
-  archive.write(archive.Kept(_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
+  archive.write(archive.Archived(_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
   done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small, other are compared and are of other draws" in done.stderr
 
@@ -265,8 +267,10 @@ def test_runs_in_several_folders_are_one_study():
   later = about | {"revisions": ["def"], "device": "gpu"}
   full = [{"seed": 1, "test_accuracy": 0.9}]
   parts = {
-    "a": archive.Kept(about, _rows("bald", 1, [0.1, 0.2]) + _rows("random", 1, [0.5, 0.7]), [{"seed": 0}, {"seed": 1}]),
-    "b": archive.Kept(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.5, 0.6]), full),
+    "a": archive.Archived(
+      about, _rows("bald", 1, [0.1, 0.2]) + _rows("random", 1, [0.5, 0.7]), [{"seed": 0}, {"seed": 1}]
+    ),
+    "b": archive.Archived(later, _rows("bald", 0, [0.3, 0.4]) + _rows("bald", 1, [0.5, 0.6]), full),
   }
   found = archive.joined(parts)
   assert [(row["acq"], row["seed"], row["test_accuracy"]) for row in found.rows] == [
@@ -277,12 +281,12 @@ def test_runs_in_several_folders_are_one_study():
   assert found.about == about | {"device": "cpu and gpu", "revisions": ["abc", "def"]}
   assert archive.joined({"a": parts["a"]}) == parts["a"]
   assert archive.joined({"joined": found, **parts}) == found
-  short = archive.Kept(later, _rows("random", 1, [0.1, 0.2]) + _rows("bald", 1, [0.1]), [])
+  short = archive.Archived(later, _rows("random", 1, [0.1, 0.2]) + _rows("bald", 1, [0.1]), [])
   assert archive.joined({**parts, "short": short}).rows[2:] == [
     *_rows("bald", 1, [0.5, 0.6]),  # the longer
     *_rows("random", 1, [0.1, 0.2]),  # as long as the one before: the last
   ]
-  whole = archive.joined({"a": parts["a"], "again": archive.Kept(later, parts["a"].rows, parts["a"].full_data)})
+  whole = archive.joined({"a": parts["a"], "again": archive.Archived(later, parts["a"].rows, parts["a"].full_data)})
   assert whole.about == later  # nothing is said of a place from which nothing comes
   parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
   with pytest.raises(UsageError, match=r"b and a are not of one study \(--rounds is 2 and 1\)"):
@@ -296,8 +300,8 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
   for seed in (0, 1):
     rows += _rows("batchbald", seed, [value + 0.01 * seed for value in better])
     rows += _rows("bald", seed, [value - 0.05 for value in better])
-  part = plan.PARTS["batchbald"]
-  results = {"batchbald": {"quick": page.Results(part, "quick", {"batchbald": archive.Kept(about, rows, [])})}}
+  part = REPRODUCTIONS["batchbald"]
+  results = {"batchbald": {"quick": page.Results(part, "quick", {"batchbald": archive.Archived(about, rows, [])})}}
   blocks = page.blocks(results, {("batchbald", "quick"): "A remark.\n\nAnother."})
   assert Text("A remark.") in blocks and Text("Another.") in blocks
   said = to_markdown(blocks)
@@ -315,28 +319,28 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
 
 def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
   about = _about(1)
-  part = plan.PARTS["gal2017"]
+  part = REPRODUCTIONS["gal2017"]
   ran = ["random", "mean_std", "entropy(posterior=dropout)", "margin", "bald"]
   rows = [row for acq in ran for row in _rows(acq, 0, [0.5, 0.6])]
-  found = page.Results(part, "cpu", {"gal2017": archive.Kept(about, rows, [])})
+  found = page.Results(part, "cpu", {"gal2017": archive.Archived(about, rows, [])})
   # What the study does not name comes last.
   ordered = ["bald", "entropy(posterior=dropout)", "mean_std", "random", "margin"]
   assert [strategy.name for strategy in found.strategies] == list(found.runs) == ordered
-  (study,) = plan.PARTS["repeated_mnist"].studies["quick"][1:]
+  (study,) = REPRODUCTIONS["repeated_mnist"].studies["quick"][1:]
   assert plan.strategies(study) == ["batchbald"]  # its default is not spelled
 
 
 def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   about = _about(0)
   rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])
-  part = plan.PARTS["batchbald"]
-  found = page.Results(part, "quick", {"batchbald_start": archive.Kept(about, rows, [])})
+  part = REPRODUCTIONS["batchbald"]
+  found = page.Results(part, "quick", {"batchbald_start": archive.Archived(about, rows, [])})
   assert found.strategies == []  # its rounds are no curve
   said = to_markdown(page.blocks({"batchbald": {"quick": found}}, {}))
   assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in said
   assert "0.641 | ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
   rows[1]["test_accuracy"] = 0.70
-  found = page.Results(part, "quick", {"batchbald_start": archive.Kept(about, rows, [])})
+  found = page.Results(part, "quick", {"batchbald_start": archive.Archived(about, rows, [])})
   assert "0.641 | ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in to_markdown(
     page.blocks({"batchbald": {"quick": found}}, {})
   )
@@ -345,7 +349,7 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
 def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
   about = _about(0) | {"flags": {"rounds": 0, "acq_size": 100}}
   found = page.Results(
-    plan.PARTS["blog"], "quick", {"blog_start": archive.Kept(about, _rows("entropy", 0, [0.78]), [])}
+    REPRODUCTIONS["blog"], "quick", {"blog_start": archive.Archived(about, _rows("entropy", 0, [0.78]), [])}
   )
   said = to_markdown(page.blocks({"blog": {"quick": found}}, {}))
   assert "| The blog's experiment | full | as quick |" in said and "| BatchBALD on MNIST | full | not run |" in said
@@ -371,21 +375,21 @@ def _with_plan(folder, *studies):
     "from absl import app\n"
     "from experiments import reproduce\n"
     "from experiments.reproduction import plan\n"
-    f"studies = tuple(plan.Study(*study) for study in {[(s.name, s.preset, s.flags) for s in studies]!r})\n"
-    "part = plan.Part('Small', None, {'quick': studies}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
-    "plan.PARTS.clear()\n"
-    "plan.PARTS['small'] = part\n"
+    f"studies = tuple(StudyCommand(*study) for study in {[(s.name, s.preset, s.flags) for s in studies]!r})\n"
+    "part = Reproduction('Small', None, {'quick': studies}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
+    "REPRODUCTIONS.clear()\n"
+    "REPRODUCTIONS['small'] = part\n"
     "app.run(reproduce.main)\n"
   )
   return [str(script), f"--workdir={folder}/runs", f"--out={folder}"]
 
 
 _ON_DIGITS = ("--dataset=digits", "--train_steps=5", "--model=mlp", "--pool_subset=100", "--compilation_cache=none")
-_TWO = plan.Study("small", "study", ("--acq=random,margin", "--seeds=1", "--rounds=1", *_ON_DIGITS))
+_TWO = StudyCommand("small", "study", ("--acq=random,margin", "--seeds=1", "--rounds=1", *_ON_DIGITS))
 
 
 def test_studies_are_run_kept_and_drawn(tmp_path):
-  words = _with_plan(tmp_path, plan.Study("bad", "study", ("--dataset=nonsense", "--acq=random")), _TWO)
+  words = _with_plan(tmp_path, StudyCommand("bad", "study", ("--dataset=nonsense", "--acq=random")), _TWO)
   call = lambda *more: run(*words, *more, PYTHONPATH=str(ROOT))
   stopped = call("--minutes=0")
   assert stopped.returncode == 0 and "small is not complete: the time was up" in stopped.stdout, stopped.stderr
@@ -406,7 +410,7 @@ def test_studies_are_run_kept_and_drawn(tmp_path):
 
 
 def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
-  words = [*_with_plan(tmp_path, _TWO, plan.Study("other", _TWO.preset, _TWO.flags)), "--page_only"]
+  words = [*_with_plan(tmp_path, _TWO, StudyCommand("other", _TWO.preset, _TWO.flags)), "--page_only"]
   rows = [*_rows("margin", 0, [0.5, 0.7]), *_rows("random", 0, [0.5, 0.6])]
   for name in ("small", "other"):
     folder = tmp_path / "runs/quick" / name
@@ -415,7 +419,7 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
     further = _rows("bald", 0, [0.5, 0.9])  # which the study does not name
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + further))
   before = tmp_path / "results/reproductions/quick/small.jsonl"
-  archive.write(archive.Kept(_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
+  archive.write(archive.Archived(_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
   text = before.read_text()
   done = run(*words, PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small: its runs here are left out of the page" in done.stdout, done.stderr
@@ -428,7 +432,7 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
 
 
 def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(tmp_path):
-  study = plan.Study("small", "study", ("--acq=random", "--seeds=1", "--rounds=4", *_ON_DIGITS))
+  study = StudyCommand("small", "study", ("--acq=random", "--seeds=1", "--rounds=4", *_ON_DIGITS))
   kept_rows = {}
   for name in ("whole", "stopped"):
     (tmp_path / name).mkdir()
@@ -452,17 +456,17 @@ def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(tmp_path
   assert len(kept_rows["whole"]) == 5 and kept_rows["stopped"] == kept_rows["whole"]
 
 
-_SMALL = plan.Study("small", "study", ("--acq=random", "--seeds=2", "--rounds=1", *_ON_DIGITS))
+_SMALL = StudyCommand("small", "study", ("--acq=random", "--seeds=2", "--rounds=1", *_ON_DIGITS))
 
 
 def test_seeds_are_told_by_a_study_or_by_its_preset():
   assert plan.all_seeds(_SMALL) == range(2)
-  assert plan.all_seeds(plan.Study("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
-  assert plan.all_seeds(plan.Study("one", "blog")) == range(1)
+  assert plan.all_seeds(StudyCommand("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
+  assert plan.all_seeds(StudyCommand("one", "blog")) == range(1)
 
 
 def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
-  other = plan.Study("other", "study", ("--seeds=1",))
+  other = StudyCommand("other", "study", ("--seeds=1",))
   seeds = lambda study, *parts: [processes.Piece(study, range(*part)) for part in parts]
   whole, divided = [processes.Piece(_SMALL)], seeds(_SMALL, (0, 1), (1, 2))
   pieces = lambda count: processes.pieces([_SMALL], tmp_path, count)
@@ -494,7 +498,7 @@ def test_every_process_has_cores_to_itself(monkeypatch):
 def test_seeds_run_side_by_side_are_those_of_one_run(tmp_path, monkeypatch):
   bound = {}
   monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: bound.update({pid: cores}), raising=False)
-  bad = plan.Study("bad", "study", ("--dataset=digits", "--acq=nonsense", "--seeds=1"))
+  bad = StudyCommand("bad", "study", ("--dataset=digits", "--acq=nonsense", "--seeds=1"))
   pieces = processes.pieces([_SMALL, bad], tmp_path / "apart", 2)
   missing = processes.run(pieces, tmp_path / "apart", [], [{0}, {1}], math.inf)
   assert missing == {"bad-0": f"it ended with exit code 1, see {tmp_path}/apart/bad-0/log"}
@@ -508,7 +512,7 @@ def test_seeds_run_side_by_side_are_those_of_one_run(tmp_path, monkeypatch):
 
 
 def test_all_processes_stop_when_the_time_is_up(tmp_path):
-  long = plan.Study("long", "study", ("--dataset=digits", "--acq=random", "--seeds=3", "--compilation_cache=none"))
+  long = StudyCommand("long", "study", ("--dataset=digits", "--acq=random", "--seeds=3", "--compilation_cache=none"))
   pieces, begun = processes.pieces([long], tmp_path, 2), time.monotonic()
   missing = processes.run(pieces, tmp_path, [], [None, None], begun + 2)
   assert missing == dict.fromkeys(("long-0", "long-1", "long-2"), "the time was up")
@@ -519,7 +523,7 @@ def test_all_processes_stop_when_the_time_is_up(tmp_path):
 def test_no_process_is_left_where_another_cannot_be_begun(fault, tmp_path, monkeypatch):
   begun, begin = [], processes._begin
   monkeypatch.setattr(processes, "_begin", lambda *args, **kwargs: begun.append(begin(*args, **kwargs)) or begun[-1])
-  long = plan.Study("long", "study", ("--dataset=digits", "--acq=random", "--seeds=2", "--compilation_cache=none"))
+  long = StudyCommand("long", "study", ("--dataset=digits", "--acq=random", "--seeds=2", "--compilation_cache=none"))
   cores = [None, None]
   if fault == "folder":
     (tmp_path / "long-1").write_text("in the way")

@@ -26,7 +26,7 @@ CLASSES, FEATURES = 10, 128
 NAMES = [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.WRAPPERS)]
 
 
-class Case(NamedTuple):
+class Selection(NamedTuple):
   """One selection to measure."""
 
   name: str
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
   temporary: int  # bytes that the compiled program holds beside its arguments and results
 
 
-def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int]) -> list[Case]:
+def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int]) -> list[Selection]:
   """Every combination that makes a difference: samples for those that compare them, numbers for the set-valued."""
   out = []
   for size, name in itertools.product(sizes, names):
@@ -50,12 +50,12 @@ def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int
     for s in samples if "posterior" in made.needs else [1]:
       # Scores are worked out once, however many are taken; BatchBALD costs as much again for every one.
       several = made.score is None and made.needs & {"features", "embedding"}
-      out += [Case(name, size, s, num) for num in (nums if several else nums[:1])]
+      out += [Selection(name, size, s, num) for num in (nums if several else nums[:1])]
   return out
 
 
 @functools.partial(jax.jit, static_argnames=("case",))
-def made_view(key: jax.Array, case: Case) -> types.PoolView:
+def made_view(key: jax.Array, case: Selection) -> types.PoolView:
   """A pool as a fitted network might see it: sure of most images, unsure of some; a hundredth of it labeled."""
   made = acquisition.make(case.name)
   keys = jax.random.split(key, 5)
@@ -83,7 +83,7 @@ def _measure(compiled, repeats: int, *args) -> Measured:
   return Measured(statistics.median(kept), compiled.memory_analysis().temp_size_in_bytes)
 
 
-def measure_selection(case: Case, repeats: int) -> Measured:
+def measure_selection(case: Selection, repeats: int) -> Measured:
   """One compiled selection on a made pool."""
   made = acquisition.make(case.name)
   key, view = jax.random.key(1), made_view(jax.random.key(0), case)
@@ -111,12 +111,12 @@ def measure_passes(size: int, samples: int, chunk_size: int, repeats: int) -> Me
 class Witness(NamedTuple):
   """The same work by another library, side by side."""
 
-  case: Case
+  case: Selection
   library: str
   call: Callable[[types.PoolView], object]
 
 
-def witnesses(wanted: list[Case]) -> list[Witness]:
+def witnesses(wanted: list[Selection]) -> list[Witness]:
   """What batchbald_redux and scikit-learn can do of it, where they are installed."""
   found = []
   for case in wanted:

@@ -1,7 +1,7 @@
 """The whole report, made in memory: nothing is written of one that fails."""
 
 from experiments.reporting import acquired
-from experiments.reporting import blocks as page
+from experiments.reporting import blocks
 from experiments.reporting import pairwise
 from experiments.reporting import sections
 from experiments.reporting import study as studies
@@ -26,7 +26,7 @@ def files(study: Study) -> dict[str, bytes]:
   compared, comparison_drawings = pairwise.comparison(chosen)
   balance, balance_drawings = acquired.balance(chosen)
   sheets, out = acquired.sheets(study, chosen)
-  blocks = [
+  content = [
     *_head(study, chosen, len(incomplete)),
     Heading(2, "Results"),
     *sections.results(study, chosen),
@@ -43,10 +43,10 @@ def files(study: Study) -> dict[str, bytes]:
   ]
   for name, drawing in (curve_drawings | comparison_drawings | balance_drawings).items():
     out |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
-  return out | {"report.md": page.to_markdown(blocks).encode(), "report.html": page.to_html(blocks).encode()}
+  return out | {"report.md": blocks.to_markdown(content).encode(), "report.html": blocks.to_html(content).encode()}
 
 
-def _head(study: Study, chosen: Chosen, incomplete: int) -> list[page.Block]:
+def _head(study: Study, chosen: Chosen, incomplete: int) -> list[blocks.Block]:
   best, *others = chosen.runs
   labels = chosen.labels(best)
   said = (

@@ -15,7 +15,7 @@ import numpy as np
 from experiments.analysis import styles
 from experiments.analysis.curves import interval
 from experiments.analysis.curves import quartiles
-from experiments.published import Curve
+from experiments.papers.base import Curve
 from experiments.reporting.study import Chosen
 
 _WIDTH = 5.6  # inches: letters stay readable on a phone
@@ -119,7 +119,7 @@ def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
     axes.plot(labels, middle, **drawn[name] | {"markersize": 2.5}, zorder=3)
     axes.fill_between(labels, low, high, color=drawn[name]["color"], alpha=0.2, linewidth=0)
     _stars(axes, curve)
-    axes.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (name, curve.said)), fontsize=7)
+    axes.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (name, curve.label)), fontsize=7)
     axes.grid(alpha=0.25)
   last = max(chosen.labels(name)[-1] for name in chosen.runs)
   axes.set_xlim(right=min(axes.get_xlim()[1], 1.1 * last))  # of all panels: as far as there is something to compare

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 import numpy as np
 
-from experiments import published
 from experiments.analysis import curves as learning_curves
 from experiments.analysis import styles
+from experiments.papers import registry
+from experiments.papers.base import Curve
 from experiments.reporting import card
 from experiments.reporting import figures
 from experiments.reporting.blocks import Block
@@ -80,8 +81,8 @@ def _peak(by_seed: dict[int, list[dict]]) -> str:
 
 def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   """Accuracy, NLL and ECE over labels, and accuracy over time."""
-  publication = published.PUBLISHED.get(study.flags.get("preset"))
-  theirs = {name: published.curve_of(study.flags.get("preset"), name) for name in chosen.runs}
+  publication = registry.PUBLISHED.get(study.flags.get("preset"))
+  theirs = {name: registry.curve_of(study.flags.get("preset"), name) for name in chosen.runs}
   theirs = {name: curve for name, curve in theirs.items() if curve}
   single = all(len(by_seed) < 2 for by_seed in chosen.runs.values())
   band = f"Mean over {seeds_said(chosen)}, with its 95% percentile bootstrap band."
@@ -112,7 +113,7 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   return [*images(drawn, captions), *blocks], drawn | beside
 
 
-def _beside_published(chosen: Chosen, theirs: dict[str, published.Curve], source: str) -> tuple[list[Block], Drawings]:
+def _beside_published(chosen: Chosen, theirs: dict[str, Curve], source: str) -> tuple[list[Block], Drawings]:
   """Published figures beside those of this study, drawn, and as numbers where both have them."""
   rows = []
   for name, curve in theirs.items():
@@ -122,10 +123,10 @@ def _beside_published(chosen: Chosen, theirs: dict[str, published.Curve], source
     for budget, numbers in curve.accuracy.items():
       if budget in ours:
         said = map(_median_said, (numbers, ours[budget]))
-        rows.append([name, curve.said, f"accuracy at {budget} labels", *said])
+        rows.append([name, curve.label, f"accuracy at {budget} labels", *said])
     for level, runs in curve.reached.items():
       said = reached_said(runs)
-      rows.append([name, curve.said, f"labels to {level:.0%}", said, labels_needed(level, labels, accuracies)])
+      rows.append([name, curve.label, f"labels to {level:.0%}", said, labels_needed(level, labels, accuracies)])
   drawn = {"beside_published": figures.beside_published(chosen, theirs)}
   caption = f"Test accuracy over labels beside what was published. {BESIDE_PUBLISHED} Published: {source}."
   image = images(drawn, {"beside_published": caption})

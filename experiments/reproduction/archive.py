@@ -31,7 +31,7 @@ _ABOUT = ("device", "jax", "flags", "data_sha256", "revisions")
 _MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
 
 
-class Kept(NamedTuple):
+class Archived(NamedTuple):
   """A study's results."""
 
   about: dict[str, Any]  # device, version, revisions, hash of the data, and the flags that decide about its rows
@@ -44,7 +44,7 @@ class Kept(NamedTuple):
     return sum(row.get("seconds_total", 0) for row in (*self.rows, *self.full_data))
 
 
-def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Kept | None:
+def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | None:
   """The runs of a folder that have ended, well or not; None before the first has.
 
   One under way would lie among them as half a curve.
@@ -82,10 +82,10 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Kept | None
     **generator(config),
     **({"jaxlib": " and ".join(sorted(jaxlibs))} if jaxlibs else {}),
   }
-  return Kept(about, rows, full_data)
+  return Archived(about, rows, full_data)
 
 
-def joined(parts: Mapping[Path, Kept]) -> Kept:
+def joined(parts: Mapping[Path, Archived]) -> Archived:
   """The results of a study whose runs are in several places; of a run that is in two, the longer, of equals the last.
 
   Raises:
@@ -118,16 +118,16 @@ def joined(parts: Mapping[Path, Kept]) -> Kept:
   about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
   # Strategies stay in their order.
   rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
-  return Kept(about, rows, [full_data[seed][1] for seed in sorted(full_data)])
+  return Archived(about, rows, [full_data[seed][1] for seed in sorted(full_data)])
 
 
-def versions_remark(kept: Kept) -> str | None:
+def versions_remark(kept: Archived) -> str | None:
   """A sentence on the versions of JAX and jaxlib that made the rows; None where there is one of each."""
   by_name = {name: kept.about.get(name, "").split(" and ") for name in ("jax", "jaxlib")}
   return other_versions({"versions": {name: value}} for name, values in by_name.items() for value in values if value)
 
 
-def write(kept: Kept, path: Path) -> None:
+def write(kept: Archived, path: Path) -> None:
   """One JSON object a line: what the study is, then its rows."""
   path.parent.mkdir(parents=True, exist_ok=True)
   lines = [{"about": kept.about, "full_data": kept.full_data}, *kept.rows]
@@ -136,7 +136,7 @@ def write(kept: Kept, path: Path) -> None:
   partial.replace(path)
 
 
-def read(path: Path) -> Kept | None:
+def read(path: Path) -> Archived | None:
   """What `write` wrote; None where there is no such file.
 
   Raises:
@@ -151,7 +151,7 @@ def read(path: Path) -> Kept | None:
     if not (about["flags"].keys() >= {"rounds", "acq_size"} and all(map(_is_whole, rows))):
       raise ValueError("flags or numbers are missing")
     about |= generator(head["about"]) | {k: v for k, v in head["about"].items() if k == "jaxlib"}
-    return Kept(about, rows, check_full_data(head["full_data"], path))
+    return Archived(about, rows, check_full_data(head["full_data"], path))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise UsageError(f"{path} is damaged: mend it, or delete it and run its studies again") from error
 

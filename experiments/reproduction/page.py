@@ -7,8 +7,12 @@ import statistics
 from experiments.analysis import curves as learning_curves
 from experiments.analysis.records import generator
 from experiments.config import presets
-from experiments.published import PUBLISHED
-from experiments.published import Curve
+from experiments.papers.base import Curve
+from experiments.papers.base import Reference
+from experiments.papers.base import Reproduction
+from experiments.papers.base import StudyCommand
+from experiments.papers.registry import PUBLISHED
+from experiments.papers.registry import REPRODUCTIONS
 from experiments.reporting import figures
 from experiments.reporting.blocks import Block
 from experiments.reporting.blocks import Code
@@ -19,9 +23,9 @@ from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.wording import BESIDE_PUBLISHED
 from experiments.reproduction import plan
-from experiments.reproduction import verdicts as claims
-from experiments.reproduction.archive import Kept
-from experiments.reproduction.verdicts import Strategy
+from experiments.reproduction import verdicts
+from experiments.reproduction.archive import Archived
+from experiments.reproduction.verdicts import CompletedRuns
 
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
@@ -53,33 +57,33 @@ _OVERVIEW = [
 class Results:
   """What is kept of one part at one scale."""
 
-  def __init__(self, part: plan.Part, scale: str, kept: Mapping[str, Kept]):
+  def __init__(self, part: Reproduction, scale: str, kept: Mapping[str, Archived]):
     self.part, self.scale, self.kept = part, scale, kept
-    self.strategies: list[Strategy] = []
+    self.strategies: list[CompletedRuns] = []
     self.runs: dict[str, dict[int, list[dict]]] = {}
-    alone = {figure.study for figure in part.figures}
+    alone = {figure.study for figure in part.references}
     for study in part.studies[scale]:
       if study.name in kept and study.name not in alone:
         flags = kept[study.name].about["flags"]
         rows = kept[study.name].rows
         # Runs that were joined stand in the order in which they were made.
-        order = {acq + study.batch_said: place for place, acq in enumerate(plan.strategies(study))}
-        ran = claims.strategies(rows, flags["rounds"], flags["acq_size"], study.batch_said)
+        order = {acq + study.suffix: place for place, acq in enumerate(plan.strategies(study))}
+        ran = verdicts.completed(rows, flags["rounds"], flags["acq_size"], study.suffix)
         for found in sorted(ran, key=lambda strategy: order.get(strategy.name, len(order))):
           self.strategies.append(found)
-          acq, seeds = found.name.removesuffix(study.batch_said), {run.seed for run in found.runs}
+          acq, seeds = found.name.removesuffix(study.suffix), {run.seed for run in found.runs}
           self.runs[found.name] = {
             seed: [row for row in rows if row["acq"] == acq and row["seed"] == seed] for seed in sorted(seeds)
           }
 
-  def named(self, base: str) -> Strategy | None:
+  def named(self, base: str) -> CompletedRuns | None:
     """The strategy of that name without hyper-parameters, and with the batch size of its part."""
     return next((strategy for strategy in self.strategies if strategy.base == base), None)
 
-  def signs(self) -> list[claims.Sign]:
+  def signs(self) -> list[verdicts.Sign]:
     """The part's signs for which there are runs."""
     pairs = [(self.named(above), self.named(below)) for above, below in self.part.signs]
-    return [found for above, below in pairs if above and below and (found := claims.sign(above, below))]
+    return [found for above, below in pairs if above and below and (found := verdicts.sign(above, below))]
 
   def full_data(self) -> list[float]:
     """Accuracies of full supervision."""
@@ -96,7 +100,7 @@ def blocks(results: Mapping[str, Mapping[str, Results]], remarks: Mapping[tuple[
   title = Heading(1, "Published results, reproduced")
   out: list[Block] = [title, Text(_INTRO), Text(_VERDICTS), _overview(results)]
   for name, by_scale in results.items():
-    part = plan.PARTS[name]
+    part = REPRODUCTIONS[name]
     out += [Heading(2, part.title), *_source(name, part)]
     for scale, found in by_scale.items():
       out += _section(name, scale, found)
@@ -106,7 +110,7 @@ def blocks(results: Mapping[str, Mapping[str, Results]], remarks: Mapping[tuple[
 
 def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
   rows = []
-  for name, part in plan.PARTS.items():
+  for name, part in REPRODUCTIONS.items():
     run = results.get(name, {})
     for scale, studies in part.studies.items():
       if scale in run:
@@ -120,10 +124,10 @@ def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
 
 def _summary(found: Results) -> list[str]:
   signs = found.signs()
-  verdicts = [sign.holds for sign in signs]
-  verdicts += [_inside(figure, ours) for figure, ours in _figures(found)]
+  holds = [sign.holds for sign in signs]
+  holds += [_inside(figure, ours) for figure, ours in _figures(found)]
   counts = [
-    _counted(verdicts) or "none asked",
+    _counted(holds) or "none asked",
     _counted([sign.beyond if sign.interval else None for sign in signs]),
     _counted([ours.inside for _, _, ours in _reached(found)]),
     _counted([ours.near for _, ours in _at(found)]),
@@ -134,13 +138,13 @@ def _summary(found: Results) -> list[str]:
   return [*counts, str(runs), f"{seconds / 3600:.1f}"]
 
 
-def _counted(verdicts: list[bool | None]) -> str:
+def _counted(holds: list[bool | None]) -> str:
   """How many hold of those of which it can be said; empty where that is none."""
-  said = [verdict for verdict in verdicts if verdict is not None]
+  said = [verdict for verdict in holds if verdict is not None]
   return f"{sum(said)} of {len(said)}" if said else ""
 
 
-def _source(name: str, part: plan.Part) -> list[Block]:
+def _source(name: str, part: Reproduction) -> list[Block]:
   preset = presets.PRESETS[next(iter(part.studies.values()))[0].preset]
   published = f" Figures: {PUBLISHED[part.published].source}." if part.published else ""
   out: list[Block] = [Text(f"Protocol: {preset.source}.{published} Expected: {preset.expect}. Cost: {preset.cost}.")]
@@ -151,7 +155,7 @@ def _source(name: str, part: plan.Part) -> list[Block]:
 
 def _section(name: str, scale: str, found: Results) -> list[Block]:
   part = found.part
-  out: list[Block] = [Heading(3, f"{part.title}, {scale}"), Text(part.said[scale])]
+  out: list[Block] = [Heading(3, f"{part.title}, {scale}"), Text(part.scope[scale])]
   out.append(Code("\n".join(plan.command(study, f"runs/reproduce/{scale}") for study in part.studies[scale])))
   out += [Text(_ran(study, found.kept.get(study.name))) for study in part.studies[scale]]
   out += _figure_table(found) + _sign_table(found)
@@ -164,7 +168,7 @@ def _section(name: str, scale: str, found: Results) -> list[Block]:
   return out
 
 
-def _ran(study: plan.Study, kept: Kept | None) -> str:
+def _ran(study: StudyCommand, kept: Archived | None) -> str:
   if kept is None:
     return f"{study.name}: not run."
   about, counted = kept.about, len(kept.rows) + len(kept.full_data)
@@ -173,10 +177,10 @@ def _ran(study: plan.Study, kept: Kept | None) -> str:
   return f"{study.name}: {took}, {about['device']}, JAX {about['jax']}, draws {generator(about)['draws']}{revision}."
 
 
-def _figures(found: Results) -> list[tuple[plan.Figure, list[float]]]:
+def _figures(found: Results) -> list[tuple[Reference, list[float]]]:
   """Published numbers and ours, seed by seed."""
   out = []
-  for figure in found.part.figures:
+  for figure in found.part.references:
     kept = found.kept.get(figure.study)
     ours = [row["test_accuracy"] for row in _measured(kept)] if kept else []
     if ours:
@@ -184,11 +188,11 @@ def _figures(found: Results) -> list[tuple[plan.Figure, list[float]]]:
   return out
 
 
-def _inside(figure: plan.Figure, ours: list[float]) -> bool:
+def _inside(figure: Reference, ours: list[float]) -> bool:
   return abs(statistics.fmean(ours) - figure.published) <= figure.tolerance
 
 
-def _measured(kept: Kept) -> list[dict]:
+def _measured(kept: Archived) -> list[dict]:
   """A study's full-data lines or, where there are none, its first rounds."""
   return kept.full_data or [row for row in kept.rows if row["round"] == 0 and "error" not in row]
 
@@ -201,7 +205,7 @@ def _figure_table(found: Results) -> list[Block]:
     published, tolerance = f"{figure.published:.3f}", f"± {figure.tolerance:g}"
     each = " ".join(f"{value:.4f}" for value in ours)
     inside, took = _SAID[_inside(figure, ours)], f"{seconds:.0f} s"
-    rows.append([figure.said, published, tolerance, f"{mean:.4f}", each, inside, took])
+    rows.append([figure.label, published, tolerance, f"{mean:.4f}", each, inside, took])
   header = ["accuracy", "published", "tolerance", "our mean", "by seed", "inside", "time"]
   return [Table(header, rows)] if rows else []
 
@@ -231,7 +235,7 @@ def _said_spread(values: tuple[float, ...]) -> str:
   return f"{median} ({low} to {high})" if len(values) > 1 else median
 
 
-def _matched(found: Results) -> list[tuple[Strategy, Curve]]:
+def _matched(found: Results) -> list[tuple[CompletedRuns, Curve]]:
   """Strategies of which something was published."""
   if not found.part.published:
     return []
@@ -239,28 +243,28 @@ def _matched(found: Results) -> list[tuple[Strategy, Curve]]:
   return [(strategy, curves[strategy.base]) for strategy in found.strategies if strategy.base in curves]
 
 
-def _reached(found: Results) -> list[tuple[Strategy, Curve, claims.Reached]]:
+def _reached(found: Results) -> list[tuple[CompletedRuns, Curve, verdicts.Reached]]:
   """Labels to an accuracy beside those of the published runs."""
   return [
-    (strategy, curve, claims.reached(strategy, accuracy, curve))
+    (strategy, curve, verdicts.reached(strategy, accuracy, curve))
     for strategy, curve in _matched(found)
     for accuracy in curve.reached
   ]
 
 
-def _at(found: Results) -> list[tuple[Strategy, claims.At]]:
+def _at(found: Results) -> list[tuple[CompletedRuns, verdicts.At]]:
   """Accuracy at the published budgets that our runs have."""
   return [
     (strategy, ours)
     for strategy, curve in _matched(found)
     for labels, theirs in curve.accuracy.items()
-    if (ours := claims.at(strategy, labels, theirs))
+    if (ours := verdicts.at(strategy, labels, theirs))
   ]
 
 
-def _means(found: Results) -> list[tuple[Strategy, claims.Mean]]:
+def _means(found: Results) -> list[tuple[CompletedRuns, verdicts.Mean]]:
   """Mean accuracy over the published stretches that our runs have."""
-  return [(strategy, ours) for strategy, curve in _matched(found) if (ours := claims.mean(strategy, curve))]
+  return [(strategy, ours) for strategy, curve in _matched(found) if (ours := verdicts.mean(strategy, curve))]
 
 
 def _published_tables(found: Results) -> list[Block]:
@@ -282,11 +286,11 @@ def _published_tables(found: Results) -> list[Block]:
     own = _said_spread((ours.ours[0], ours.median, ours.ours[-1]) if len(ours.ours) > 1 else (ours.median,))
     seeds, stretch = str(len(strategy.runs)), f"{ours.stretch[0]} to {ours.stretch[-1]}"
     means.append([strategy.name, stretch, theirs, own, seeds, _SAID[ours.inside], _SAID[ours.near]])
-  verdicts = ["seeds", "inside the spread"]
+  held = ["seeds", "inside the spread"]
   tables = [
-    (["strategy", "accuracy", "published runs", "ours", "our median", *verdicts, "minutes a run"], reached),
-    (["strategy", "labels", "published", "our median", *verdicts, "within 2 points"], at),
-    (["strategy", "mean over labels", "published", "ours", *verdicts, "within 2 points"], means),
+    (["strategy", "accuracy", "published runs", "ours", "our median", *held, "minutes a run"], reached),
+    (["strategy", "labels", "published", "our median", *held, "within 2 points"], at),
+    (["strategy", "mean over labels", "published", "ours", *held, "within 2 points"], means),
   ]
   return [Table(header, rows) for header, rows in tables if rows]
 
@@ -297,7 +301,7 @@ def _labels_table(found: Results) -> list[Block]:
   rows, said = [], []
   for strategy in found.strategies:
     last = strategy.runs[0].labels[-1]
-    ours = [claims.reached(strategy, accuracy) for accuracy in found.part.thresholds]
+    ours = [verdicts.reached(strategy, accuracy) for accuracy in found.part.thresholds]
     cells = [_said_labels(own.median, own.median_less_batch, last).partition(" (")[0] for own in ours]
     rows.append([strategy.name, str(len(strategy.runs)), *cells])
     said.append(f"{strategy.name} {', '.join(cells)}")

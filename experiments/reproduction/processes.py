@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from experiments.analysis.records import load_config
 from experiments.common.errors import UsageError
+from experiments.papers.base import StudyCommand
 from experiments.reproduction import plan
 
 _LOG = "log"
@@ -20,7 +21,7 @@ _TIME_UP = "the time was up"
 class Piece(NamedTuple):
   """A study, or some seeds of it, with a folder of its own."""
 
-  study: plan.Study
+  study: StudyCommand
   seeds: range | None = None
 
   @property
@@ -34,7 +35,7 @@ class _Running(NamedTuple):
   begun: float
 
 
-def pieces(studies: Sequence[plan.Study], workdir: Path, processes: int) -> list[Piece]:
+def pieces(studies: Sequence[StudyCommand], workdir: Path, processes: int) -> list[Piece]:
   """What is run at a time: whole studies by one process, seeds by several; what has been begun goes on as it is.
 
   So do, where a study is run by seeds, folders NAME-SEED of several seeds from that one on.
@@ -54,7 +55,7 @@ def pieces(studies: Sequence[plan.Study], workdir: Path, processes: int) -> list
   return found
 
 
-def _begun(study: plan.Study, workdir: Path) -> list[range]:
+def _begun(study: StudyCommand, workdir: Path) -> list[range]:
   """The seeds of each folder NAME-SEED of a study."""
   out = []
   for folder in workdir.glob(f"{study.name}-*"):

@@ -12,7 +12,7 @@ from experiments.analysis.curves import counted_both_ways
 from experiments.analysis.curves import labels_to_reach
 from experiments.analysis.curves import quartiles
 from experiments.analysis.records import outcome
-from experiments.published import Curve
+from experiments.papers.base import Curve
 from experiments.reporting import significance
 
 WITHIN = 0.02  # of accuracy: how near a median counts as the published one
@@ -27,7 +27,7 @@ class Run(NamedTuple):
   seconds: float
 
 
-class Strategy(NamedTuple):
+class CompletedRuns(NamedTuple):
   """Completed runs of one strategy of a study."""
 
   name: str
@@ -78,7 +78,7 @@ class Sign(NamedTuple):
   beyond: bool  # and the interval lies above 0
 
 
-def strategies(rows: Sequence[dict], rounds: int, acq_size: int, batch_said: str = "") -> list[Strategy]:
+def completed(rows: Sequence[dict], rounds: int, acq_size: int, suffix: str = "") -> list[CompletedRuns]:
   """The completed runs among a study's rows, strategies in the order of the rows."""
   by_run: dict[str, dict[int, list[dict]]] = {}
   for row in rows:
@@ -98,11 +98,11 @@ def strategies(rows: Sequence[dict], rounds: int, acq_size: int, batch_said: str
     if runs:
       wrapper, base = styles.base_of(acq)
       base = f"{wrapper}_{base}" if wrapper else base
-      out.append(Strategy(acq + batch_said, base + batch_said, acq_size, runs))
+      out.append(CompletedRuns(acq + suffix, base + suffix, acq_size, runs))
   return out
 
 
-def reached(strategy: Strategy, accuracy: float, curve: Curve | None = None) -> Reached:
+def reached(strategy: CompletedRuns, accuracy: float, curve: Curve | None = None) -> Reached:
   """Labels to an accuracy, beside the published spread where there is one."""
   ours = sorted(labels_to_reach(accuracy, run.labels, run.accuracy) for run in strategy.runs)
   _, median, _ = quartiles(ours)
@@ -119,7 +119,7 @@ def reached(strategy: Strategy, accuracy: float, curve: Curve | None = None) -> 
   return Reached(accuracy, ours, median, less, inside)
 
 
-def at(strategy: Strategy, labels: int, published: tuple[float, ...]) -> At | None:
+def at(strategy: CompletedRuns, labels: int, published: tuple[float, ...]) -> At | None:
   """Accuracy at a budget beside the published; None where the runs have no such round."""
   if labels not in strategy.runs[0].labels:
     return None
@@ -127,7 +127,7 @@ def at(strategy: Strategy, labels: int, published: tuple[float, ...]) -> At | No
   return At(labels, ours, published, *_beside(ours, published))
 
 
-def mean(strategy: Strategy, curve: Curve) -> Mean | None:
+def mean(strategy: CompletedRuns, curve: Curve) -> Mean | None:
   """Mean accuracy over the longest published stretch that the runs have; None where they have none."""
   lasts = [last for last in curve.means if set(curve.stretch(last)) <= set(strategy.runs[0].labels)]
   if not lasts:
@@ -146,14 +146,14 @@ def _beside(ours: float, published: tuple[float, ...]) -> tuple[bool | None, boo
   return inside, abs(ours - published[len(published) // 2]) <= WITHIN
 
 
-def sign(above: Strategy, below: Strategy) -> Sign | None:
+def sign(above: CompletedRuns, below: CompletedRuns) -> Sign | None:
   """Whether `above` is above `below`; None without a seed that both completed."""
   matched = sorted({run.seed for run in above.runs} & {run.seed for run in below.runs})
   if not matched:
     return None
   last = min(above.runs[0].labels[-1], below.runs[0].labels[-1])
 
-  def areas(strategy: Strategy) -> np.ndarray:
+  def areas(strategy: CompletedRuns) -> np.ndarray:
     runs = [run for run in strategy.runs if run.seed in matched]
     inside = [n for n in runs[0].labels if n <= last]
     return np.array([area_under_curve(inside, run.accuracy[: len(inside)]) for run in runs])

@@ -1,0 +1,23 @@
+"""The publications whose results are repeated here: one file each."""
+
+from experiments.analysis import styles
+from experiments.papers import batchbald
+from experiments.papers import blog
+from experiments.papers import gal2017
+from experiments.papers import stochastic_batches
+from experiments.papers.base import Curve
+from experiments.papers.base import Publication
+from experiments.papers.base import Reproduction
+
+PAPERS = (blog, batchbald, stochastic_batches, gal2017)
+# By preset: what was published of it, and what repeats it.
+PUBLISHED: dict[str, Publication] = {name: found for paper in PAPERS for name, found in paper.PUBLISHED.items()}
+REPRODUCTIONS: dict[str, Reproduction] = {name: own for paper in PAPERS for name, own in paper.REPRODUCTIONS.items()}
+
+
+def curve_of(preset: str | None, name: str) -> Curve | None:
+  """What a preset's source published of a strategy; None where it did not, and for the points of a grid."""
+  if preset not in PUBLISHED or " [" in name:
+    return None
+  wrapper, base = styles.base_of(name)
+  return PUBLISHED[preset].curves.get(f"{wrapper}_{base}" if wrapper else base)
