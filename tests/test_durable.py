@@ -20,7 +20,7 @@ from al_jax import loop
 from al_jax import rounds
 from al_jax import types
 from experiments.common.errors import UsageError
-from experiments.runs import long_training
+from experiments.runs import python_driver
 from experiments.runs import tensorboard
 from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.interrupt import Interrupt
@@ -218,14 +218,14 @@ class Cut(Exception):
     ({"epochs": 9, "early_stop": types.EarlyStop(6, every=1), "val_size": 11}, 1),
   ],
 )
-def test_a_long_training_in_parts_is_the_training_in_one(tmp_path, data, make_learner, monkeypatch, changes, members):
-  monkeypatch.setattr(long_training, "PART", 7)
+def test_a_python_driver_in_parts_is_the_training_in_one(tmp_path, data, make_learner, monkeypatch, changes, members):
+  monkeypatch.setattr(python_driver, "PART", 7)
   learner = make_learner(**changes)
   if members > 1:
     learner = learner._replace(posterior=types.Posterior("ensemble", members))
   state = loop.init_state(jax.random.key(0), data, learner)
   whole = rounds.JITTED_PHASES.fit(state, data, learner=learner)
-  assert long_training.is_long(learner.protocol)
+  assert python_driver.is_long(learner.protocol)
 
   save, saved = Checkpoints.save_training, []
 
@@ -237,9 +237,9 @@ def test_a_long_training_in_parts_is_the_training_in_one(tmp_path, data, make_le
 
   monkeypatch.setattr(Checkpoints, "save_training", cut)
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(Cut):
-    long_training.fit(checkpoints, state, data, learner=learner)
+    python_driver.fit_in_parts(checkpoints, state, data, learner=learner)
   with Checkpoints(tmp_path) as checkpoints:
-    same(long_training.fit(checkpoints, state, data, learner=learner), whole)
+    same(python_driver.fit_in_parts(checkpoints, state, data, learner=learner), whole)
     assert saved == sorted(set(saved)), "no part is trained twice"
     checkpoints.save_round(state._replace(round=state.round + 1))
   assert [path.name for path in tmp_path.iterdir()] == ["rounds"]

@@ -20,12 +20,14 @@ from al_jax.types import Learner
 from al_jax.types import Posterior
 from al_jax.types import Protocol
 from experiments import data as data_sources
-from experiments import mnist
 from experiments.common.errors import UsageError
 from experiments.data import idx_order
 from experiments.data import splits
+from experiments.runs import build
+from experiments.runs import describe
 from experiments.runs import pools
 from experiments.runs import python_driver
+from experiments.runs.rows import rows_of
 from tests.conftest import ACQUISITIONS
 from tests.programs import AS_USERS
 from tests.programs import read
@@ -123,7 +125,7 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
 def test_what_cannot_be_carried_out_is_told_in_one_sentence(changes, sentence):
   asked = config(dataset="digits", **changes)
   with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
-    mnist.check(asked, pools.apply(asked, data_sources.load("digits")))
+    build.check(asked, pools.apply(asked, data_sources.load("digits")))
   assert "\n" not in str(caught.value)
 
 
@@ -227,7 +229,7 @@ def as_one(learner, data, seed=0):
   (runs,) = jax.device_get(loop.sweep(jax.random.key(seed)[None], data, (learner,), pack="map"))
   alone = jax.tree.map(lambda leaf: leaf[0], runs)
   initial, scored = alone.initial.tolist(), learner.acquisition.score is not None
-  return list(python_driver.rows_of("name", seed, alone.info, np.asarray(data.labels), initial, 0.5, {}, scored))
+  return list(rows_of("name", seed, alone.info, np.asarray(data.labels), initial, 0.5, {}, scored))
 
 
 @pytest.mark.parametrize("plan", [{}, {"warm_start": True}, {"val_last": 0.2, "init_balanced": False}])
@@ -304,7 +306,7 @@ def test_the_blogs_rows_trained_on_and_steps():
 
 
 def test_the_line_on_training():
-  line = lambda **changes: mnist.training_line(config(**changes))
+  line = lambda **changes: describe.training_line(config(**changes))
   assert line() == "adam, learning rate 0.0003, batch 32, 200 steps a round: the same for every strategy"
   assert line(weight_decay=5e-4, early_stop=3) == (
     "adam, learning rate 0.0003, weight decay 0.0005, batch 32, at most 200 steps a round: the same for every strategy"

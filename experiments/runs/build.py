@@ -8,9 +8,11 @@ import jax
 import optax
 
 from al_jax import acquisition
+from al_jax import checks
 from al_jax import models
 from al_jax import training
 from al_jax import types
+from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.config import strategies
 from experiments.config.flags import HYPER
@@ -156,3 +158,31 @@ def full_data_learner(config: Config, num_classes: int) -> types.Learner:
   return types.Learner(
     model(config, num_classes), optimizer(config), None, plan, own, evaluated, label_noise=config.label_noise
   )
+
+
+def packing(config: Config) -> str:
+  """As `--pack` says; else one run after another on CPU, where packed convolutions are slow, and elsewhere at once."""
+  return config.pack or ("map" if jax.default_backend() == "cpu" else "vmap")
+
+
+def check(config: Config, data) -> None:
+  """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
+  plan, name = protocol(config), f"--init_file={config.init_file}" if config.init_file else None
+  key = jax.random.key(config.seed)
+  try:
+    checks.check_initial(plan, data)
+    name = None
+    if config.full_data:
+      learner = full_data_learner(config, data.num_classes)
+      checks.check_learner(learner, data)
+      checks.check_key(key, learner, data)
+      return
+    checks.check(plan, data)
+    if config.driver == "scan":
+      checks.check_packing(key, packing(config))
+    for point in grid.points(config.vmap_over):
+      for name, learner in learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
+        checks.check_learner(learner, data)
+        checks.check_key(key, learner, data)
+  except ValueError as error:
+    raise UsageError(f"{name}: {error}" if name else error) from error

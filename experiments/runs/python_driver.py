@@ -1,10 +1,8 @@
-"""The round function driven from Python, round by round; and what a round becomes as a row of results.jsonl."""
+"""The round function driven from Python, round by round."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 import functools
-import math
-import resource
 import time
 
 import jax
@@ -14,14 +12,55 @@ import numpy as np
 from al_jax import loop
 from al_jax import oracle
 from al_jax import rounds
+from al_jax import training
 from al_jax import types
+from experiments.analysis import summary
+from experiments.analysis.records import run_name
+from experiments.common.console import Display
 from experiments.common.errors import UsageError
-from experiments.runs import long_training
+from experiments.config.resolve import Config
+from experiments.runs import build
+from experiments.runs import contact_sheets
 from experiments.runs.checkpoints import Checkpoints
+from experiments.runs.interrupt import Interrupt
+from experiments.runs.rows import row_of
+from experiments.runs.workdir import Workdir
 
 OnPhase = Callable[[int, str], None]  # (round, what is being done)
 OnRound = Callable[[dict, types.ALState], None]  # (row, the state after its round, with the round's fitted model)
 NOTHING: OnRound = lambda row, state: None
+_PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
+PART = 1000  # steps; those of the default network take half a minute on two cores
+
+_begin = rounds.jit_without_acquisition(rounds.begin_fit)
+_advance = rounds.jit_without_acquisition(rounds.advance_fit, static_argnames=("learner", "limit"))
+_unfinished = rounds.jit_without_acquisition(rounds.fit_unfinished)
+
+
+def run_study(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
+  """Runs every acquisition on every seed, round by round, writing a checkpoint and the row after each."""
+  learners = build.learners(config, data.num_classes)
+  width = max(16, *map(len, learners))
+  for seed in range(config.seed, config.seed + config.seeds):
+    for acq, learner in learners.items():
+      done = workdir.done(acq, seed)
+      display.advance(len(done))
+      if workdir.ended(acq, seed, {}, config.rounds):
+        continue
+      before = done[-1]["test_accuracy"] if done else None
+      display.run(f"{acq}, seed {seed}", config.rounds + 1, len(done))
+
+      def on_phase(r: int, name: str, label: str = f"{acq}, seed {seed}") -> None:
+        display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
+
+      on_round = contact_sheets.writer(workdir.path / "inspect", data, learner) if config.inspect else NOTHING
+      with Checkpoints(workdir.path / "checkpoints" / run_name(acq, seed)) as checkpoints:
+        for row in run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
+          workdir.append(row)
+          display.advance()
+          display.line(summary.round_line(row, before, config.rounds, width))
+          before = row.get("test_accuracy")
+          stop.check()
 
 
 def run_python(
@@ -72,15 +111,15 @@ def run_python(
     return call
 
   phases = rounds.JITTED_PHASES
-  if checkpoints is not None and long_training.is_long(learner.protocol):
-    phases = phases._replace(fit=functools.partial(long_training.fit, checkpoints))
+  if checkpoints is not None and is_long(learner.protocol):
+    phases = phases._replace(fit=functools.partial(fit_in_parts, checkpoints))
   phases = rounds.Phases(*(timed(name, phase) for name, phase in phases._asdict().items()))
   for r in range(int(state.round), learner.protocol.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
     info = jax.device_get(info)
     total = {"total": time.perf_counter() - start}
-    row = _row(acq, seed, r, info, labels, seconds | total, initial, {}, learner.acquisition.score is not None)
+    row = row_of(acq, seed, r, info, labels, seconds | total, initial, {}, learner.acquisition.score is not None)
     if r >= len(done):
       if "error" not in row:
         if checkpoints is not None:
@@ -115,83 +154,25 @@ def _resumed(
   return kept
 
 
-def rows_of(
-  acq: str,
-  seed: int,
-  infos: types.RoundInfo,
-  labels: np.ndarray,
-  initial: list[int],
-  seconds: float,
-  point: dict,
-  scored: bool,
-) -> Iterator[dict]:
-  """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
+def is_long(protocol: types.Protocol) -> bool:
+  """Whether the last round's training may take more steps than one part."""
+  if protocol.epochs is None:
+    return protocol.train_steps > PART
+  size, draws = protocol.batch_size, protocol.epoch_draws
+  return protocol.epochs * training.epoch_steps(protocol.max_labels, batch_size=size, epoch_draws=draws) > PART
 
-  `labels` are the oracle's answers for the pool, `seconds` those of one round, `point` the values of a grid.
-  `scored` is whether the acquisition scores single images.
+
+def fit_in_parts(
+  checkpoints: Checkpoints, state: types.ALState, data: types.Dataset, learner: types.Learner
+) -> tuple[types.PyTree, types.FitInfo]:
+  """What `rounds.fit_round` returns, trained in parts that are saved: a kill costs the part in hand and not the round.
+
+  Goes on where the checkpoints have this round's training.
   """
-  for r in range(len(infos.num_labeled)):
-    info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
-    row = _row(acq, seed, r, info, labels, {"total": seconds}, initial, point, scored)
-    yield row
-    if "error" in row:
-      return
-
-
-def _row(
-  acq: str,
-  seed: int,
-  r: int,
-  info: types.RoundInfo,
-  labels: np.ndarray,
-  seconds: dict[str, float],
-  initial: list[int],
-  point: dict,
-  scored: bool,
-) -> dict:
-  """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
-  key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
-  if info.fit.first_bad_step >= 0:
-    bad, steps = info.fit.first_bad_step, info.fit.steps
-    # The loss is measured before a step: after the last one there is none.
-    said = f"loss was not finite at step {bad} of {steps}" if bad < steps else f"model was not finite after step {bad}"
-    return key | {"error": f"the {said}"}
-  if not np.isfinite(info.metrics[:3]).all():
-    return key | {"error": f"the model was not finite after step {info.fit.steps}"}
-  selected = info.selected[info.selected >= 0]
-  row = key | {
-    "num_labeled": int(info.num_labeled),
-    **metrics_row(info.metrics),
-    "selected": selected.tolist(),
-    "selected_scores": _finite_or_null(info.scores) if scored and selected.size else None,
-    "selected_labels": labels[selected].tolist(),  # on the host: no program for each length
-    "train_steps": int(info.fit.steps),
-    "train_loss": float(info.fit.loss),
-    "seconds_train": seconds.get("fit"),
-    "seconds_acquire": seconds.get("acquire") if selected.size or "acquire" not in seconds else 0,
-    "seconds_eval": seconds.get("evaluate"),
-    "seconds_total": seconds["total"],
-    "peak_bytes": _peak_bytes(),
-  }
-  if r == 0:
-    row["initial"] = initial
-  return row
-
-
-def _finite_or_null(scores: np.ndarray) -> list[float | None]:
-  """Scores as JSON has room for them: one that is not finite is null."""
-  return [float(score) if math.isfinite(score) else None for score in scores]
-
-
-def metrics_row(measured: types.Metrics) -> dict:
-  """The metrics by name; a validation accuracy that was not measured is null."""
-  row = {name: float(value) for name, value in measured._asdict().items()}
-  if math.isnan(row["val_accuracy"]):
-    row["val_accuracy"] = None
-  return row
-
-
-def _peak_bytes() -> int:
-  """The most memory held so far: on the device where it counts that, else by this process."""
-  stats = jax.local_devices()[0].memory_stats() or {}
-  return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  this_round = int(state.round)
+  begun = _begin(state, data, learner=learner)
+  begun = checkpoints.load_training(this_round, begun) or begun
+  while _unfinished(begun, state, learner=learner):
+    begun = jax.block_until_ready(_advance(begun, state, data, learner=learner, limit=PART))
+    checkpoints.save_training(this_round, begun)
+  return rounds.end_fit(begun, learner)

@@ -23,7 +23,7 @@ from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
 from experiments.runs import build
 from experiments.runs.interrupt import Interrupt
-from experiments.runs.python_driver import rows_of
+from experiments.runs.rows import rows_of
 from experiments.runs.workdir import Workdir
 
 _SHARE_OF_MEMORY = 0.9  # the rest is for what the allocator cannot place
@@ -47,11 +47,6 @@ class Program:
   seconds: float  # that compiling took
 
 
-def packing(config: Config) -> str:
-  """As `--pack` says; else one run after another on CPU, where packed convolutions are slow, and elsewhere at once."""
-  return config.pack or ("map" if jax.default_backend() == "cpu" else "vmap")
-
-
 def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display, stop: Interrupt) -> None:
   """Runs every strategy on every seed and point, a program of jobs at a time, writing its rows when it has ended."""
   data = jax.device_put(data, NamedSharding(mesh(), PartitionSpec()))
@@ -63,7 +58,7 @@ def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Di
     program = fitting(config, data, learners, jobs)
     display.line(
       f"compiled in {program.seconds:.1f} s: {', '.join(acqs)}; {program.size} run{'s' * (program.size > 1)} of each a"
-      f" program ({packing(config)}, {said_devices()}), {program.bytes / 2**20:.0f} MiB a device beside the data"
+      f" program ({build.packing(config)}, {said_devices()}), {program.bytes / 2**20:.0f} MiB a device beside the data"
     )
     for start in range(0, len(jobs), program.size):
       packed = jobs[start : start + program.size]
@@ -125,10 +120,10 @@ def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[
   Raises:
     UsageError: a strategy cannot be part of a compiled program.
   """
-  start = time.perf_counter()
+  start, pack = time.perf_counter(), build.packing(config)
   keys, points = _arguments(jobs)
   try:
-    lowered = loop.sweep.lower(keys, data, tuple(learners.values()), pack=packing(config), points=points, mesh=mesh())
+    lowered = loop.sweep.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
   except jax.errors.JAXTypeError as error:
     raise UsageError(f"{_culprit(data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
   compiled = lowered.compile()
@@ -164,7 +159,7 @@ def fitting(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]
   """
   devices = len(jax.local_devices())
   room = int(_SHARE_OF_MEMORY * free_bytes())
-  per_device = 1 if packing(config) == "map" else -(-len(jobs) // devices)
+  per_device = 1 if build.packing(config) == "map" else -(-len(jobs) // devices)
   if config.seeds_per_program:
     per_device = -(-min(config.seeds_per_program, len(jobs)) // devices)
   while True:
@@ -220,7 +215,7 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
         workdir.append(row)
       display.advance(len(rows) - len(done))
       display.line(summary.run_line(rows, max(16, *map(len, acqs))))
-  if config.early_stop is not None and packing(config) == "vmap":
+  if config.early_stop is not None and build.packing(config) == "vmap":
     steps = np.stack([run.info.fit.steps[: len(jobs)] for run in runs])  # [strategies, seeds, rounds + 1]
     paid = steps.max(1).sum() * len(jobs)
     display.line(f"early stopping: seeds waited for the slowest during {1 - steps.sum() / paid:.0%} of all steps")

@@ -1,0 +1,34 @@
+"""A study in a few lines, printed before it starts."""
+
+from experiments.config.resolve import Config
+from experiments.runs import build
+
+
+def posterior_lines(config: Config, num_classes: int) -> list[str]:
+  """What the strategies look at, where that is not the network as it is."""
+  if config.full_data:
+    return []
+  samples = {"dropout": "samples of MC dropout", "ensemble": "networks of an ensemble"}
+  by_posterior: dict[str, list[str]] = {}
+  for name, learner in build.learners(config, num_classes).items():
+    if learner.posterior.kind != "deterministic" and learner.acquisition.needs & {"samples", "posterior"}:
+      text = f"{learner.posterior.samples} {samples[learner.posterior.kind]}"
+      by_posterior.setdefault(text, []).append(name)
+  return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
+
+
+def training_line(config: Config) -> str:
+  """How networks are trained, with the values of a grid."""
+  varied = dict(config.vmap_over)
+  values = lambda name: varied.get(name, (getattr(config, name),))
+  said = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
+  parts = [config.optimizer, said("learning_rate")]
+  parts += [said("momentum")] if config.optimizer == "sgd" else []
+  if any(values("weight_decay")):
+    over = " over the number of labels" if config.decay_over_labels else ""
+    parts.append(said("weight_decay") + over + (f" on {config.decay_layers}" if config.decay_layers else ""))
+  steps = config.full_train_steps if config.full_data else config.train_steps
+  draws = f" of {config.epoch_draws} draws or more" if config.epoch_draws else ""
+  length = f"{config.epochs} epochs{draws}" if config.epochs else f"{steps} steps"
+  parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
+  return ", ".join(parts) + (" on the whole pool" if config.full_data else " a round: the same for every strategy")

@@ -1,0 +1,92 @@
+"""What a round becomes as a row of results.jsonl."""
+
+from collections.abc import Iterator
+import math
+import resource
+
+import jax
+import numpy as np
+
+from al_jax import types
+
+
+def rows_of(
+  acq: str,
+  seed: int,
+  infos: types.RoundInfo,
+  labels: np.ndarray,
+  initial: list[int],
+  seconds: float,
+  point: dict,
+  scored: bool,
+) -> Iterator[dict]:
+  """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
+
+  `labels` are the oracle's answers for the pool, `seconds` those of one round, `point` the values of a grid.
+  `scored` is whether the acquisition scores single images.
+  """
+  for r in range(len(infos.num_labeled)):
+    info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
+    row = row_of(acq, seed, r, info, labels, {"total": seconds}, initial, point, scored)
+    yield row
+    if "error" in row:
+      return
+
+
+def row_of(
+  acq: str,
+  seed: int,
+  r: int,
+  info: types.RoundInfo,
+  labels: np.ndarray,
+  seconds: dict[str, float],
+  initial: list[int],
+  point: dict,
+  scored: bool,
+) -> dict:
+  """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
+  key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
+  if info.fit.first_bad_step >= 0:
+    bad, steps = info.fit.first_bad_step, info.fit.steps
+    # The loss is measured before a step: after the last one there is none.
+    said = f"loss was not finite at step {bad} of {steps}" if bad < steps else f"model was not finite after step {bad}"
+    return key | {"error": f"the {said}"}
+  if not np.isfinite(info.metrics[:3]).all():
+    return key | {"error": f"the model was not finite after step {info.fit.steps}"}
+  selected = info.selected[info.selected >= 0]
+  row = key | {
+    "num_labeled": int(info.num_labeled),
+    **metrics_row(info.metrics),
+    "selected": selected.tolist(),
+    "selected_scores": _finite_or_null(info.scores) if scored and selected.size else None,
+    "selected_labels": labels[selected].tolist(),  # on the host: no program for each length
+    "train_steps": int(info.fit.steps),
+    "train_loss": float(info.fit.loss),
+    "seconds_train": seconds.get("fit"),
+    "seconds_acquire": seconds.get("acquire") if selected.size or "acquire" not in seconds else 0,
+    "seconds_eval": seconds.get("evaluate"),
+    "seconds_total": seconds["total"],
+    "peak_bytes": _peak_bytes(),
+  }
+  if r == 0:
+    row["initial"] = initial
+  return row
+
+
+def _finite_or_null(scores: np.ndarray) -> list[float | None]:
+  """Scores as JSON has room for them: one that is not finite is null."""
+  return [float(score) if math.isfinite(score) else None for score in scores]
+
+
+def metrics_row(measured: types.Metrics) -> dict:
+  """The metrics by name; a validation accuracy that was not measured is null."""
+  row = {name: float(value) for name, value in measured._asdict().items()}
+  if math.isnan(row["val_accuracy"]):
+    row["val_accuracy"] = None
+  return row
+
+
+def _peak_bytes() -> int:
+  """The most memory held so far: on the device where it counts that, else by this process."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
