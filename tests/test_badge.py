@@ -10,7 +10,7 @@ import sklearn.metrics
 
 from al_jax import acquisition
 from al_jax import types
-from al_jax.acquisition import badge
+from al_jax.acquisition import _badge as badge
 from tests import reference_diversity as reference
 from tests.views import ties_by_id
 

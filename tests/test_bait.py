@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from al_jax import types
-from al_jax.acquisition import bait as module
-from al_jax.acquisition.bait import bait
+from al_jax.acquisition import _bait as module
+from al_jax.acquisition._bait import bait
 from tests import reference_bait
 from tests.views import ties_by_id
 

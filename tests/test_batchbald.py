@@ -14,7 +14,7 @@ import scipy.stats
 
 from al_jax import acquisition
 from al_jax import types
-from al_jax.acquisition import batchbald
+from al_jax.acquisition import _batchbald as batchbald
 from tests import reference as core_reference
 from tests import reference_information as reference
 from tests.views import ties_by_id

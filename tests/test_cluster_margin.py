@@ -11,7 +11,7 @@ from scipy.stats import special_ortho_group
 
 from al_jax import acquisition
 from al_jax import types
-from al_jax.acquisition import cluster_margin
+from al_jax.acquisition import _cluster_margin as cluster_margin
 from tests import reference_low_budget as reference
 from tests.views import ties_by_id
 

@@ -12,7 +12,7 @@ from scipy.stats import special_ortho_group
 from al_jax import acquisition
 from al_jax import clustering
 from al_jax import types
-from al_jax.acquisition import low_budget
+from al_jax.acquisition import _low_budget as low_budget
 from tests import reference_low_budget as reference
 from tests.views import ties_by_id
 

@@ -9,7 +9,7 @@ import pytest
 
 from al_jax import acquisition
 from al_jax import types
-from al_jax.acquisition import stochastic
+from al_jax.acquisition import _stochastic as stochastic
 
 
 def scored_by(scores) -> types.Acquisition:

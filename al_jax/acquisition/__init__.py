@@ -10,17 +10,17 @@ import inspect
 import re
 from typing import NamedTuple
 
-from al_jax.acquisition import badge
-from al_jax.acquisition import bait
-from al_jax.acquisition import batchbald
-from al_jax.acquisition import cluster_margin
-from al_jax.acquisition import diversity
-from al_jax.acquisition import epig
-from al_jax.acquisition import low_budget
-from al_jax.acquisition import pointwise
-from al_jax.acquisition import stochastic
-from al_jax.acquisition.pointwise import from_score as from_score
-from al_jax.acquisition.selection import from_select as from_select
+from al_jax.acquisition import _badge as badge
+from al_jax.acquisition import _bait as bait
+from al_jax.acquisition import _batchbald as batchbald
+from al_jax.acquisition import _cluster_margin as cluster_margin
+from al_jax.acquisition import _diversity as diversity
+from al_jax.acquisition import _epig as epig
+from al_jax.acquisition import _low_budget as low_budget
+from al_jax.acquisition import _pointwise as pointwise
+from al_jax.acquisition import _stochastic as stochastic
+from al_jax.acquisition._pointwise import from_score as from_score
+from al_jax.acquisition._selection import from_select as from_select
 from al_jax.types import Acquisition
 
 REGISTRY: dict[str, Callable[..., Acquisition]] = {

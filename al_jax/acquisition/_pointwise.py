@@ -7,7 +7,7 @@ import jax
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
-from al_jax.acquisition.selection import from_pool_score
+from al_jax.acquisition._selection import from_pool_score
 from al_jax.chunks import map_chunks
 
 

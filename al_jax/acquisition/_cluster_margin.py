@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import pool
 from al_jax import types
-from al_jax.acquisition import pointwise
-from al_jax.acquisition.selection import from_select
+from al_jax.acquisition import _pointwise as pointwise
+from al_jax.acquisition._selection import from_select
 
 
 def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.Array:

@@ -16,7 +16,7 @@ import numpy as np
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
-from al_jax.acquisition.selection import from_select
+from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
 # The regularization is at least this share of the largest row's information, down to which a float32 inverse that is

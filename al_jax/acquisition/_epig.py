@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 
 from al_jax import types
-from al_jax.acquisition.batchbald import information_from_labels
-from al_jax.acquisition.batchbald import relative
-from al_jax.acquisition.selection import from_pool_score
+from al_jax.acquisition._batchbald import information_from_labels
+from al_jax.acquisition._batchbald import relative
+from al_jax.acquisition._selection import from_pool_score
 from al_jax.chunks import map_chunks
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import types
 from al_jax import uncertainty
-from al_jax.acquisition.selection import from_select
+from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
 

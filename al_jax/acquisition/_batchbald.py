@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
-from al_jax.acquisition.selection import from_select
+from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
 # By what share of what an image said before its gain may now lie above it: from rounding, and over the root of the

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from al_jax import pool
 from al_jax import types
-from al_jax.acquisition.selection import with_tie_break
+from al_jax.acquisition._selection import with_tie_break
 
 
 def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base: types.Acquisition, coldness: float):
