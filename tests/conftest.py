@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from al_jax import acquisition
 from al_jax import types
 from tests import programs
+from tests.support import wrapped
 
 os.environ["XLA_FLAGS"] = programs.QUICK["XLA_FLAGS"]  # before anything is compiled, or it is not heeded
 
@@ -79,8 +80,8 @@ _SMALL = {"targets": 9, "max_configs": 100}
 
 
 def _make_small(name: str) -> types.Acquisition:
-  known = acquisition.hyper_parameters(name)
-  return acquisition.make(name, **{key: value for key, value in _SMALL.items() if key in known})
+  known = wrapped.hyper_parameters(name)
+  return wrapped.make(name, **{key: value for key, value in _SMALL.items() if key in known})
 
 
 ACQUISITIONS = {name: _make_small(name) for name in [*acquisition.REGISTRY, "power_bald"]}

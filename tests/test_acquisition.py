@@ -5,7 +5,6 @@ A new entry is covered as soon as it is registered; `view_of` makes every field 
 
 import functools
 import inspect
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +15,18 @@ from al_jax import acquisition
 from al_jax import pool
 from al_jax import types
 from tests import reference
+from tests.support.wrapped import NAMES
+from tests.support.wrapped import hyper_parameters
+from tests.support.wrapped import make
 from tests.views import ties_by_id
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
-NAMES = [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.WRAPPERS)]
 CLASSES, SAMPLES, FEATURES = 4, 3, 5
 NUM = 8  # of the 17 candidates of an ordinary view
 
-# One of each: compiling is what these tests take their time for, and is done once a shape.
-make = functools.cache(acquisition.make)
 SCORED = [name for name in NAMES if make(name).score is not None]
-SIZED = [name for name in NAMES if "chunk_size" in acquisition.hyper_parameters(name)]
+SIZED = [name for name in NAMES if "chunk_size" in hyper_parameters(name)]
 
 
 @functools.cache
@@ -113,15 +112,14 @@ def test_signature(name):
 
 
 @pytest.mark.parametrize("name", [*acquisition.REGISTRY, *acquisition.WRAPPERS])
-def test_factory_and_its_description(name):
-  factory = acquisition.WRAPPERS.get(name) or acquisition.REGISTRY[name]
-  for parameter in inspect.signature(factory).parameters.values():
+def test_the_factory_is_public_and_takes_numbers_by_name(name):
+  entry = acquisition.WRAPPERS.get(name) or acquisition.REGISTRY[name]
+  assert getattr(acquisition, name) is entry.factory
+  for parameter in inspect.signature(entry.factory).parameters.values():
     if parameter.name != "base":
       assert parameter.default is not parameter.empty, f"{name}: {parameter.name} has no default"
       assert parameter.kind is parameter.KEYWORD_ONLY, name
-  described = acquisition.describe(name)
-  assert all([described.summary, described.formula, described.source, described.cost, described.memory])
-  assert (pathlib.Path(__file__).parents[1] / described.file).is_file()
+  assert entry.cost
 
 
 def test_needs_are_fields_of_the_view():
@@ -136,51 +134,14 @@ def test_view_carries_no_labels():
 def test_unknown_name_lists_the_choices():
   with pytest.raises(ValueError, match=r"'entrpy'.*random.*entropy"):
     acquisition.make("entrpy")
-  with pytest.raises(ValueError, match="'power_entrpy'"):
-    acquisition.make("power_entrpy")
-  with pytest.raises(ValueError, match=r"'power_random'.*no image a score.*entropy"):
-    acquisition.make("power_random")
+  with pytest.raises(ValueError, match="only an acquisition that scores each image"):
+    acquisition.power(acquisition.random())
   with pytest.raises(ValueError, match="entropy has no hyper-parameter 'coldness'"):
     acquisition.make("entropy", coldness=2)
   with pytest.raises(ValueError, match="coldness must be positive, not 0"):
-    acquisition.make("power_bald", coldness=0)
+    acquisition.power(acquisition.bald(), coldness=0)
   with pytest.raises(ValueError, match=r"neighbors must be a whole number, not 2\.5"):
-    acquisition.make("typiclust", neighbors=2.5)
-
-
-@pytest.mark.parametrize(
-  ("spelling", "name", "hyper", "canonical"),
-  [
-    ("bald", "bald", {}, "bald"),
-    ("power_bald(coldness=8)", "power_bald", {"coldness": 8}, "power_bald(coldness=8)"),
-    (" power_bald ( coldness = 8.0 ) ", "power_bald", {"coldness": 8.0}, "power_bald(coldness=8)"),
-    ("softmax_margin(coldness=0.5,chunk_size=7)", "softmax_margin", {"coldness": 0.5, "chunk_size": 7}, None),
-    ("power_bald(coldness=1)", "power_bald", {"coldness": 1}, "power_bald"),
-    ("power_bald()", "power_bald", {}, "power_bald"),
-  ],
-)
-def test_spelling(spelling, name, hyper, canonical):
-  assert acquisition.parse(spelling) == (name, hyper)
-  spelled = acquisition.spell(name, hyper)
-  assert spelled == (canonical or spelling.replace(",", ", "))
-  assert acquisition.spell(*acquisition.parse(spelled)) == spelled
-  acquisition.make(name, **hyper)
-
-
-@pytest.mark.parametrize(
-  ("spelling", "message"),
-  [
-    ("power_bald(8)", "coldness"),
-    ("power_bald(warmth=8)", "no hyper-parameter 'warmth'; it takes coldness"),
-    ("power_bald(coldness=cold)", "must be a number, as in coldness=1"),
-    ("power_bald(coldness=True)", "must be a number"),
-    ("power_bald(coldness", "cannot read"),
-    ("", "cannot read"),
-  ],
-)
-def test_spelling_mistakes(spelling, message):
-  with pytest.raises(ValueError, match=message):
-    acquisition.parse(spelling)
+    acquisition.typiclust(neighbors=2.5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -319,7 +280,7 @@ def test_same_ids_whatever_the_chunk_size(name):
 @pytest.mark.parametrize("name", SIZED)
 def test_chunk_size_is_at_least_one(name):
   with pytest.raises(ValueError, match="chunk_size must be at least 1, not 0"):
-    acquisition.make(name, chunk_size=0)
+    make(name, chunk_size=0)
 
 
 @pytest.mark.parametrize("name", NAMES)

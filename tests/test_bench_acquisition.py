@@ -13,6 +13,7 @@ from experiments.benchmarks.acquisition import Selection
 from experiments.benchmarks.flags import parse
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
+from experiments.config import acquisitions
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -34,7 +35,7 @@ def test_cases_differ_where_it_matters():
 
 @pytest.mark.parametrize("name", ["bald", "epig", "badge", "typiclust"])
 def test_made_views_hold_what_is_needed(name):
-  made = acquisition.make(name)
+  made = acquisitions.of(name)
   case = Selection(name, 200, 3 if "posterior" in made.needs else 1, 5)
   view = bench_acquisition.made_view(jax.random.key(0), case)
   assert view.labeled.sum() == 2 and (view.labeled ^ view.candidates).all()

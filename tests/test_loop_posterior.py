@@ -70,7 +70,7 @@ JOINT = acquisition.make("batchbald")
 def test_every_acquisition_of_joint_predictions_says_so():
   joint = {name for name in acquisition.REGISTRY if "joint" in acquisition.make(name).needs}
   assert joint == {"batchbald", "epig"}
-  assert "joint" in acquisition.make("power_epig").needs
+  assert "joint" in acquisition.power(acquisition.epig()).needs
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from al_jax import acquisition
 from al_jax import loop
 from al_jax import oracle
+from al_jax import types
 from experiments import data as data_sources
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
@@ -145,10 +146,10 @@ def test_packed_by_map_a_program_is_of_one_seed_unless_told(tmp_path, data):
 
 
 def test_a_strategy_that_cannot_be_compiled_is_named(tmp_path, data, monkeypatch):
-  def by_hand() -> acquisition.Acquisition:
+  def by_hand() -> types.Acquisition:
     return acquisition.from_score(lambda log_probs: float(log_probs.max()))
 
-  monkeypatch.setitem(acquisition.REGISTRY, "by_hand", by_hand)
+  monkeypatch.setitem(acquisition.REGISTRY, "by_hand", acquisition.Entry(by_hand, "", lambda **_: 0))
   asked = study(tmp_path, acq=("random", "by_hand"))
   with pytest.raises(UsageError, match=r"^by_hand cannot be compiled: ") as caught:
     fit(asked, data)

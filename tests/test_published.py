@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from al_jax import acquisition
 from experiments.analysis.curves import labels_to_reach
+from experiments.config import acquisitions
 from experiments.papers.registry import PUBLISHED
 from experiments.papers.registry import curve_of
 from tests.programs import ROOT
@@ -44,7 +44,7 @@ _ARRAYS = {
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_accuracies_and_labels_are_in_range_and_quartiles_in_order(preset):
   for name, curve in PUBLISHED[preset].curves.items():
-    acquisition.make(name.partition(",")[0])  # raises for a name that is none
+    acquisitions.of(name.partition(",")[0])  # raises for a name that is none
     for labels, numbers in curve.accuracy.items():
       assert labels >= 20 and len(numbers) in (1, 3) and list(numbers) == sorted(numbers)
       assert 0.5 < numbers[0] <= numbers[-1] < 1

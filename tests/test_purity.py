@@ -90,7 +90,7 @@ FUNCTIONS = public_functions()
 
 
 def test_the_public_functions_are_found():
-  for name in ("loop.run", "loop.init_state", "pool.masked_top_k", "training.fit", "acquisition.pointwise.random"):
+  for name in ("loop.run", "loop.init_state", "pool.masked_top_k", "training.fit", "acquisition._pointwise.random"):
     assert f"al_jax.{name}" in FUNCTIONS
 
 

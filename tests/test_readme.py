@@ -4,7 +4,7 @@ from pathlib import Path
 import re
 
 from al_jax import acquisition
-from experiments.config import strategies
+from experiments.config import acquisitions
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 
@@ -21,7 +21,7 @@ def test_the_library_example_runs_and_learns():
 
 
 def test_the_table_of_acquisitions_is_the_registry():
-  table = strategies.markdown_table()
+  table = acquisitions.markdown_table()
   assert table in README
   names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
   assert names == [*acquisition.REGISTRY, *(f"{wrapper}_" for wrapper in acquisition.WRAPPERS)]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from al_jax import acquisition
 from experiments.analysis.curves import counted_both_ways
 from experiments.common.errors import UsageError
+from experiments.config import acquisitions
 from experiments.papers.base import Curve
 from experiments.papers.base import StudyCommand
 from experiments.papers.registry import PUBLISHED
@@ -174,7 +174,7 @@ def test_signs_and_studies_name_what_is_run_and_published():
     assert {figure.study for figure in part.references} <= set(names)
     for pair in part.signs:
       for name in pair:
-        acquisition.make(name)
+        acquisitions.of(name)
 
 
 def test_rows_are_kept_and_read_back(tmp_path):

@@ -35,7 +35,7 @@ def drawn(made: types.Acquisition, size: int, *, num: int, count: int) -> np.nda
 @pytest.mark.parametrize("coldness", [0.5, 2.0])
 def test_first_and_second_draws_have_their_distribution(wrapper, weights, coldness):
   scores, count = np.array([0.1, 0.9, 0.4, 0.05, 0.7]), 20_000
-  made = acquisition.WRAPPERS[wrapper](scored_by(scores), coldness=coldness)
+  made = acquisition.WRAPPERS[wrapper].factory(scored_by(scores), coldness=coldness)
   ids = drawn(made, 5, num=2, count=count)
   p = weights(scores, coldness) / weights(scores, coldness).sum()
   pairs = p[:, None] * p[None] / (1 - p[:, None])
@@ -53,7 +53,7 @@ def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_t
   scores = np.full(size, share / (size - few))
   scores[:few] = (1 - share) / few
   scores = scores if wrapper == "power" else np.log(scores)
-  ids = drawn(acquisition.WRAPPERS[wrapper](scored_by(scores)), size, num=1, count=count)
+  ids = drawn(acquisition.WRAPPERS[wrapper].factory(scored_by(scores)), size, num=1, count=count)
   seen = (ids >= few).mean()
   assert abs(seen - share) < 3 * np.sqrt(share * (1 - share) / count)
 
@@ -71,7 +71,7 @@ def test_images_of_score_zero_come_after_all_others_in_random_order(coldness):
 def test_what_is_not_a_number_comes_behind_what_is_nothing():
   scores = np.array([0.0, np.nan, 0.5, np.nan, 0.0, np.inf])
   for name in acquisition.WRAPPERS:
-    ids = drawn(acquisition.WRAPPERS[name](scored_by(scores)), 6, num=6, count=20)
+    ids = drawn(acquisition.WRAPPERS[name].factory(scored_by(scores)), 6, num=6, count=20)
     assert all(set(row[-2:]) == {1, 3} for row in ids.tolist())
 
 

@@ -5,12 +5,15 @@ import dataclasses
 import pytest
 
 from al_jax import acquisition
+from experiments.common import spelling
 from experiments.common.errors import UsageError
+from experiments.config import acquisitions
 from experiments.config import flags
-from experiments.config import strategies
 from experiments.config.resolve import Config
 from experiments.config.resolve import resolve
 from experiments.runs import build
+from tests.support.wrapped import NAMES
+from tests.support.wrapped import hyper_parameters
 
 
 def config(**changes) -> Config:
@@ -29,30 +32,43 @@ def config(**changes) -> Config:
   ],
 )
 def test_a_comma_list_keeps_brackets_whole(text, parts):
-  assert strategies.split(text) == parts
+  assert spelling.split(text) == parts
 
 
 @pytest.mark.parametrize(
-  ("text", "spelling", "posterior"),
+  ("text", "canonical", "posterior"),
   [
     ("entropy", "entropy", None),
     ("entropy(posterior=dropout)", "entropy(posterior=dropout)", "dropout"),
     ("power_bald( posterior=ensemble , coldness=8)", "power_bald(coldness=8, posterior=ensemble)", "ensemble"),
     ("power_bald(coldness=8.0,posterior=ensemble)", "power_bald(coldness=8, posterior=ensemble)", "ensemble"),
     ("power_bald(coldness=1)", "power_bald", None),
+    (" power_bald ( coldness = 8.0 ) ", "power_bald(coldness=8)", None),
+    ("softmax_margin(chunk_size=7,coldness=0.5)", "softmax_margin(coldness=0.5, chunk_size=7)", None),
+    ("power_bald()", "power_bald", None),
   ],
 )
-def test_one_spelling(text, spelling, posterior):
-  strategy = strategies.parse(text)
-  assert (strategy.spelling, strategy.posterior) == (spelling, posterior)
-  assert strategies.parse(spelling).spelling == spelling
+def test_one_spelling(text, canonical, posterior):
+  strategy = acquisitions.parse(text)
+  assert (acquisitions.canonical(strategy), strategy.posterior) == (canonical, posterior)
+  assert acquisitions.canonical(acquisitions.parse(canonical)) == canonical
+  assert acquisitions.parse(str(strategy)) == strategy
 
 
 @pytest.mark.parametrize(
   ("text", "message"),
   [
     ("entropy(posterior=dropot)", "unknown posterior 'dropot'; choose from deterministic, dropout, ensemble"),
-    ("entrpy", "unknown acquisition 'entrpy'"),
+    ("entrpy", r"unknown acquisition 'entrpy'; choose from random.*or put power_"),
+    ("power_entrpy", "unknown acquisition 'power_entrpy'"),
+    ("power_", "unknown acquisition 'power_'"),
+    ("power_bald(8)", "8 lacks its value, as in coldness=8"),
+    ("power_bald(warmth=8)", "no hyper-parameter 'warmth'; it takes coldness"),
+    ("power_bald(coldness=cold)", "coldness must be a number"),
+    ("power_bald(coldness=True)", "coldness must be a number"),
+    ("power_bald(coldness=2, coldness=3)", "names coldness twice"),
+    ("power_bald(coldness", "cannot read"),
+    ("", "cannot read"),
     ("power_kcenter", "gives no image a score"),
     ("entropy(coldness=8)", "entropy has no hyper-parameter 'coldness'"),
     ("power_bald(coldness=-1)", "coldness must be positive, not -1"),
@@ -60,33 +76,52 @@ def test_one_spelling(text, spelling, posterior):
 )
 def test_mistakes(text, message):
   with pytest.raises(UsageError, match=message):
-    strategies.parse(text)
+    acquisitions.parse(text)
 
 
 def test_flags_tell_all_that_take_them_and_brackets_win():
-  told = lambda text: strategies.told(strategies.parse(text), {"coldness": 8.0, "neighbors": 5}).spelling
+  typed = {"coldness": 8.0, "neighbors": 5}
+  told = lambda text: acquisitions.canonical(acquisitions.with_flags(acquisitions.parse(text), typed))
   assert told("power_bald") == "power_bald(coldness=8)"
   assert told("power_bald(coldness=2)") == "power_bald(coldness=2)"
   assert told("entropy") == "entropy"
 
 
 def test_every_hyper_parameter_is_a_flag():
-  for name in [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.WRAPPERS)]:
-    for key, default in acquisition.hyper_parameters(name).items():
+  for name in NAMES:
+    for key, default in hyper_parameters(name).items():
       assert key == "chunk_size" or key in flags.FLAGS, (name, key)
       assert isinstance(default, int | float), (name, key)
 
 
 def test_the_listing_names_everything():
-  listing = strategies.listing()
-  for name in [*acquisition.REGISTRY, *acquisition.WRAPPERS]:
-    described = acquisition.describe(name)
-    assert f"\n{described.name}" in f"\n{listing}"
+  listing = acquisitions.listing()
+  assert len(acquisitions.NAMES) == len(acquisition.REGISTRY) + len(acquisition.WRAPPERS)
+  for described in map(acquisitions.describe, acquisitions.NAMES):
+    assert f"\n{described.name}" in f"\n{listing}" and described.summary
     assert described.formula in listing and described.source in listing
 
 
 @pytest.mark.parametrize(
-  ("spelling", "changes", "kind", "samples"),
+  ("label", "name"),
+  [
+    ("mean_std", "mean_std"),
+    ("power_bald(coldness=8)", "power_bald"),
+    ("power_bald [learning_rate=0.1]", "power_bald"),
+    ("batchbald(max_configs=40000), 5 a round", "batchbald"),
+  ],
+)
+def test_a_label_begins_with_its_acquisition(label, name):
+  assert spelling.named(label).name == name
+  assert spelling.named(label).wrapper == ("power" if name.startswith("power") else None)
+
+
+def test_wrappers_are_those_of_the_registry():
+  assert tuple(acquisition.WRAPPERS) == spelling.WRAPPERS
+
+
+@pytest.mark.parametrize(
+  ("text", "changes", "kind", "samples"),
   [
     ("entropy", {}, "deterministic", 1),
     ("bald", {}, "dropout", 20),
@@ -99,8 +134,8 @@ def test_the_listing_names_everything():
     ("kcenter", {"posterior": "dropout"}, "deterministic", 1),
   ],
 )
-def test_the_posterior_is_the_strategys(spelling, changes, kind, samples):
-  (learner,) = build.learners(config(acq=(spelling,), **changes), 10).values()
+def test_the_posterior_is_the_strategys(text, changes, kind, samples):
+  (learner,) = build.learners(config(acq=(text,), **changes), 10).values()
   assert (learner.posterior.kind, learner.posterior.samples) == (kind, samples)
 
 

@@ -21,7 +21,6 @@ def test_a_wrapper_changes_dash_and_shade_and_hyper_parameters_nothing():
   assert len({style.dash for style in drawn}) == len({style.color for style in drawn}) == len(drawn)
   assert {style.marker for style in drawn} == {bald.marker}
   assert styles.style("power_bald(coldness=8)") == styles.style("power_bald [coldness=8]") == power
-  assert styles.base_of("mean_std") == (None, "mean_std")
 
 
 def test_strategies_of_one_style_differ_in_their_markers():

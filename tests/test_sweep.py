@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from al_jax import acquisition
 from al_jax import loop
 from al_jax import rounds
 from al_jax import types
@@ -86,9 +87,7 @@ MC = types.Posterior("dropout", 3)
 
 
 def make_power(coldness):
-  from al_jax.acquisition import WRAPPERS
-
-  return WRAPPERS["power"](ACQUISITIONS["bald"], coldness=coldness)
+  return acquisition.power(ACQUISITIONS["bald"], coldness=coldness)
 
 
 @pytest.mark.parametrize("pack", loop.PACKS)

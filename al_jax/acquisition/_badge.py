@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
@@ -49,6 +50,7 @@ def outer_distances(a: jax.Array, h: jax.Array) -> Callable[[jax.Array], jax.Arr
   return distances_to
 
 
+@factory
 def badge(*, chunk_size: int = 1024) -> types.Acquisition:
   """k-means++ seeds among gradient embeddings: images that would change the network much, and differently.
 
@@ -60,8 +62,6 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
 
   Formula: P(x) ~ min_y |a_x h_x' - a_y h_y'|^2, a = p - onehot(argmax p)
   Source: Ash et al. 2020
-  Cost: N S C + num N (C + F)
-  Memory: 4 * (N * (F + 2 * C + 16) + 4 * chunk * S * C)
   """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:

@@ -16,6 +16,7 @@ import numpy as np
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
@@ -250,6 +251,7 @@ def _select(view: types.PoolView, *, num: int, regularization: float, oversample
   return ids[jnp.nonzero(stays, size=num)[0]]
 
 
+@factory
 def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: int = 1024) -> types.Acquisition:
   """Batch after which the parameters' expected error, weighted by the pool's Fisher information, is smallest.
 
@@ -271,8 +273,6 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
 
   Formula: min tr(M^-1 F), M = regularization + sum_labeled I / (L + num) + num / (L + num) sum_batch I
   Source: Ash et al. 2021
-  Cost: N C^2 F^2 + (C F)^3 + oversample num (N C^2 F + N C^3 + C (C F)^2)
-  Memory: 4 * (5 * N * C * C + N * (2 * F + C) + 8 * (C * F) ** 2 + chunk * (S * C + 8 * C * C + 2 * F))
   """
   if not regularization > 0:
     raise ValueError(f"regularization must be positive, not {regularization}")

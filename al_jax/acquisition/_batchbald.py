@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
@@ -258,6 +259,7 @@ def _greedy(
   return jax.lax.fori_loop(num_exact, num, step, (ids, candidates, most, drawn))[0]
 
 
+@factory
 def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquisition:
   """Greedily the images whose labels together have the highest mutual information with the parameters, in nats.
 
@@ -273,8 +275,6 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019
-  Cost: at most num N max_configs C (S + 1), as a rule a part of it
-  Memory: 4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * (C + 1) + 6 * max(max_configs, S) * (S + C))
 
   Raises:
     ValueError: `max_configs` is below 1.

@@ -7,6 +7,7 @@ from al_jax import clustering
 from al_jax import pool
 from al_jax import types
 from al_jax.acquisition import _pointwise as pointwise
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 
 
@@ -52,6 +53,7 @@ def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.
   return jax.lax.fori_loop(0, merges, merge, start)[3]
 
 
+@factory
 def cluster_margin(
   *, candidates_factor: float = 10.0, clusters_factor: float = 1.0, chunk_size: int = 1024
 ) -> types.Acquisition:
@@ -68,8 +70,6 @@ def cluster_margin(
 
   Formula: 1 - (p1 - p2), in turn over clusters
   Source: Citovsky et al. 2021
-  Cost: N S C + M^2 F and as a rule M^2, at worst M^3, for the tree, M = candidates_factor num
-  Memory: 4 * (10 * N + 2 * chunk * S * C + 2 * (candidates_factor * num) ** 2 + 2 * candidates_factor * num * (F + 16))
   """
   if not candidates_factor >= 1:
     raise ValueError(f"candidates_factor must be at least 1, not {candidates_factor}")

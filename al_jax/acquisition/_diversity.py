@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import pool
 from al_jax import types
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 
 
@@ -26,6 +27,7 @@ def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) 
   return jax.lax.fori_loop(0, -(-count // chunk_size), step, jnp.full(size, jnp.inf))
 
 
+@factory
 def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
   """The candidate farthest from all labeled and chosen images, again and again (CoreSet).
 
@@ -35,8 +37,6 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
 
   Formula: argmax_x min_c |x - c|, c labeled or chosen
   Source: Sener & Savarese 2018
-  Cost: (labeled + num) N F
-  Memory: 4 * (N * F + 14 * N + chunk * (chunk + 4 * F))
   """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
@@ -58,6 +58,7 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
   return from_select(select, needs={"embedding"})
 
 
+@factory
 def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition:
   """The candidate nearest to each center of a k-means of all candidates, the largest cluster's first.
 
@@ -68,8 +69,6 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
 
   Formula: argmin_x |x - m_k| for every k-means center m_k
   Source: Zhdanov 2019
-  Cost: iterations num N F
-  Memory: 4 * (N * F + 18 * N + 3 * num * F + chunk * (num + 4 * F))
   """
   if iterations < 0:
     raise ValueError(f"iterations must be at least 0, not {iterations}")

@@ -6,10 +6,12 @@ import jax.numpy as jnp
 from al_jax import types
 from al_jax.acquisition._batchbald import information_from_labels
 from al_jax.acquisition._batchbald import relative
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_pool_score
 from al_jax.chunks import map_chunks
 
 
+@factory
 def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
   """Highest mutual information with the labels of random images first, averaged over these, in nats.
 
@@ -23,8 +25,6 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
 
   Formula: mean_x* sum_yy* p(y,y*) log(p(y,y*) / p(y) p(y*)), p(y,y*) = mean_s p_s(y|x) p_s(y*|x*)
   Source: Bickford Smith et al. 2023
-  Cost: N T C^2 (S + 1)
-  Memory: 4 * (8 * N + 2 * chunk * T * C**2 + 4 * chunk * S * C + 4 * T * S * C)
 
   Raises:
     ValueError: `targets` is below 1.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import pool
 from al_jax import types
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 from al_jax.chunks import map_chunks
 
@@ -75,6 +76,7 @@ def _most_typical(
   return jax.lax.fori_loop(0, chunks, better_of_chunk, (jnp.array(jnp.inf, x.dtype), jnp.int32(0)))[1]
 
 
+@factory
 def typiclust(
   *,
   max_clusters: int = 500,
@@ -98,8 +100,6 @@ def typiclust(
 
   Formula: 1 / mean distance to the k nearest in its cluster
   Source: Hacohen et al. 2022
-  Cost: iterations N F K + num M^2 F, K = min(labels, max_clusters) clusters, the largest of M images
-  Memory: 4 * (N * F + 26 * N + 2 * min(max_clusters, N) * (F + chunk) + 2 * chunk * (neighbors + chunk + F))
   """
   for name, value in {"min_cluster_size": min_cluster_size, "iterations": iterations}.items():
     if value < 0:
@@ -199,6 +199,7 @@ def squared_pure_radius(
   return (1 - 1e-4) * largest
 
 
+@factory
 def probcover(
   *, radius: float = 0.0, purity: float = 0.95, classes: int = 10, chunk_size: int = 512
 ) -> types.Acquisition:
@@ -215,8 +216,6 @@ def probcover(
 
   Formula: argmax |ball(x) - covered|
   Source: Yehuda et al. 2022
-  Cost: N^2 F for the counts, as much for the radius, at most as much for all updates together
-  Memory: 4 * (N * F + 30 * N + 2 * chunk * (chunk + F + classes) + 2 * classes * F)
   """
   if not radius >= 0:
     raise ValueError(f"radius must be positive, or 0 for an estimate, not {radius}")
@@ -224,8 +223,6 @@ def probcover(
     raise ValueError(f"purity must be above 0 and at most 1, not {purity}")
   if classes < 2:
     raise ValueError(f"classes must be at least 2, not {classes}")
-  if chunk_size < 1:
-    raise ValueError(f"chunk_size must be at least 1, not {chunk_size}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     chunk = min(chunk_size, view.labeled.shape[0])

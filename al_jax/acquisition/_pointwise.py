@@ -7,10 +7,12 @@ import jax
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_pool_score
 from al_jax.chunks import map_chunks
 
 
+@factory
 def from_score(
   score: Callable[[jax.Array], jax.Array], *, needs: str = "samples", chunk_size: int = 1024
 ) -> types.Acquisition:
@@ -28,13 +30,12 @@ def from_score(
   return from_pool_score(pool_scores, needs={needs})
 
 
+@factory
 def random() -> types.Acquisition:
   """Uniformly at random: the baseline every strategy has to beat. Looks at no image.
 
   Formula: uniform, without replacement
   Source: the baseline
-  Cost: N
-  Memory: 4 * 8 * N
   """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
@@ -43,39 +44,37 @@ def random() -> types.Acquisition:
   return types.Acquisition(select)
 
 
+@factory
 def least_confidence(*, chunk_size: int = 1024) -> types.Acquisition:
   """Lowest top probability of the mean prediction first.
 
   Formula: 1 - max p
   Source: Lewis & Gale 1994
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.least_confidence, chunk_size=chunk_size)
 
 
+@factory
 def margin(*, chunk_size: int = 1024) -> types.Acquisition:
   """Smallest difference of the two highest mean probabilities first.
 
   Formula: 1 - (p1 - p2)
   Source: Scheffer et al. 2001
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.margin, chunk_size=chunk_size)
 
 
+@factory
 def entropy(*, chunk_size: int = 1024) -> types.Acquisition:
   """Highest entropy of the mean prediction first, in nats.
 
   Formula: -sum p log p
   Source: Shannon 1948; Settles 2009
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.entropy, chunk_size=chunk_size)
 
 
+@factory
 def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
   """Least agreement of the samples' votes first.
 
@@ -84,34 +83,31 @@ def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
 
   Formula: 1 - (share of samples that vote for the modal class)
   Source: Freeman 1965; Gal et al. 2017
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.variation_ratio, needs="posterior", chunk_size=chunk_size)
 
 
+@factory
 def mean_std(*, chunk_size: int = 1024) -> types.Acquisition:
   """Largest standard deviation of a class's probability over the samples first, averaged over classes.
 
   Formula: mean_c sqrt(Var_s p_sc)
   Source: Kampffmeyer et al. 2016; Gal et al. 2017
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.mean_std, needs="posterior", chunk_size=chunk_size)
 
 
+@factory
 def bald(*, chunk_size: int = 1024) -> types.Acquisition:
   """Highest mutual information of label and parameters first, in nats.
 
   Formula: H[E_s p_s] - E_s H[p_s]
   Source: Houlsby et al. 2011; Gal et al. 2017
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.mutual_information, needs="posterior", chunk_size=chunk_size)
 
 
+@factory
 def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
   """Highest entropy of the committee's votes first, in nats.
 
@@ -119,12 +115,11 @@ def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
 
   Formula: -sum_c v_c log v_c, v the share of votes
   Source: Dagan & Engelson 1995
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return from_score(uncertainty.vote_entropy, needs="posterior", chunk_size=chunk_size)
 
 
+@factory
 def consensus_kl(*, chunk_size: int = 1024) -> types.Acquisition:
   """Largest mean divergence of a committee's members from their mean first, in nats: an alias of `bald`.
 
@@ -133,7 +128,5 @@ def consensus_kl(*, chunk_size: int = 1024) -> types.Acquisition:
 
   Formula: mean_s KL(p_s || mean_s p_s)
   Source: McCallum & Nigam 1998
-  Cost: N S C
-  Memory: 4 * (8 * N + 4 * chunk * S * C)
   """
   return bald(chunk_size=chunk_size)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from al_jax import pool
 from al_jax import types
+from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import with_tie_break
 
 
@@ -36,35 +37,32 @@ def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base
   return base._replace(select=select, score=None)
 
 
+@factory
 def power(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
   """Draws in proportion to `score ** coldness`; scores are at least 0, and those of 0 come last, in random order.
 
   Formula: top-k of log s + Gumbel / coldness
   Source: Kirsch et al. 2021
-  Cost: N
-  Memory: 4 * 8 * N
   """
   return _draw_by(lambda scores, _: jnp.where(scores > 0, jnp.log(scores), -jnp.inf), base, coldness)
 
 
+@factory
 def softmax(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
   """Draws in proportion to `exp(coldness * score)`.
 
   Formula: top-k of s + Gumbel / coldness
   Source: Kirsch et al. 2021
-  Cost: N
-  Memory: 4 * 8 * N
   """
   return _draw_by(lambda scores, _: scores, base, coldness)
 
 
+@factory
 def softrank(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
   """Draws in proportion to `rank ** -coldness`, the candidate of highest score having rank 1; ties by a draw.
 
   Formula: top-k of -log r + Gumbel / coldness, r the rank of s
   Source: Kirsch et al. 2021
-  Cost: N log N
-  Memory: 4 * 16 * N
   """
 
   def log_weights(scores: jax.Array, view: types.PoolView) -> jax.Array:

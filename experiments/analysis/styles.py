@@ -3,6 +3,8 @@
 from typing import Any
 from typing import NamedTuple
 
+from experiments.common.spelling import named
+
 RANDOM = "random"
 # Every acquisition but random, which is black. Okabe & Ito's palette without its yellow, too pale for a line on white,
 # then Paul Tol's muted one.
@@ -40,16 +42,9 @@ class Style(NamedTuple):
   dash: Any
 
 
-def base_of(name: str) -> tuple[str | None, str]:
-  """The wrapper, if any, and the acquisition in a strategy's name, without hyper-parameters or the point of a grid."""
-  name = name.partition(" [")[0].partition("(")[0]
-  wrapper, _, base = name.partition("_")
-  return (wrapper, base) if wrapper in WRAPPERS and base in (*COLORS, RANDOM) else (None, name)
-
-
 def style(name: str) -> Style:
   """A strategy's style: colour and marker by its acquisition, dash and shade by its wrapper; random is black."""
-  wrapper, base = base_of(name)
+  wrapper, base, *_ = named(name)
   if base == RANDOM:
     return Style("#000000", "o", ":")
   place = list(COLORS).index(base) if base in COLORS else len(COLORS)

@@ -21,6 +21,7 @@ from al_jax import types
 from al_jax.models.cnn import CNN
 from experiments.benchmarks.jax_side import IMAGE
 from experiments.common.console import Display
+from experiments.config import acquisitions
 
 CLASSES, FEATURES = 10, 128
 NAMES = [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.WRAPPERS)]
@@ -46,7 +47,7 @@ def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int
   """Every combination that makes a difference: samples for those that compare them, numbers for the set-valued."""
   out = []
   for size, name in itertools.product(sizes, names):
-    made = acquisition.make(name)
+    made = acquisitions.of(name)
     for s in samples if "posterior" in made.needs else [1]:
       # Scores are worked out once, however many are taken; BatchBALD costs as much again for every one.
       several = made.score is None and made.needs & {"features", "embedding"}
@@ -57,7 +58,7 @@ def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int
 @functools.partial(jax.jit, static_argnames=("case",))
 def made_view(key: jax.Array, case: Selection) -> types.PoolView:
   """A pool as a fitted network might see it: sure of most images, unsure of some; a hundredth of it labeled."""
-  made = acquisition.make(case.name)
+  made = acquisitions.of(case.name)
   keys = jax.random.split(key, 5)
   doubt = jax.random.uniform(keys[0], (case.size, 1, 1))
   logits = 8 * doubt * jax.random.normal(keys[1], (case.size, 1, CLASSES))
@@ -85,7 +86,7 @@ def _measure(compiled, repeats: int, *args) -> Measured:
 
 def measure_selection(case: Selection, repeats: int) -> Measured:
   """One compiled selection on a made pool."""
-  made = acquisition.make(case.name)
+  made = acquisitions.of(case.name)
   key, view = jax.random.key(1), made_view(jax.random.key(0), case)
   compiled = jax.jit(functools.partial(made.select, num=case.num)).lower(key, view).compile()
   return _measure(compiled, repeats, key, view)
@@ -139,7 +140,7 @@ def _redux(view: types.PoolView, num: int):
 def _kmeans(view: types.PoolView, num: int):
   from sklearn.cluster import KMeans
 
-  iterations = acquisition.hyper_parameters("kmeans")["iterations"]
+  iterations = acquisition.REGISTRY["kmeans"].hyper_parameters["iterations"]
   rows = np.array(view.embedding[view.candidates])
   return KMeans(num, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd", random_state=0).fit(rows)
 

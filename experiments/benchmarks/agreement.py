@@ -15,7 +15,6 @@ import numpy as np
 import optax
 from rich.table import Table
 
-from al_jax import acquisition
 from al_jax import checks
 from al_jax import loop
 from al_jax import types
@@ -23,6 +22,7 @@ from al_jax.models.cnn import CNN
 from experiments import data as data_sources
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
+from experiments.config import acquisitions
 
 NAMES = ["random", "entropy", "margin", "badge", "bald", "power_bald"]
 INIT_LABELS, ACQ_SIZE, LEARNING_RATE = 20, 10, 1e-3
@@ -72,7 +72,7 @@ def agreement(reference: loop.Runs, other: loop.Runs) -> Agreement:
 
 def make_learner(name: str, protocol: types.Protocol, way: Way) -> types.Learner:
   """The learner of a strategy on the default network."""
-  made = acquisition.make(name)
+  made = acquisitions.of(name)
   posterior = types.Posterior("dropout", SAMPLES) if "posterior" in made.needs else types.Posterior()
   protocol = dataclasses.replace(protocol, score_dtype=way.score_dtype)
   return types.Learner(CNN(), optax.adam(LEARNING_RATE), made, protocol, posterior)

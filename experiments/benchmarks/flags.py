@@ -6,12 +6,12 @@ import sys
 
 from absl import flags
 
-from al_jax import acquisition
 from al_jax import types
 from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks import agreement as bench_agreement
 from experiments.benchmarks.torch_loop import Plan
 from experiments.common.errors import UsageError
+from experiments.config import acquisitions
 
 SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "agreement"]
 # What a suite takes in place of a flag's default.
@@ -94,10 +94,7 @@ def _check(values: flags.FlagValues) -> None:
     if len(set(map(int, words))) < len(words):
       raise UsageError(f"--{name}={','.join(words)} names a size twice")
   for name in values.acq or [""]:
-    try:
-      acquisition.make(name)
-    except ValueError as error:
-      raise UsageError(error) from error
+    acquisitions.of(name)
   if values.suite == "acquisition" and max(map(int, values.num)) * 2 > min(map(int, values.pool)):
     raise UsageError(f"--num={','.join(values.num)} is more than half of a pool of --pool={','.join(values.pool)}")
   if values.suite == "loop":

@@ -9,8 +9,8 @@ from al_jax import models
 from al_jax import types
 from al_jax.loop import PACKS
 from experiments.common.errors import UsageError
+from experiments.config import acquisitions
 from experiments.config import presets
-from experiments.config import strategies
 
 FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}
@@ -114,7 +114,7 @@ _posterior.enum(
 )
 
 _hyper = _Group("Acquisitions' own (written with one: power_bald(coldness=8); as a flag, told to all that take it)")
-HYPER = strategies.hyper_flags()
+HYPER = acquisitions.hyper_flags()
 for _name, (_default, _takers) in HYPER.items():
   _kind = "float" if isinstance(_default, float) else "integer"
   getattr(_hyper, _kind)(_name, None, f"of {', '.join(_takers)} [{_default:g}]")
@@ -223,7 +223,7 @@ def parse(argv: list[str]) -> list[str]:
   except (flags.Error, UsageError) as error:
     sys.exit(f"error: {error}")
   if FLAGS.list_acquisitions:
-    print(strategies.listing())
+    print(acquisitions.listing())
     sys.exit(0)
   return rest
 

@@ -5,11 +5,11 @@ import math
 import os
 from typing import Any
 
-from al_jax import acquisition
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
+from experiments.common.spelling import split
+from experiments.config import acquisitions
 from experiments.config import presets
-from experiments.config import strategies
 from experiments.config.flags import FLAGS
 from experiments.config.flags import HYPER
 from experiments.data import initial_sets
@@ -142,18 +142,18 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
 
 def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   typed_hyper = {name: FLAGS[name].value for name in HYPER if FLAGS[name].present}
-  chosen = [strategies.told(strategies.parse(spelling), typed_hyper) for spelling in strategies.split(values["acq"])]
+  chosen = [acquisitions.with_flags(acquisitions.parse(text), typed_hyper) for text in split(values["acq"])]
   for name in typed_hyper:
     if not any(name in dict(strategy.hyper) for strategy in chosen):
       raise UsageError(f"--{name} is of {', '.join(HYPER[name][1])}: --acq={values['acq']} names none of them")
-  spelled = tuple(strategy.spelling for strategy in chosen)
+  spelled = tuple(map(acquisitions.canonical, chosen))
   if len(set(spelled)) < len(spelled):
     raise UsageError(f"--acq={values['acq']} names an acquisition twice")
   for name, _ in values["vmap_over"]:
     if name in typed | set(typed_hyper):
       raise UsageError(f"--{name} and --vmap_over={name} are two ways to say the same: give one of them")
     if name in HYPER and all(
-      name not in acquisition.hyper_parameters(strategy.name) or name in dict(strategy.hyper) for strategy in chosen
+      name not in acquisitions.hyper_parameters(strategy) or name in dict(strategy.hyper) for strategy in chosen
     ):
       raise UsageError(f"--vmap_over={name} changes nothing: no strategy of --acq={','.join(spelled)} leaves it open")
   if values["vmap_over"] and values["driver"] != "scan":

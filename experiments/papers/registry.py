@@ -1,6 +1,6 @@
 """The publications whose results are repeated here: one file each."""
 
-from experiments.analysis import styles
+from experiments.common.spelling import named
 from experiments.papers import batchbald
 from experiments.papers import blog
 from experiments.papers import gal2017
@@ -19,5 +19,4 @@ def curve_of(preset: str | None, name: str) -> Curve | None:
   """What a preset's source published of a strategy; None where it did not, and for the points of a grid."""
   if preset not in PUBLISHED or " [" in name:
     return None
-  wrapper, base = styles.base_of(name)
-  return PUBLISHED[preset].curves.get(f"{wrapper}_{base}" if wrapper else base)
+  return PUBLISHED[preset].curves.get(named(name).name)

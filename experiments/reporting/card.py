@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from experiments.analysis import styles
 from experiments.analysis.records import generator
+from experiments.common.spelling import named
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
 from experiments.reporting.wording import many
@@ -109,7 +110,7 @@ def _training(study: Study) -> list[Point]:
 
 
 def _reference(study: Study, chosen: Chosen) -> list[Point]:
-  random = any(styles.base_of(name) == (None, styles.RANDOM) for name in chosen.runs)
+  random = any(named(name).name == styles.RANDOM for name in chosen.runs)
   full = f"{study.full_accuracy:.3f}, {many(len(study.full_data), 'seed')}" if study.full_data else None
   paired = len(chosen.seeds) > 1 and len(chosen.runs) > 1
   return [

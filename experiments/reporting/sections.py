@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.analysis import curves as learning_curves
 from experiments.analysis import styles
+from experiments.common.spelling import named
 from experiments.papers import registry
 from experiments.papers.base import Curve
 from experiments.reporting import card
@@ -144,7 +145,7 @@ def efficiency(chosen: Chosen) -> list[Block]:
   """Labels that random needs over those that a strategy needs, at the same accuracy."""
   means = {name: chosen.values(name, "test_accuracy").mean(axis=0) for name in chosen.runs}
   # Of a grid, a strategy's baseline is random at the same point.
-  baselines = {name.partition(" [")[2]: name for name in means if styles.base_of(name) == (None, styles.RANDOM)}
+  baselines = {name.partition(" [")[2]: name for name in means if named(name).name == styles.RANDOM}
   others = [name for name in means if name.partition(" [")[2] in baselines and name not in baselines.values()]
   if not others:
     return [Text("Label efficiency needs random and another strategy.")]

@@ -2,9 +2,9 @@
 
 import shlex
 
+from experiments.common.spelling import split
+from experiments.config import acquisitions
 from experiments.config import presets
-from experiments.config.strategies import parse
-from experiments.config.strategies import split
 from experiments.papers.base import StudyCommand
 
 SCALES = {
@@ -27,7 +27,7 @@ def all_seeds(study: StudyCommand) -> range:
 
 def strategies(study: StudyCommand) -> list[str]:
   """The strategies that a study or its preset names, in that order, as rows spell them."""
-  return [parse(entry).spelling for entry in split(_value(study, "acq", "")) if entry]
+  return [acquisitions.canonical(acquisitions.parse(entry)) for entry in split(_value(study, "acq", "")) if entry]
 
 
 def folder_name(study: StudyCommand, seeds: range | None = None) -> str:

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.analysis import styles
 from experiments.analysis.curves import area_under_curve
 from experiments.analysis.curves import counted_both_ways
 from experiments.analysis.curves import labels_to_reach
 from experiments.analysis.curves import quartiles
 from experiments.analysis.records import outcome
+from experiments.common.spelling import named
 from experiments.papers.base import Curve
 from experiments.reporting import significance
 
@@ -96,9 +96,7 @@ def completed(rows: Sequence[dict], rounds: int, acq_size: int, suffix: str = ""
       if outcome(run[-1], rounds) == "completed"
     ]
     if runs:
-      wrapper, base = styles.base_of(acq)
-      base = f"{wrapper}_{base}" if wrapper else base
-      out.append(CompletedRuns(acq + suffix, base + suffix, acq_size, runs))
+      out.append(CompletedRuns(acq + suffix, named(acq).name + suffix, acq_size, runs))
   return out
 
 

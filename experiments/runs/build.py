@@ -7,14 +7,14 @@ import flax.linen as nn
 import jax
 import optax
 
-from al_jax import acquisition
 from al_jax import checks
 from al_jax import models
 from al_jax import training
 from al_jax import types
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
-from experiments.config import strategies
+from experiments.common.spelling import Spelling
+from experiments.config import acquisitions
 from experiments.config.flags import HYPER
 from experiments.config.resolve import Config
 
@@ -85,7 +85,7 @@ def _posterior(kind: str, config: Config) -> types.Posterior:
   return types.Posterior(kind, config.ensemble_size if kind == "ensemble" else 1)
 
 
-def posterior(strategy: strategies.Strategy, made: types.Acquisition, config: Config) -> types.Posterior:
+def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> types.Posterior:
   """What a strategy's samples are: as its spelling says, else `--posterior`, else what it needs.
 
   MC dropout for those that compare samples, the network as it is for the rest. A strategy that looks at no sample has
@@ -100,8 +100,7 @@ def posterior(strategy: strategies.Strategy, made: types.Acquisition, config: Co
 
 def scores_images(spelling: str) -> bool:
   """Whether a strategy gives single images a score."""
-  strategy = strategies.parse(spelling)
-  return acquisition.make(strategy.name, **dict(strategy.hyper)).score is not None
+  return acquisitions.of(spelling).score is not None
 
 
 def learners(
@@ -117,10 +116,9 @@ def learners(
   network, shared_optimizer, plan = model(config, num_classes), optimizer(config), protocol(config)
   out = {}
   for spelling in config.acq:
-    strategy = strategies.parse(spelling)
-    known = acquisition.hyper_parameters(strategy.name)
-    told = {name: value for name, value in point.items() if name in known} | dict(strategy.hyper)
-    made = acquisition.make(strategy.name, **told)
+    strategy = acquisitions.parse(spelling)
+    known = acquisitions.hyper_parameters(strategy)
+    made = acquisitions.make(strategy, **{name: value for name, value in point.items() if name in known})
     out[spelling] = types.Learner(
       network,
       shared_optimizer,

@@ -1,0 +1,144 @@
+"""What acquisitions there are, with what each costs."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from al_jax.acquisition._badge import badge
+from al_jax.acquisition._bait import bait
+from al_jax.acquisition._batchbald import batchbald
+from al_jax.acquisition._cluster_margin import cluster_margin
+from al_jax.acquisition._diversity import kcenter
+from al_jax.acquisition._diversity import kmeans
+from al_jax.acquisition._epig import epig
+from al_jax.acquisition._factory import Number
+from al_jax.acquisition._factory import defaults
+from al_jax.acquisition._low_budget import probcover
+from al_jax.acquisition._low_budget import typiclust
+from al_jax.acquisition._pointwise import bald
+from al_jax.acquisition._pointwise import consensus_kl
+from al_jax.acquisition._pointwise import entropy
+from al_jax.acquisition._pointwise import least_confidence
+from al_jax.acquisition._pointwise import margin
+from al_jax.acquisition._pointwise import mean_std
+from al_jax.acquisition._pointwise import random
+from al_jax.acquisition._pointwise import variation_ratio
+from al_jax.acquisition._pointwise import vote_entropy
+from al_jax.acquisition._stochastic import power
+from al_jax.acquisition._stochastic import softmax
+from al_jax.acquisition._stochastic import softrank
+from al_jax.types import Acquisition
+
+
+class Entry(NamedTuple):
+  """One acquisition, or one wrapper of acquisitions.
+
+  Sizes, by keyword: N pool images, S samples, C classes, F features, T targets, `num` selected, `chunk` at a time.
+  """
+
+  factory: Callable[..., Acquisition]  # `(**hyper)`, or of a wrapper `(base, **hyper)`
+  cost: str  # order of the operations of one selection
+  memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` that one selection takes beside its arguments
+
+  @property
+  def hyper_parameters(self) -> dict[str, Number]:
+    """What the factory takes, with the defaults."""
+    return defaults(self.factory)
+
+
+def _pointwise(factory: Callable[..., Acquisition]) -> Entry:
+  return Entry(factory, "N S C", lambda N, S, C, chunk, **_: 4 * (8 * N + 4 * chunk * S * C))
+
+
+REGISTRY: dict[str, Entry] = {
+  "random": Entry(
+    random,
+    "N",
+    lambda N, **_: 4 * 8 * N,
+  ),
+  "least_confidence": _pointwise(least_confidence),
+  "margin": _pointwise(margin),
+  "entropy": _pointwise(entropy),
+  "variation_ratio": _pointwise(variation_ratio),
+  "mean_std": _pointwise(mean_std),
+  "bald": _pointwise(bald),
+  "vote_entropy": _pointwise(vote_entropy),
+  "consensus_kl": _pointwise(consensus_kl),
+  "batchbald": Entry(
+    batchbald,
+    "at most num N max_configs C (S + 1), as a rule a part of it",
+    lambda N, chunk, max_configs, S, C, **_: (
+      4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * (C + 1) + 6 * max(max_configs, S) * (S + C))
+    ),
+  ),
+  "epig": Entry(
+    epig,
+    "N T C^2 (S + 1)",
+    lambda N, chunk, T, C, S, **_: 4 * (8 * N + 2 * chunk * T * C**2 + 4 * chunk * S * C + 4 * T * S * C),
+  ),
+  "kcenter": Entry(
+    kcenter,
+    "(labeled + num) N F",
+    lambda N, F, chunk, **_: 4 * (N * F + 14 * N + chunk * (chunk + 4 * F)),
+  ),
+  "kmeans": Entry(
+    kmeans,
+    "iterations num N F",
+    lambda N, F, num, chunk, **_: 4 * (N * F + 18 * N + 3 * num * F + chunk * (num + 4 * F)),
+  ),
+  "badge": Entry(
+    badge,
+    "N S C + num N (C + F)",
+    lambda N, F, C, chunk, S, **_: 4 * (N * (F + 2 * C + 16) + 4 * chunk * S * C),
+  ),
+  "bait": Entry(
+    bait,
+    "N C^2 F^2 + (C F)^3 + oversample num (N C^2 F + N C^3 + C (C F)^2)",
+    lambda N, C, F, chunk, S, **_: (
+      4 * (5 * N * C * C + N * (2 * F + C) + 8 * (C * F) ** 2 + chunk * (S * C + 8 * C * C + 2 * F))
+    ),
+  ),
+  "cluster_margin": Entry(
+    cluster_margin,
+    "N S C + M^2 F and as a rule M^2, at worst M^3, for the tree, M = candidates_factor num",
+    lambda N, chunk, S, C, candidates_factor, num, F, **_: (
+      4 * (10 * N + 2 * chunk * S * C + 2 * (candidates_factor * num) ** 2 + 2 * candidates_factor * num * (F + 16))
+    ),
+  ),
+  "typiclust": Entry(
+    typiclust,
+    "iterations N F K + num M^2 F, K = min(labels, max_clusters) clusters, the largest of M images",
+    lambda N, F, max_clusters, chunk, neighbors, **_: (
+      4 * (N * F + 26 * N + 2 * min(max_clusters, N) * (F + chunk) + 2 * chunk * (neighbors + chunk + F))
+    ),
+  ),
+  "probcover": Entry(
+    probcover,
+    "N^2 F for the counts, as much for the radius, at most as much for all updates together",
+    lambda N, F, chunk, classes, **_: 4 * (N * F + 30 * N + 2 * chunk * (chunk + F + classes) + 2 * classes * F),
+  ),
+}
+
+WRAPPERS: dict[str, Entry] = {
+  "power": Entry(power, "N", lambda N, **_: 4 * 8 * N),
+  "softmax": Entry(softmax, "N", lambda N, **_: 4 * 8 * N),
+  "softrank": Entry(softrank, "N log N", lambda N, **_: 4 * 16 * N),
+}
+
+
+def make(name: str, **hyper: Number) -> Acquisition:
+  """The acquisition of that name: `make("bald")` is `bald()`.
+
+  Args:
+    name: a key of `REGISTRY`.
+    **hyper: arguments of the factory.
+
+  Raises:
+    ValueError: there is no such acquisition, hyper-parameter or value; the message has the choices.
+  """
+  if name not in REGISTRY:
+    raise ValueError(f"unknown acquisition {name!r}; choose from {', '.join(REGISTRY)}")
+  known = REGISTRY[name].hyper_parameters
+  for key in hyper:
+    if key not in known:
+      raise ValueError(f"{name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
+  return REGISTRY[name].factory(**hyper)

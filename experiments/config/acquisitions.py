@@ -1,0 +1,161 @@
+"""The acquisitions of the core by the spellings of the command line, and what their docstrings say."""
+
+import inspect
+import re
+from typing import NamedTuple
+
+import jax
+
+from al_jax import acquisition
+from al_jax import types
+from experiments.common import spelling
+from experiments.common.errors import UsageError
+from experiments.common.spelling import Number
+from experiments.common.spelling import Spelling
+
+# Wrappers are called by what they put before a name.
+_ENTRIES = acquisition.REGISTRY | {f"{name}_": entry for name, entry in acquisition.WRAPPERS.items()}
+NAMES = tuple(_ENTRIES)
+
+
+def parse(text: str) -> Spelling:
+  """The strategy of a spelling.
+
+  Raises:
+    UsageError: it cannot be read, or names what is not there.
+  """
+  found = spelling.parse(text)
+  if found.posterior not in (None, *types.POSTERIORS):
+    raise UsageError(f"{text!r}: unknown posterior {found.posterior!r}; choose from {', '.join(types.POSTERIORS)}")
+  make(found)
+  return found
+
+
+def canonical(strategy: Spelling) -> str:
+  """The one spelling, which rows and figures carry: hyper-parameters that differ from the defaults, in their order."""
+  given, known = dict(strategy.hyper), hyper_parameters(strategy)
+  differing = [(key, given[key]) for key, default in known.items() if given.get(key, default) != default]
+  return str(strategy._replace(hyper=tuple(differing)))
+
+
+def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
+  """What a strategy may be told, with the defaults: its wrapper's first.
+
+  Raises:
+    UsageError: there is no such acquisition, or it cannot be wrapped.
+  """
+  base = acquisition.REGISTRY.get(strategy.base)
+  if base is None:
+    wrapped = " or ".join(f"{wrapper}_" for wrapper in acquisition.WRAPPERS)
+    choices = ", ".join(acquisition.REGISTRY)
+    raise UsageError(f"unknown acquisition {strategy.name!r}; choose from {choices}, or put {wrapped} before one")
+  if strategy.wrapper is None:
+    return base.hyper_parameters
+  if base.factory().score is None:
+    scored = ", ".join(name for name, entry in acquisition.REGISTRY.items() if entry.factory().score is not None)
+    raise UsageError(
+      f"{strategy.name!r}: {strategy.base} gives no image a score to draw by; {strategy.wrapper}_ goes before {scored}"
+    )
+  return acquisition.WRAPPERS[strategy.wrapper].hyper_parameters | base.hyper_parameters
+
+
+def make(strategy: Spelling, **hyper: Number | jax.Array) -> types.Acquisition:
+  """The acquisition of a spelling; its own hyper-parameters win over `hyper`, whose numbers may be traced.
+
+  Raises:
+    UsageError: there is no such acquisition, hyper-parameter or value; the message has the choices.
+  """
+  known, told = hyper_parameters(strategy), hyper | dict(strategy.hyper)
+  for key in told:
+    if key not in known:
+      raise UsageError(f"{strategy.name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
+  wrapper = acquisition.WRAPPERS.get(strategy.wrapper)
+  own = set(wrapper.hyper_parameters) if wrapper else set()
+  try:
+    made = acquisition.make(strategy.base, **{key: value for key, value in told.items() if key not in own})
+    return wrapper.factory(made, **{key: told[key] for key in own & told.keys()}) if wrapper else made
+  except ValueError as error:
+    raise UsageError(error) from error
+
+
+def of(text: str) -> types.Acquisition:
+  """The acquisition of a spelling as text. Raises UsageError as `parse` does."""
+  return make(parse(text))
+
+
+def hyper_flags() -> dict[str, tuple[Number, list[str]]]:
+  """Every hyper-parameter of the registry with its default and who takes it: each is a flag of its own."""
+  found: dict[str, tuple[Number, list[str]]] = {}
+  for name in sorted(NAMES, key=lambda name: not name.endswith("_")):  # wrappers first
+    for key, default in _ENTRIES[name].hyper_parameters.items():
+      if key != "chunk_size":  # how it is computed, not what
+        found.setdefault(key, (default, []))[1].append(name)
+  return found
+
+
+def with_flags(strategy: Spelling, typed: dict[str, Number]) -> Spelling:
+  """The strategy with the flags that were typed; what its brackets say wins.
+
+  Raises:
+    UsageError: a value is refused.
+  """
+  known = hyper_parameters(strategy)
+  hyper = {key: value for key, value in typed.items() if key in known} | dict(strategy.hyper)
+  told = strategy._replace(hyper=tuple(hyper.items()))
+  make(told)
+  return told
+
+
+class Description(NamedTuple):
+  """What an acquisition or a wrapper is, by its docstring and its entry in the registry."""
+
+  name: str
+  summary: str  # one line
+  formula: str
+  source: str
+  needs: tuple[str, ...]
+  cost: str
+  hyper: dict[str, Number]  # with the defaults
+
+
+def describe(name: str) -> Description:
+  """The description of one of `NAMES`.
+
+  Raises:
+    KeyError: there is no such entry, or its docstring lacks a section.
+  """
+  entry = _ENTRIES[name]
+  lines = (inspect.getdoc(entry.factory) or "").splitlines()
+  sections = dict(re.findall(r"^(Formula|Source): (.+)$", "\n".join(lines), re.MULTILINE))
+  needs = ("scores",)
+  if name in acquisition.REGISTRY:
+    made = entry.factory()
+    needs = (*sorted(made.needs), *(["targets"] if made.targets else []))
+  hyper = {key: default for key, default in entry.hyper_parameters.items() if key != "chunk_size"}
+  return Description(name, lines[0].rstrip("."), sections["Formula"], sections["Source"], needs, entry.cost, hyper)
+
+
+def markdown_table() -> str:
+  """The table of docs/acquisitions.md."""
+  lines = ["| name | labels first | formula | source | needs | cost |", "|---|---|---|---|---|---|"]
+  for entry in map(describe, NAMES):
+    formula = entry.formula.replace("|", "\\|")
+    needs = ", ".join(entry.needs)
+    lines.append(f"| `{entry.name}` | {entry.summary} | {formula} | {entry.source} | {needs} | {entry.cost} |")
+  return "\n".join(lines)
+
+
+def listing() -> str:
+  """What `--list_acquisitions` prints: name, formula, needs and source of every entry."""
+  lines = []
+  for entry in map(describe, NAMES):
+    hyper = ", ".join(f"{key}={default:g}" for key, default in entry.hyper.items())
+    needs = "an acquisition that scores each image" if entry.needs == ("scores",) else ", ".join(entry.needs)
+    lines += [
+      f"{entry.name}({hyper})" if hyper else entry.name,
+      f"  {entry.summary}",
+      f"  formula  {entry.formula}",
+      f"  needs    {needs or 'nothing'}",
+      f"  source   {entry.source}",
+    ]
+  return "\n".join(lines)
