@@ -1,4 +1,4 @@
-"""Published results, reproduced: runs the presets in pieces that resume and writes REPRODUCTIONS.md.
+"""Published results, reproduced: runs the presets in pieces that resume, and writes a page each publication.
 
 python -m experiments.reproduce --processes=2                       an hour on two cores
 python -m experiments.reproduce --scale=cpu --only=batchbald        one protocol, overnight
@@ -36,7 +36,8 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "folder of the runs,
 _OUT = flags.DEFINE_string(
   "out",
   ".",
-  "folder of REPRODUCTIONS.md, and of results/reproductions with figures and the rows of runs, which new runs join",
+  "folder of docs/reproductions with the pages, and of results/reproductions with figures and the rows of runs, which"
+  " new runs join; notes on the rows in this repository are left out of the pages elsewhere",
 )
 _MINUTES = flags.DEFINE_float("minutes", None, "stop, after the round in hand, when so many have passed", 0.0)
 _PROCESSES = flags.DEFINE_integer(
@@ -45,7 +46,10 @@ _PROCESSES = flags.DEFINE_integer(
   "seeds run side by side, each on its share of the processor's cores; leave it where all would share one GPU",
   1,
 )
-_PAGE_ONLY = flags.DEFINE_boolean("page_only", False, "run nothing: write the page from the rows that are there")
+_PAGE_ONLY = flags.DEFINE_boolean("page_only", False, "run nothing: write the pages from the rows that are there")
+
+_ROWS = Path("results", "reproductions")
+_HERE = Path(__file__).resolve().parent.parent
 
 
 def _stopped(*_) -> None:
@@ -105,40 +109,41 @@ def check_draws(rows: Path, studies) -> None:
       )
 
 
-def kept_results(out: Path) -> tuple[dict[str, dict[str, page.Results]], dict[tuple[str, str], str]]:
-  """By part and scale, the rows that are kept of it and the remarks in PART.txt beside them.
+def kept_results(out: Path) -> dict[str, dict[str, page.Results]]:
+  """By reproduction and scale, the rows that are kept of it.
 
   Raises:
     UsageError: a file of rows is damaged, or rows that are compared are of different draws.
   """
-  results, remarks = {}, {}
+  results = {}
   for name, part in REPRODUCTIONS.items():
     for scale, studies in part.studies.items():
-      folder = out / "results" / "reproductions" / scale
+      folder = out / _ROWS / scale
       found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}
       for own in found.values():
         if other := other_generator(next(iter(found.values())).about, own.about):
           raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")
       if found:
         results.setdefault(name, {})[scale] = page.Results(part, scale, found)
-        remark = folder / f"{name}.txt"
-        remarks[name, scale] = remark.read_text() if remark.exists() else ""
-  return results, remarks
+  return results
 
 
-def write_page(out: Path) -> Path:
-  """REPRODUCTIONS.md with its figures, from what is kept of all scales.
+def write_pages(out: Path) -> Path:
+  """The pages with their figures, from what is kept of all scales; returns the overview's path.
 
   Raises:
     UsageError: a file of rows is damaged.
   """
-  blocks = page.blocks(*kept_results(out))
-  for block in blocks:
-    if isinstance(block, Image):
-      (out / block.file).write_bytes(block.png)
-  path = out / "REPRODUCTIONS.md"
-  path.write_text(to_markdown(blocks))
-  return path
+  results, folder, notes = kept_results(out), out / "docs" / "reproductions", out.resolve() == _HERE
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "README.md").write_text(to_markdown(page.overview(results)))
+  for paper in page.with_rows(results):
+    blocks = page.of_paper(paper, results, notes)
+    for block in blocks:
+      if isinstance(block, Image):
+        (folder / block.file).write_bytes(block.png)
+    (folder / f"{page.slug(paper)}.md").write_text(to_markdown(blocks))
+  return folder / "README.md"
 
 
 def main(argv: list[str]) -> None:
@@ -153,16 +158,16 @@ def main(argv: list[str]) -> None:
     cores = processes.shares(_PROCESSES.value)
     kept_results(out)  # which says that a file is damaged before the hours of training, not after them
     if not _PAGE_ONLY.value:
-      check_draws(out / "results" / "reproductions" / scale, studies)
+      check_draws(out / _ROWS / scale, studies)
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
       missing = processes.run(pieces, workdir, words, cores, until)
     finally:
-      refused = keep(workdir, out / "results" / "reproductions" / scale, studies)
+      refused = keep(workdir, out / _ROWS / scale, studies)
       for sentence in refused:
         print(sentence)
-      print(f"page in {write_page(out)}")
+      print(f"pages in {write_pages(out)}")
     for name, why in missing.items():
       print(f"{name} is not complete: {why}; the same command goes on")
     sys.exit(bool(refused) or any("exit code" in why for why in missing.values()))

@@ -100,7 +100,7 @@ def assert_valid(ids: jax.Array, view: types.PoolView, num: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_signature(name):
-  made = acquisition.make(name)
+  made = make(name)
   assert isinstance(made, types.Acquisition)
   key, view, num = inspect.signature(made.select).parameters.values()
   assert (key.name, view.name, num.name) == ("key", "view", "num")

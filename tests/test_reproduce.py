@@ -14,6 +14,7 @@ from scipy import stats
 from experiments.analysis.curves import counted_both_ways
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
+from experiments.papers import batchbald
 from experiments.papers.base import Curve
 from experiments.papers.base import StudyCommand
 from experiments.papers.registry import PUBLISHED
@@ -169,9 +170,9 @@ def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
 def test_signs_and_studies_name_what_is_run_and_published():
   for part in REPRODUCTIONS.values():
     assert part.published is None or part.published in PUBLISHED
-    assert part.studies.keys() == part.said.keys() and part.studies.keys() <= plan.SCALES.keys()
+    assert part.studies.keys() == part.scope.keys() and part.studies.keys() <= plan.SCALES.keys()
     names = [study.name for studies in part.studies.values() for study in studies]
-    assert {figure.study for figure in part.references} <= set(names)
+    assert {reference.study for reference in part.references} <= set(names)
     for pair in part.signs:
       for name in pair:
         acquisitions.of(name)
@@ -256,7 +257,7 @@ def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path
   assert done.returncode == 1 and "small.jsonl has rows of other draws than this version makes" in done.stderr
   assert "--out=FOLDER" in done.stderr and "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
   done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
-  assert done.returncode == 0 and "draws 1" in (tmp_path / "REPRODUCTIONS.md").read_text(), done.stderr
+  assert done.returncode == 0 and "| small | 4 | 0 | cpu | 0.10.2 | 1 |" in pages(tmp_path), done.stderr
   archive.write(archive.Archived(_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
   done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small, other are compared and are of other draws" in done.stderr
@@ -302,11 +303,15 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run():
     rows += _rows("bald", seed, [value - 0.05 for value in better])
   part = REPRODUCTIONS["batchbald"]
   results = {"batchbald": {"quick": page.Results(part, "quick", {"batchbald": archive.Archived(about, rows, [])})}}
-  blocks = page.blocks(results, {("batchbald", "quick"): "A remark.\n\nAnother."})
-  assert Text("A remark.") in blocks and Text("Another.") in blocks
-  said = to_markdown(blocks)
+  (paper,) = page.with_rows(results)
+  remark = batchbald.NOTES["batchbald", "quick"].remark
+  assert paper is batchbald and Text(remark) in page.of_paper(paper, results, notes=True)
+  blocks = page.of_paper(paper, results, notes=False)
+  assert Text(remark) not in blocks
+  said = to_markdown([*page.overview(results), *blocks])
+  assert "- [BatchBALD: Kirsch" in said and "](batchbald.md)" in said and "gal2017.md" not in said
   files = [block.file for block in blocks if isinstance(block, Image)]
-  assert files == [f"results/reproductions/quick/batchbald{beside}.png" for beside in ("", "_published")]
+  assert files == [f"../../results/reproductions/quick/batchbald{beside}.png" for beside in ("", "_published")]
   # Only whether BatchBALD's 90% is inside can be said; near are both at 50 labels and BALD at 100.
   assert "| BatchBALD on MNIST | quick | 1 of 1 | 0 of 1 | 1 of 1 | 3 of 6 | 2 of 2 | 4 | 0.0 |" in said
   assert "| BatchBALD on MNIST | full | not run |" in said
@@ -330,20 +335,24 @@ def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
   assert plan.strategies(study) == ["batchbald"]  # its default is not spelled
 
 
+def everything(results):
+  """All pages as Markdown, without notes."""
+  papers = [block for paper in page.with_rows(results) for block in page.of_paper(paper, results, notes=False)]
+  return to_markdown([*page.overview(results), *papers])
+
+
 def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   about = _about(0)
   rows = _rows("random", 0, [0.63]) + _rows("random", 1, [0.66])
   part = REPRODUCTIONS["batchbald"]
   found = page.Results(part, "quick", {"batchbald_start": archive.Archived(about, rows, [])})
   assert found.strategies == []  # its rounds are no curve
-  said = to_markdown(page.blocks({"batchbald": {"quick": found}}, {}))
+  said = everything({"batchbald": {"quick": found}})
   assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in said
   assert "0.641 | ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
   rows[1]["test_accuracy"] = 0.70
   found = page.Results(part, "quick", {"batchbald_start": archive.Archived(about, rows, [])})
-  assert "0.641 | ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in to_markdown(
-    page.blocks({"batchbald": {"quick": found}}, {})
-  )
+  assert "0.641 | ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in everything({"batchbald": {"quick": found}})
 
 
 def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
@@ -351,7 +360,7 @@ def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
   found = page.Results(
     REPRODUCTIONS["blog"], "quick", {"blog_start": archive.Archived(about, _rows("entropy", 0, [0.78]), [])}
   )
-  said = to_markdown(page.blocks({"blog": {"quick": found}}, {}))
+  said = everything({"blog": {"quick": found}})
   assert "| The blog's experiment | full | as quick |" in said and "| BatchBALD on MNIST | full | not run |" in said
 
 
@@ -368,17 +377,26 @@ def test_mistakes_are_refused_in_one_sentence(words, said):
   assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
 
 
+def pages(folder):
+  """What was written, all pages one after another."""
+  return "\n".join(page.read_text() for page in sorted((folder / "docs/reproductions").iterdir()))
+
+
 def _with_plan(folder, *studies):
   """The words that run the program in `folder` on another plan: everything else is as it is."""
   script = folder / "script.py"
   script.write_text(
     "from absl import app\n"
     "from experiments import reproduce\n"
-    "from experiments.reproduction import plan\n"
+    "from experiments.papers import blog\n"
+    "from experiments.papers.base import Reproduction\n"
+    "from experiments.papers.base import StudyCommand\n"
+    "from experiments.papers.registry import REPRODUCTIONS\n"
     f"studies = tuple(StudyCommand(*study) for study in {[(s.name, s.preset, s.flags) for s in studies]!r})\n"
-    "part = Reproduction('Small', None, {'quick': studies}, (('margin', 'random'),), said={'quick': 'All of it.'})\n"
-    "REPRODUCTIONS.clear()\n"
-    "REPRODUCTIONS['small'] = part\n"
+    "part = Reproduction('Small', None, {'quick': studies}, (('margin', 'random'),), scope={'quick': 'All of it.'})\n"
+    "for table in (REPRODUCTIONS, blog.REPRODUCTIONS):\n"
+    "  table.clear()\n"
+    "  table['small'] = part\n"
     "app.run(reproduce.main)\n"
   )
   return [str(script), f"--workdir={folder}/runs", f"--out={folder}"]
@@ -396,17 +414,17 @@ def test_studies_are_run_kept_and_drawn(tmp_path):
   whole = call()  # the mistake of one study keeps no other from running
   assert whole.returncode == 1 and "bad is not complete: it ended with exit code 1" in whole.stdout, whole.stderr
   assert "small is not" not in whole.stdout
-  said = (tmp_path / "REPRODUCTIONS.md").read_text()
+  said = pages(tmp_path)
   assert "| Small | quick |" in said and "margin above random" in said
   assert (tmp_path / "results/reproductions/quick/small.png").exists()
   rows = (tmp_path / "results/reproductions/quick/small.jsonl").read_text()
   again = call("--page_only")
   assert again.returncode == 0 and (tmp_path / "results/reproductions/quick/small.jsonl").read_text() == rows
-  assert (tmp_path / "REPRODUCTIONS.md").read_text() == said
+  assert pages(tmp_path) == said
   results = tmp_path / "runs/quick/small/results.jsonl"
   results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
   again = call("--page_only")  # as on another machine, which has run margin alone
-  assert again.returncode == 0 and (tmp_path / "REPRODUCTIONS.md").read_text() == said
+  assert again.returncode == 0 and pages(tmp_path) == said
 
 
 def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
@@ -424,8 +442,8 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
   done = run(*words, PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and "small: its runs here are left out of the page" in done.stdout, done.stderr
   assert "they are on other data" in done.stdout and before.read_text() == text
-  said = (tmp_path / "REPRODUCTIONS.md").read_text()
-  assert "other: 4 trainings" in said and "small: 2 trainings" in said
+  said = pages(tmp_path)
+  assert "| other | 4 |" in said and "| small | 2 |" in said
   before.write_text(text[:-9])
   done = run(*words, PYTHONPATH=str(ROOT))
   assert done.returncode == 1 and f"error: {before} is damaged" in done.stderr and "Traceback" not in done.stderr

@@ -99,6 +99,13 @@ class Reproduction:
   scope: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by scale: what it does with less
 
 
+class Notes(NamedTuple):
+  """What is to be known of the rows that are kept of a reproduction at one scale."""
+
+  remark: str  # at most five sentences
+  findings: tuple[tuple[str, str, str], ...]  # what was asked, what was found, and how: a command, rows, a machine
+
+
 def at(labels: Sequence[int], *percent: Sequence[float]) -> dict[int, tuple[float, ...]]:
   """Accuracies by labels out of rows of percentages: one row, or the lower ends, medians and upper ends of spreads."""
   columns = zip(*percent, strict=True)

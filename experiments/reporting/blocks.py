@@ -34,6 +34,12 @@ class Table(NamedTuple):
   numbers: bool = True  # the other columns are numbers, set to the right
 
 
+class Links(NamedTuple):
+  """Other pages: text and path."""
+
+  entries: Sequence[tuple[str, str]]
+
+
 class Image(NamedTuple):
   """A PNG, lying beside the page under `file`."""
 
@@ -44,7 +50,7 @@ class Image(NamedTuple):
   wide: bool = False  # as large as the page allows
 
 
-Block = Heading | Text | Code | Table | Image
+Block = Heading | Text | Code | Table | Links | Image
 
 _CSS = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1rem; color: #1a1a1a; }
@@ -78,6 +84,8 @@ def _markdown(block: Block) -> str:
       return _plain(text)
     case Code(text):
       return f"```sh\n{text}\n```"
+    case Links(entries):
+      return "\n".join(f"- [{_plain(text)}]({path})" for text, path in entries)
     case Image(file, _, alt, caption, _):
       return f"![{alt}]({file})\n\n*{_plain(caption)}*"
     case Table(header, rows, numbers):
@@ -114,6 +122,9 @@ def _html(block: Block) -> str:
       return f"<p>{escape(text)}</p>"
     case Code(text):
       return f"<pre>{escape(text)}</pre>"
+    case Links(entries):
+      items = "".join(f'<li><a href="{escape(path)}">{escape(text)}</a></li>' for text, path in entries)
+      return f"<ul>{items}</ul>"
     case Image(_, png, alt, caption, wide):
       source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
       kind = ' class="wide"' if wide else ""

@@ -1,16 +1,19 @@
-"""The page: every published row beside ours, with figures."""
+"""The pages: an overview, and one a publication with every published row beside ours, and figures."""
 
 from collections.abc import Mapping
+import inspect
 import math
 import statistics
+from types import ModuleType
 
 from experiments.analysis import curves as learning_curves
 from experiments.analysis.records import generator
-from experiments.config import presets
+from experiments.config.presets import PRESETS
 from experiments.papers.base import Curve
 from experiments.papers.base import Reference
 from experiments.papers.base import Reproduction
 from experiments.papers.base import StudyCommand
+from experiments.papers.registry import PAPERS
 from experiments.papers.registry import PUBLISHED
 from experiments.papers.registry import REPRODUCTIONS
 from experiments.reporting import figures
@@ -18,6 +21,7 @@ from experiments.reporting.blocks import Block
 from experiments.reporting.blocks import Code
 from experiments.reporting.blocks import Heading
 from experiments.reporting.blocks import Image
+from experiments.reporting.blocks import Links
 from experiments.reporting.blocks import Table
 from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
@@ -29,17 +33,16 @@ from experiments.reproduction.verdicts import CompletedRuns
 
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
-  "Published results beside ours. python -m experiments.reproduce runs what is listed here and writes this page;"
-  " --scale says how much of it: quick (signs and single trainings), cpu or full. Labels are totals, the initial ones"
-  " included; in brackets the count of the BatchBALD paper, which leaves out the batch bought last."
-)
-_VERDICTS = (
-  "Only completed runs count, and sides are compared on seeds that both have. A sign holds where the mean difference of"
-  " the areas under the curves is positive, and is beyond the interval where the 95% interval of that mean lies above"
-  " zero. Inside the spread is, of accuracies, between the quartiles of the published runs, and of labels and curves"
+  "Published results beside ours, a page each publication. python -m experiments.reproduce runs what is listed on them"
+  " and writes them; --scale says how much of it: quick (signs and single trainings), cpu or full.",
+  "Labels are totals, the initial ones included; in brackets stands the count of the BatchBALD paper, which leaves out"
+  " the batch acquired last. Only completed runs count, and two strategies are compared on seeds that both have.",
+  "A sign holds where the mean difference of the areas under the curves is positive. It is beyond the interval where"
+  " the 95% interval of that mean lies above zero.",
+  "Inside the spread means, for accuracies, between the quartiles of the published runs; for labels and for curves,"
   " between the least and the most of them. The mean over a curve is that of its accuracies with the first labels and"
-  " with every ten more, as far as both sides go. The two points, and the tolerances of single figures, are this"
-  " project's own, set before the runs."
+  " with every ten more, as far as both sides go.",
+  "The two points, and the tolerances of single numbers, are this project's own. They were set before the runs.",
 )
 _OVERVIEW = [
   "protocol",
@@ -61,7 +64,7 @@ class Results:
     self.part, self.scale, self.kept = part, scale, kept
     self.strategies: list[CompletedRuns] = []
     self.runs: dict[str, dict[int, list[dict]]] = {}
-    alone = {figure.study for figure in part.references}
+    alone = {reference.study for reference in part.references}
     for study in part.studies[scale]:
       if study.name in kept and study.name not in alone:
         flags = kept[study.name].about["flags"]
@@ -90,22 +93,45 @@ class Results:
     return [row["test_accuracy"] for kept in self.kept.values() for row in kept.full_data]
 
 
-def blocks(results: Mapping[str, Mapping[str, Results]], remarks: Mapping[tuple[str, str], str]) -> list[Block]:
-  """The page.
+def overview(results: Mapping[str, Mapping[str, Results]]) -> list[Block]:
+  """What was run of each protocol, what of it holds, and the pages; `results` by reproduction and scale."""
+  links = Links([(title(paper), f"{slug(paper)}.md") for paper in with_rows(results)])
+  return [Heading(1, "Published results, reproduced"), links, *map(Text, _INTRO), _overview(results)]
+
+
+def with_rows(results: Mapping[str, Mapping[str, Results]]) -> list[ModuleType]:
+  """The publications of which anything is kept."""
+  return [paper for paper in PAPERS if results.keys() & paper.REPRODUCTIONS.keys()]
+
+
+def of_paper(paper: ModuleType, results: Mapping[str, Mapping[str, Results]], notes: bool) -> list[Block]:
+  """The page of a publication.
 
   Args:
-    results: by part and scale, those of which anything is kept.
-    remarks: paragraphs to print under a part and scale.
+    paper: one of `PAPERS`.
+    results: by reproduction and scale, those of which anything is kept.
+    notes: whether the paper's notes, which are of the rows in this repository, are of these.
   """
-  title = Heading(1, "Published results, reproduced")
-  out: list[Block] = [title, Text(_INTRO), Text(_VERDICTS), _overview(results)]
-  for name, by_scale in results.items():
-    part = REPRODUCTIONS[name]
-    out += [Heading(2, part.title), *_source(name, part)]
-    for scale, found in by_scale.items():
+  out: list[Block] = [Heading(1, title(paper))]
+  for name, part in paper.REPRODUCTIONS.items():
+    if name in results:
+      out += [Heading(2, part.title), *_source(part)]
+    for scale, found in results.get(name, {}).items():
       out += _section(name, scale, found)
-      out += [Text(paragraph) for paragraph in remarks.get((name, scale), "").split("\n\n") if paragraph.strip()]
+      if notes and (name, scale) in paper.NOTES:
+        remark, findings = paper.NOTES[name, scale]
+        out += [Text(remark), Table(["asked", "found", "how"], findings, numbers=False)]
   return out
+
+
+def title(paper: ModuleType) -> str:
+  """The first line of its docstring."""
+  return inspect.getdoc(paper).splitlines()[0].rstrip(".")
+
+
+def slug(paper: ModuleType) -> str:
+  """The name of its file and page."""
+  return paper.__name__.rpartition(".")[2]
 
 
 def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
@@ -125,7 +151,7 @@ def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
 def _summary(found: Results) -> list[str]:
   signs = found.signs()
   holds = [sign.holds for sign in signs]
-  holds += [_inside(figure, ours) for figure, ours in _figures(found)]
+  holds += [_inside(reference, ours) for reference, ours in _references(found)]
   counts = [
     _counted(holds) or "none asked",
     _counted([sign.beyond if sign.interval else None for sign in signs]),
@@ -134,7 +160,7 @@ def _summary(found: Results) -> list[str]:
     _counted([ours.inside for _, ours in _means(found)]),
   ]
   seconds = sum(kept.seconds for kept in found.kept.values())
-  runs = sum(len(strategy.runs) for strategy in found.strategies) + sum(len(ours) for _, ours in _figures(found))
+  runs = sum(len(strategy.runs) for strategy in found.strategies) + sum(len(ours) for _, ours in _references(found))
   return [*counts, str(runs), f"{seconds / 3600:.1f}"]
 
 
@@ -144,21 +170,23 @@ def _counted(holds: list[bool | None]) -> str:
   return f"{sum(said)} of {len(said)}" if said else ""
 
 
-def _source(name: str, part: Reproduction) -> list[Block]:
-  preset = presets.PRESETS[next(iter(part.studies.values()))[0].preset]
-  published = f" Figures: {PUBLISHED[part.published].source}." if part.published else ""
-  out: list[Block] = [Text(f"Protocol: {preset.source}.{published} Expected: {preset.expect}. Cost: {preset.cost}.")]
-  if preset.departures:
-    out.append(Text(f"What the preset does not follow: {' '.join(preset.departures)}"))
-  return out
+def _source(part: Reproduction) -> list[Block]:
+  name = next(iter(part.studies.values()))[0].preset
+  preset = PRESETS[name]
+  rows = [("protocol", preset.source)]
+  rows += [("published numbers", PUBLISHED[part.published].source)] if part.published else []
+  rows += [("expected", preset.expect), ("cost", preset.cost)]
+  rows += [("not followed", departure) for departure in preset.departures]
+  return [Table(["preset", name], rows, numbers=False)]
 
 
 def _section(name: str, scale: str, found: Results) -> list[Block]:
   part = found.part
   out: list[Block] = [Heading(3, f"{part.title}, {scale}"), Text(part.scope[scale])]
   out.append(Code("\n".join(plan.command(study, f"runs/reproduce/{scale}") for study in part.studies[scale])))
-  out += [Text(_ran(study, found.kept.get(study.name))) for study in part.studies[scale]]
-  out += _figure_table(found) + _sign_table(found)
+  ran = [_ran(study, found.kept.get(study.name)) for study in part.studies[scale]]
+  out.append(Table(["study", "trainings", "minutes", "device", "JAX", "draws", "revision"], ran, numbers=False))
+  out += _reference_table(found) + _sign_table(found)
   published = _published_tables(found)
   if published and scale == "quick":
     out.append(Text("Checked at this scale are the signs and figures; the rows that follow are for orientation."))
@@ -168,28 +196,27 @@ def _section(name: str, scale: str, found: Results) -> list[Block]:
   return out
 
 
-def _ran(study: StudyCommand, kept: Archived | None) -> str:
+def _ran(study: StudyCommand, kept: Archived | None) -> list[str]:
   if kept is None:
-    return f"{study.name}: not run."
+    return [study.name, "not run", *[""] * 5]
   about, counted = kept.about, len(kept.rows) + len(kept.full_data)
-  revision = f", revision {' and '.join(about['revisions'])}" if about["revisions"] else ""
-  took = f"{counted} training{'s' if counted > 1 else ''} in {kept.seconds / 60:.0f} minutes"
-  return f"{study.name}: {took}, {about['device']}, JAX {about['jax']}, draws {generator(about)['draws']}{revision}."
+  made_by = [about["device"], about["jax"], str(generator(about)["draws"]), " and ".join(about["revisions"])]
+  return [study.name, str(counted), f"{kept.seconds / 60:.0f}", *made_by]
 
 
-def _figures(found: Results) -> list[tuple[Reference, list[float]]]:
+def _references(found: Results) -> list[tuple[Reference, list[float]]]:
   """Published numbers and ours, seed by seed."""
   out = []
-  for figure in found.part.references:
-    kept = found.kept.get(figure.study)
+  for reference in found.part.references:
+    kept = found.kept.get(reference.study)
     ours = [row["test_accuracy"] for row in _measured(kept)] if kept else []
     if ours:
-      out.append((figure, ours))
+      out.append((reference, ours))
   return out
 
 
-def _inside(figure: Reference, ours: list[float]) -> bool:
-  return abs(statistics.fmean(ours) - figure.published) <= figure.tolerance
+def _inside(reference: Reference, ours: list[float]) -> bool:
+  return abs(statistics.fmean(ours) - reference.published) <= reference.tolerance
 
 
 def _measured(kept: Archived) -> list[dict]:
@@ -197,15 +224,15 @@ def _measured(kept: Archived) -> list[dict]:
   return kept.full_data or [row for row in kept.rows if row["round"] == 0 and "error" not in row]
 
 
-def _figure_table(found: Results) -> list[Block]:
+def _reference_table(found: Results) -> list[Block]:
   rows = []
-  for figure, ours in _figures(found):
+  for reference, ours in _references(found):
     mean = statistics.fmean(ours)
-    seconds = statistics.fmean(row["seconds_total"] for row in _measured(found.kept[figure.study]))
-    published, tolerance = f"{figure.published:.3f}", f"± {figure.tolerance:g}"
+    seconds = statistics.fmean(row["seconds_total"] for row in _measured(found.kept[reference.study]))
+    published, tolerance = f"{reference.published:.3f}", f"± {reference.tolerance:g}"
     each = " ".join(f"{value:.4f}" for value in ours)
-    inside, took = _SAID[_inside(figure, ours)], f"{seconds:.0f} s"
-    rows.append([figure.label, published, tolerance, f"{mean:.4f}", each, inside, took])
+    inside, took = _SAID[_inside(reference, ours)], f"{seconds:.0f} s"
+    rows.append([reference.label, published, tolerance, f"{mean:.4f}", each, inside, took])
   header = ["accuracy", "published", "tolerance", "our mean", "by seed", "inside", "time"]
   return [Table(header, rows)] if rows else []
 
@@ -288,7 +315,7 @@ def _published_tables(found: Results) -> list[Block]:
     means.append([strategy.name, stretch, theirs, own, seeds, _SAID[ours.inside], _SAID[ours.near]])
   held = ["seeds", "inside the spread"]
   tables = [
-    (["strategy", "accuracy", "published runs", "ours", "our median", *held, "minutes a run"], reached),
+    (["strategy", "accuracy", "published runs", "ours", "our median", *held, "minutes per run"], reached),
     (["strategy", "labels", "published", "our median", *held, "within 2 points"], at),
     (["strategy", "mean over labels", "published", "ours", *held, "within 2 points"], means),
   ]
@@ -324,7 +351,7 @@ def _images(name: str, scale: str, found: Results) -> list[Image]:
     full_data=statistics.fmean(full) if full else None,
     published_full_data=PUBLISHED[found.part.published].full_data if found.part.published else None,
   )
-  file, said = f"results/reproductions/{scale}/{name}", f"Test accuracy over labels: {found.part.title}"
+  file, said = f"../../results/reproductions/{scale}/{name}", f"Test accuracy over labels: {found.part.title}"
   caption = f"Mean over seeds ({learning_curves.seeds_of(runs)}) with bootstrap bands."
   out = [Image(f"{file}.png", curves.png, said, caption)]
   if theirs:
