@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from al_jax import acquisition
 from al_jax import types
-from tests import programs
+from tests.support import programs
 from tests.support import wrapped
 
 os.environ["XLA_FLAGS"] = programs.QUICK["XLA_FLAGS"]  # before anything is compiled, or it is not heeded
@@ -25,9 +25,6 @@ jax.config.update("jax_legacy_prng_key", "error")
 # Compiling is not what a deadline should measure; a failure must come back on the next run.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
-
-CORE = {"acquisition", "chunks", "inference", "loop", "metrics", "models", "oracle", "pool", "purity", "training"}
-CORE |= {"uncertainty"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,13 +43,6 @@ def resolve():
   """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it."""
   with programs.reader_of_flags() as resolve:
     yield resolve
-
-
-def pytest_collection_modifyitems(items):
-  """A warning in a test of the core is an error; the shell's libraries warn about what is not ours to mend."""
-  for item in items:
-    if item.path.stem.removeprefix("test_") in CORE:
-      item.add_marker(pytest.mark.filterwarnings("error"))
 
 
 POOL, TEST = 97, 43  # odd and prime: divisible by no chunk or batch

@@ -1,0 +1,255 @@
+"""TypiClust and ProbCover: their references, brute force, and what must not change them."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import special_ortho_group
+
+from al_jax import acquisition
+from al_jax import clustering
+from al_jax import types
+from al_jax.acquisition import _low_budget as low_budget
+from tests.support import reference_low_budget as reference
+from tests.support.views import ties_by_id
+
+pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
+
+SIZE, FEATURES = 61, 6
+
+
+def pool_of(embedding, labeled=(), out=()) -> types.PoolView:
+  """A view in which all rows are candidates except the `labeled` and those `out` of the game, which hold NaN."""
+  ids = np.arange(len(embedding))
+  labeled, out = np.isin(ids, labeled), np.isin(ids, out)
+  embedding = np.where(out[:, None], np.nan, embedding).astype(np.float32)
+  return ties_by_id(types.PoolView(jnp.array(labeled), jnp.array(~labeled & ~out), embedding=jnp.array(embedding)))
+
+
+def ordinary(seed: int) -> types.PoolView:
+  """Random rows, five of them labeled and three out of the game."""
+  rng = np.random.default_rng(seed)
+  special = rng.permutation(SIZE)
+  return pool_of(rng.normal(size=(SIZE, FEATURES)) + 0.5, special[:5], special[5:8])
+
+
+def blobs(sizes, seed: int = 0, spread: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
+  """Rows around as many orthogonal directions as there are sizes, shuffled, and the blob of each."""
+  rng = np.random.default_rng(seed)
+  blob = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+  return 3 * (np.eye(len(sizes))[blob] + spread * rng.normal(size=(blob.size, len(sizes)))), blob
+
+
+@functools.cache
+def selector(name: str, num: int, **hyper):
+  """A compiled selection, shared by all tests of the same sizes."""
+  return jax.jit(functools.partial(acquisition.make(name, **dict(hyper)).select, num=num))
+
+
+def chosen(name: str, view: types.PoolView, num: int, seed: int = 0, **hyper) -> list[int]:
+  """The ids selected."""
+  return selector(name, num, **hyper)(jax.random.key(seed), view).tolist()
+
+
+def masks(view: types.PoolView) -> tuple[np.ndarray, np.ndarray]:
+  return np.asarray(view.labeled), np.asarray(view.candidates)
+
+
+def unit_rows(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
+  """What a selection makes of the embeddings, and who is in play."""
+  in_play = view.labeled | view.candidates
+  unit = clustering.unit_rows(jnp.where(in_play[:, None], view.embedding, 0.0))
+  return clustering.centered(unit, in_play), in_play
+
+
+@functools.partial(jax.jit, static_argnames=("num", "chunk_size"))
+def pseudo_labels(key: jax.Array, view: types.PoolView, *, num: int, active=None, chunk_size: int = 16) -> jax.Array:
+  """The clusters that k-means makes of the view, with the key that a selection has."""
+  return clustering.kmeans(key, *unit_rows(view), num=num, active=active, chunk_size=chunk_size)[1]
+
+
+@functools.partial(jax.jit, static_argnames="classes")
+def pure_radius(key: jax.Array, view: types.PoolView, *, classes: int, purity: float = 0.95) -> jax.Array:
+  """The radius that ProbCover estimates."""
+  squared = low_budget.squared_pure_radius(key, *unit_rows(view), classes=classes, purity=purity, chunk_size=16)
+  return jnp.sqrt(squared)
+
+
+TYPICLUST = [
+  {"max_clusters": 4, "neighbors": 3, "chunk_size": 8},  # clusters of several blocks
+  {"max_clusters": 9, "min_cluster_size": 7},  # half the clusters are too small
+  {"min_cluster_size": 60},  # all are, and so none is
+]
+
+
+@pytest.mark.parametrize("hyper", TYPICLUST)
+def test_typiclust_equals_the_reference_given_the_clusters(hyper):
+  num = 14
+  for seed in range(4):
+    view = ordinary(seed)
+    labeled, candidates = masks(view)
+    most = min(hyper.get("max_clusters", 500), SIZE)
+    chunk = min(hyper.get("chunk_size", 256), SIZE)
+    active = min(5 + num, most)
+    cluster = np.asarray(pseudo_labels(jax.random.key(seed), view, num=most, active=active, chunk_size=chunk))
+    kwargs = {key: value for key, value in hyper.items() if key in ("min_cluster_size", "neighbors")}
+    expected = reference.typiclust(view.embedding, cluster, labeled, candidates, num, **kwargs)
+    assert chosen("typiclust", view, num, seed, **hyper) == expected
+
+
+def test_typiclust_passes_over_labeled_clusters_and_takes_the_largest_first():
+  embedding, blob = blobs([7, 12, 9, 8, 11, 10])
+  labeled = [int(np.flatnonzero(blob == b)[0]) for b in (1, 3, 5)]
+  ids = chosen("typiclust", pool_of(embedding, labeled), 3)  # as many clusters as blobs
+  assert blob[ids].tolist() == [4, 2, 0]
+
+
+def test_typiclust_leaves_small_clusters_to_the_end():
+  embedding, blob = blobs([5, 30, 1, 25])
+  view = pool_of(embedding)
+  # Four clusters; with more labels than that the large ones give several.
+  ids = chosen("typiclust", view, 61, max_clusters=4)
+  assert sorted(ids) == list(range(61))
+  assert set(blob[ids[:55]]) == {1, 3} and blob[ids[:4]].tolist() == [1, 3, 1, 3]
+  assert blob[ids[55:]].tolist() == [0, 2, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["typiclust", "probcover"])
+def test_rotation_and_scale_change_nothing(name):
+  rotation = special_ortho_group.rvs(FEATURES, random_state=1)
+  lengths = np.random.default_rng(2).uniform(0.5, 2.0, size=(SIZE, 1))
+  for seed in range(3):
+    view = ordinary(seed)
+    turned = view._replace(embedding=jnp.array(np.asarray(view.embedding) @ rotation * lengths, jnp.float32))
+    hyper = {"max_clusters": 9} if name == "typiclust" else {"classes": 3, "purity": 0.7}
+    assert chosen(name, turned, 14, seed, **hyper) == chosen(name, view, 14, seed, **hyper)
+
+
+def test_shuffling_the_pool_maps_the_ids():
+  # Stars: a ball around a hub holds its leaves, one around a leaf its hub alone. Elsewhere gains are equal, and then
+  # the lowest id wins, whatever the order.
+  leaves = [8, 12, 9, 7, 11, 10]
+  axes = np.eye(6 + 12)
+  stars = [[axes[b], *(axes[b] + 0.3 * axes[6 : 6 + many])] for b, many in enumerate(leaves)]
+  rows, hubs = np.concatenate(stars), np.cumsum([0, *leaves[:-1]]) + np.arange(6)
+  order = np.random.default_rng(3).permutation(len(rows))
+  expected = hubs[np.argsort(leaves)[::-1]].tolist()
+  assert chosen("probcover", pool_of(rows), 6, radius=0.35) == expected
+  assert order[chosen("probcover", pool_of(rows[order]), 6, radius=0.35)].tolist() == expected
+
+  embedding, _ = blobs([7, 12, 9, 8, 11, 10])
+  order = order[order < len(embedding)]
+  ids = chosen("typiclust", pool_of(embedding), 6)
+  assert order[chosen("typiclust", pool_of(embedding[order]), 6)].tolist() == ids
+
+
+@pytest.mark.parametrize("name", ["typiclust", "probcover"])
+@pytest.mark.parametrize("kind", ["equal", "zero", "two values"])
+def test_a_batch_is_always_full(name, kind, debug_nans):
+  embedding = {"equal": np.ones((SIZE, 3)), "zero": np.zeros((SIZE, 3)), "two values": np.eye(3)[np.arange(SIZE) % 2]}[
+    kind
+  ]
+  view = pool_of(embedding, [3])
+  view = view._replace(candidates=view.candidates.at[0].set(False))
+  for num in (14, SIZE - 2):  # the last buys all there is
+    ids = chosen(name, view, num)
+    assert len(set(ids)) == num and np.asarray(view.candidates)[ids].all()
+
+
+@pytest.mark.parametrize("purity", [0.5, 0.9, 0.95, 1.0])
+def test_radius_is_the_largest_that_is_pure_enough(purity):
+  view = ordinary(1)
+  labeled, candidates = masks(view)
+  key = jax.random.key(0)
+  expected = reference.pure_radius(view.embedding, pseudo_labels(key, view, num=3), labeled | candidates, purity)
+  assert float(pure_radius(key, view, classes=3, purity=purity)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_radius_counts_shares_exactly():
+  # Of 20 rows at purity 0.95 one ball may be impure, of 19 none.
+  for out, allowed in (([], 1), ([7], 0)):
+    view = pool_of(np.random.default_rng(0).normal(size=(20, 3)), out=out)
+    key = jax.random.key(0)
+    labels = np.asarray(pseudo_labels(key, view, num=2))
+    ids = np.flatnonzero(view.candidates)
+    pairs = reference.distances(reference.unit(view.embedding[ids]))
+    strangers = np.where(labels[ids, None] != labels[None, ids], pairs, np.inf).min(axis=1)
+    assert float(pure_radius(key, view, classes=2)) == pytest.approx(np.sort(strangers)[allowed], rel=1e-4)
+
+
+def test_counts_equal_brute_force():
+  view = ordinary(0)
+  labeled, candidates = masks(view)
+  unit = reference.unit(np.where((labeled | candidates)[:, None], view.embedding, 0))
+  x = jnp.array(unit, jnp.float32)
+  for radius in (0.3, 0.9):
+    expected = (reference.distances(unit)[:, labeled] < radius).sum(axis=1).tolist()
+    for chunk_size in (1, 7, SIZE):
+      counts = low_budget.count_within(x, view.labeled, jnp.float32(radius**2), chunk_size=chunk_size)
+      assert counts.tolist() == expected
+  assert not low_budget.count_within(x, jnp.zeros(SIZE, bool), jnp.float32(jnp.inf), chunk_size=7).any()
+
+
+@pytest.mark.parametrize("radius", [0.2, 0.7, 1.1])
+def test_probcover_equals_the_reference(radius):
+  for seed in range(4):
+    view = ordinary(seed)
+    labeled, candidates = masks(view)
+    expected, gains = reference.probcover(view.embedding, labeled, candidates, 14, radius)
+    assert chosen("probcover", view, 14, radius=radius, chunk_size=16) == expected
+    assert gains == sorted(gains, reverse=True)
+
+
+def test_probcover_with_its_own_radius_equals_the_reference():
+  for seed in range(4):
+    view = ordinary(seed)
+    labeled, candidates = masks(view)
+    radius = float(pure_radius(jax.random.key(seed), view, classes=3, purity=0.7))
+    expected, gains = reference.probcover(view.embedding, labeled, candidates, 14, radius)
+    assert gains[0] > 1
+    assert chosen("probcover", view, 14, seed, classes=3, purity=0.7) == expected
+
+
+def test_probcover_is_near_the_best_of_all_batches():
+  for seed in range(20):
+    rng = np.random.default_rng(seed)
+    embedding = rng.normal(size=(11, 2)).astype(np.float32)
+    view = pool_of(embedding, rng.choice(11, size=seed % 3, replace=False))
+    labeled, candidates = masks(view)
+    radius = 0.45
+    ball = reference.balls(embedding, labeled | candidates, radius)
+    covered = set().union(*(ball[i] for i in np.flatnonzero(labeled)))
+    ids = chosen("probcover", view, 3, radius=radius)
+    reached = len(set().union(*(ball[i] for i in ids)) - covered)
+    assert reached >= (1 - 1 / math.e) * reference.best_coverage(embedding, labeled, candidates, 3, radius)
+
+
+def test_every_pick_of_probcover_covers_something_while_it_can():
+  embedding, blob = blobs([7, 12, 9, 8, 11, 10])
+  labeled = [int(np.flatnonzero(blob == b)[0]) for b in (1, 3)]
+  ids = chosen("probcover", pool_of(embedding, labeled), 6, radius=0.7)
+  assert blob[ids[:4]].tolist() == [4, 5, 2, 0]  # a ball holds a blob
+  assert ids[4:] == [i for i in range(57) if i not in ids[:4] + labeled][:2]  # nothing is left: the lowest ids
+
+
+@pytest.mark.parametrize(
+  ("name", "hyper", "message"),
+  [
+    ("typiclust", {"max_clusters": 0}, "max_clusters must be at least 1, not 0"),
+    ("typiclust", {"neighbors": 0}, "neighbors must be at least 1, not 0"),
+    ("typiclust", {"min_cluster_size": -1}, "min_cluster_size must be at least 0, not -1"),
+    ("typiclust", {"iterations": -1}, "iterations must be at least 0, not -1"),
+    ("typiclust", {"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
+    ("probcover", {"radius": -0.1}, "radius must be positive, or 0 for an estimate, not -0.1"),
+    ("probcover", {"purity": 0}, "purity must be above 0 and at most 1, not 0"),
+    ("probcover", {"purity": 1.5}, "purity must be above 0 and at most 1, not 1.5"),
+    ("probcover", {"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
+    ("probcover", {"classes": 1}, "classes must be at least 2, not 1"),
+  ],
+)
+def test_impossible_hyper_parameters(name, hyper, message):
+  with pytest.raises(ValueError, match=message):
+    acquisition.make(name, **hyper)

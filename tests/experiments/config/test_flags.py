@@ -1,0 +1,142 @@
+"""Flags to one Config: presets, precedence, and mistakes told in one sentence."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.programs import ROOT
+from tests.support.programs import environment
+
+
+def run(*words, **changes):
+  return subprocess.run(
+    [sys.executable, *words], cwd=ROOT, env=environment(**changes), capture_output=True, text=True, check=False
+  )
+
+
+def test_precedence_of_defaults_preset_and_typed_flags(resolve):
+  plain, blog, typed, steps, epochs, posted, fixed = resolve(
+    [],
+    ["--preset=blog"],
+    ["--preset=blog", "--batch_size=64", "--init_labels=100"],
+    ["--preset=blog", "--train_steps=7"],
+    ["--epochs=3"],
+    ["--preset=blog_posted"],
+    ["--preset=blog_fixed"],
+  )
+  assert plain["acq"] == ["entropy"] and plain["seeds"] == 1 and plain["seed"] == 0
+  assert (plain["init_labels"], plain["acq_size"], plain["init"]) == (20, 10, "balanced")
+  assert (plain["epochs"], plain["dataset"], plain["driver"]) == (None, "mnist", "python")
+
+  assert (blog["init_labels"], blog["acq_size"], blog["rounds"]) == (18_760, 100, 200)
+  assert (blog["epochs"], blog["train_steps"], blog["batch_size"]) == (10, None, 32)
+  assert (blog["optimizer"], blog["learning_rate"], blog["val_last"]) == ("adadelta", 1e-3, 0.15)
+  assert (typed["batch_size"], typed["init_labels"], typed["acq_size"]) == (64, 100, 100)
+  assert (steps["train_steps"], steps["epochs"]) == (7, None)
+  assert (epochs["train_steps"], epochs["epochs"]) == (None, 3)
+  assert (posted["init_labels"], posted["acq_size"], posted["rounds"]) == (23_450, 50, 200)
+
+  assert {"random", "entropy"} < set(fixed["acq"]) and fixed["optimizer"] == "adam"
+  assert fixed["init_labels"] + fixed["rounds"] * fixed["acq_size"] == 1000
+  assert fixed["train_steps"] == fixed["full_train_steps"] and fixed["val_size"] > 0 and fixed["val_last"] == 0
+
+
+@pytest.mark.parametrize(
+  ("words", "expected"),
+  [
+    (["--acq=bold"], ["'bold'", "least_confidence", "entropy"]),
+    (["--acq="], ["''", "entropy"]),
+    (["--acq=margin,margin"], ["twice"]),
+    (["--acq=random", "--acq=margin"], ["--acq is given 2 times"]),
+    (["--preset=blag"], ["'blag'", "blog_fixed", "study"]),
+    (["--optimizer=lion"], ["lion", "adam|sgd|adadelta"]),
+    (["--rounds=-1"], ["rounds", "-1"]),
+    (["--seeds=0"], ["seeds"]),
+    ([f"--seed={2**32}"], ["seed"]),
+    ([f"--pool_seed={2**32}"], ["pool_seed"]),
+    ([f"--seed={2**32 - 2}", "--seeds=3"], ["beyond the last seed, 4294967295"]),
+    (["--learning_rate=0"], ["learning_rate"]),
+    (["--imbalance=nan"], ["--imbalance=nan", "finite"]),
+    (["--weight_decay=inf"], ["--weight_decay=inf", "finite"]),
+    (["--decay_layers=Dense_0"], ["--decay_layers", "--weight_decay", "is 0"]),
+    (["--decay_over_labels"], ["--decay_over_labels", "--weight_decay", "is 0"]),
+    (["--train_steps=5", "--epochs=2"], ["--train_steps", "--epochs"]),
+    (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
+    (["--nonsense=1"], ["nonsense"]),
+    (["entropy"], ["stray", "'entropy'"]),
+    (["--workdir="], ["--workdir"]),
+    (["--coldness=8"], ["--coldness", "power_", "--acq=entropy names none of them"]),
+    (["--acq=power_bald", "--coldness=0"], ["coldness must be positive"]),
+    (["--acq=power_bald(coldness=1),power_bald"], ["twice"]),
+    (["--acq=power_random"], ["no image a score", "bald"]),
+    (["--acq=bald(posterior=maybe)"], ["'maybe'", "deterministic, dropout, ensemble"]),
+    (["--posterior=maybe"], ["maybe", "deterministic|dropout|ensemble"]),
+    (["--pool_noise=-1"], ["pool_noise", "-1"]),
+    (["--inspect", "--driver=scan"], ["--inspect", "--driver=python"]),
+    (["--imbalance=0.5"], ["imbalance", "0.5"]),
+    (["--label_noise=1"], ["label_noise", "1"]),
+    (["--init=file"], ["--init=file and --init_file=PATH go together"]),
+    (["--init_file=ids.json"], ["--init=file and --init_file=PATH go together"]),
+    (["--init=file", "--init_file=nowhere.json"], ["--init_file=nowhere.json cannot be read"]),
+    (["--init=batchbald", "--dataset=fashion_mnist"], ["set of images of mnist", "not of fashion_mnist"]),
+    (["--init=batchbald", "--init_labels=30"], ["a set of 20 images, not of 30"]),
+    (["--init=batchbald", "--init_file=ids.json"], ["--init=file and --init_file=PATH go together"]),
+    (["--preset=batchbald", "--dataset=digits"], ["--init=batchbald", "not of digits"]),
+    (["--train_steps=5", "--epoch_draws=64"], ["--train_steps", "--epoch_draws"]),
+    (["--input_std=0"], ["input_std", "0"]),
+    (["--input_mean=nan"], ["--input_mean=nan", "finite"]),
+    (["--label_noise=0.1", "--vmap_over=label_noise=0,0.1", "--driver=scan"], ["--label_noise and --vmap_over"]),
+  ],
+)
+def test_mistakes_are_one_sentence(words, expected, resolve):
+  (message,) = resolve(words)
+  assert isinstance(message, str), f"{words} was accepted"
+  assert "\n" not in message.strip() and "Traceback" not in message
+  for part in expected:
+    assert part in message
+
+
+def test_every_flag_is_in_the_config_and_in_help():
+  from experiments.config import flags
+  from experiments.config.resolve import Config
+
+  names = [name for group in flags.GROUPS.values() for name in group]
+  elsewhere = {*flags.HYPER, "list_acquisitions"}  # told in the spelling of --acq, and never part of a run
+  read = {"init_ids"}  # from the file of --init_file
+  assert sorted(set(names) - elsewhere | read) == sorted(field.name for field in dataclasses.fields(Config))
+  assert elsewhere <= set(names)
+  done = run("-m", "experiments.mnist", "--help")
+  assert done.returncode == 0
+  assert "how few labels" in done.stdout and "absl" not in done.stdout
+  for heading, group in flags.GROUPS.items():
+    assert f"{heading}:" in done.stdout
+    for name in group:
+      assert f"--{name}" in done.stdout
+
+
+def test_hyper_parameters_become_part_of_the_spelling(resolve):
+  (config,) = resolve(["--acq=power_bald,bald,softmax_entropy(coldness=2)", "--coldness=8", "--mc_samples=5"])
+  assert config["acq"] == ["power_bald(coldness=8)", "bald", "softmax_entropy(coldness=2)"]
+  assert config["mc_samples"] == 5 and config["posterior"] is None
+
+
+def test_given_initial_ids_are_part_of_the_config_and_set_the_number_of_initial_labels(tmp_path, resolve):
+  (tmp_path / "ids.json").write_text("[5, 3, 8]")
+  given = ["--init=file", f"--init_file={tmp_path / 'ids.json'}"]
+  plain, typed, preset = resolve(given, [*given, "--init_labels=20"], [*given, "--preset=blog"])
+  assert plain["init_ids"] == preset["init_ids"] == [5, 3, 8] and plain["init_labels"] == preset["init_labels"] == 3
+  assert typed["init_labels"] == 20  # which is refused when the ids are held against it
+
+
+def test_list_acquisitions_prints_and_ends():
+  done = run("-m", "experiments.mnist", "--list_acquisitions")
+  assert done.returncode == 0 and done.stderr == ""
+  assert "\nbald\n" in done.stdout and "power_(coldness=1)" in done.stdout and "Houlsby" in done.stdout
+
+
+def test_a_wrong_flag_ends_the_program_without_a_stack_trace():
+  done = run("-m", "experiments.mnist", "--acq=bold")
+  assert done.returncode == 1 and done.stdout == ""
+  assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr and done.stderr.count("\n") == 1

@@ -1,0 +1,121 @@
+"""What the flags ask for: the optimisers, as their libraries document them."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from al_jax import models
+from al_jax import training
+from experiments.common.errors import UsageError
+from experiments.runs import build
+from tests.experiments.config.test_acquisitions import config
+from tests.support import reference
+
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
+STEPS = 200
+_rng = np.random.default_rng(0)
+START, NUDGES = _rng.normal(size=7), _rng.normal(size=(STEPS, 7)) * np.logspace(-3, 1, 7)
+CURVATURE = np.logspace(-2, 1, 7)
+
+
+def path(flags) -> np.ndarray:
+  """`[STEPS, 7]` parameters under the gradients of a noisy quadratic, by the optimiser of the flags; in float64."""
+  optimizer = build.optimizer(flags)
+
+  def step(carry, nudge):
+    params, state = carry
+    updates, state = optimizer.update(CURVATURE * params + nudge, state, params)
+    return (params + updates, state), params + updates
+
+  with jax.enable_x64(True):
+    out = jax.jit(lambda: jax.lax.scan(step, (jnp.array(START), optimizer.init(jnp.array(START))), NUDGES)[1])()
+    assert out.dtype == jnp.float64
+    return np.asarray(out)
+
+
+def keras_adadelta(learning_rate: float):
+  """Keras's `Adadelta.update_step`: rho 0.95, epsilon 1e-7."""
+  grads, deltas = np.zeros(7), np.zeros(7)
+  params = START.copy()
+  for nudge in NUDGES:
+    gradient = CURVATURE * params + nudge
+    grads[:] = 0.95 * grads + 0.05 * gradient**2
+    delta = -np.sqrt(deltas + 1e-7) * gradient / np.sqrt(grads + 1e-7)
+    deltas[:] = 0.95 * deltas + 0.05 * delta**2
+    params = params + learning_rate * delta
+    yield params
+
+
+def pytorch_adam(learning_rate: float, weight_decay: float):
+  """PyTorch's `Adam`, whose weight decay is added to the gradient: betas 0.9 and 0.999, eps 1e-8."""
+  params, first, second = START.copy(), np.zeros(7), np.zeros(7)
+  for t, nudge in enumerate(NUDGES, start=1):
+    gradient = CURVATURE * params + nudge + weight_decay * params
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient**2
+    denominator = np.sqrt(second) / np.sqrt(1 - 0.999**t) + 1e-8
+    params = params - learning_rate / (1 - 0.9**t) * first / denominator
+    yield params
+
+
+@pytest.mark.parametrize(
+  ("flags", "its_librarys", "settings"),
+  [
+    ({"optimizer": "adadelta", "learning_rate": 1e-3}, keras_adadelta, (1e-3,)),
+    ({"optimizer": "adadelta", "learning_rate": 1.0}, keras_adadelta, (1.0,)),
+    ({"learning_rate": 1e-3}, pytorch_adam, (1e-3, 0.0)),
+    ({"learning_rate": 1e-3, "weight_decay": 5e-4}, pytorch_adam, (1e-3, 5e-4)),
+    ({"learning_rate": 1e-2, "weight_decay": 0.5}, pytorch_adam, (1e-2, 0.5)),
+  ],
+)
+def test_an_optimiser_of_the_flags_is_its_librarys(flags, its_librarys, settings):
+  expected = np.array(list(its_librarys(*settings)))
+  assert len(expected) == STEPS and np.abs(expected[-1] - START).max() > 1e-4
+  np.testing.assert_allclose(path(config(**flags)) - START, expected - START, rtol=1e-6, atol=1e-9)
+
+
+def test_sgd_of_the_flags_has_their_momentum():
+  flags = config(optimizer="sgd", learning_rate=1e-3, momentum=0.7, weight_decay=0.1)
+  update, params, memory, expected = reference.sgd(1e-3, 0.7), START.copy(), 0.0, []
+  for t, nudge in enumerate(NUDGES, start=1):
+    change, memory = update(CURVATURE * params + nudge + 0.1 * params, memory, t)
+    params = params + change
+    expected.append(params)
+  np.testing.assert_allclose(path(flags), expected, rtol=1e-6)
+
+
+def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
+  """Keras adds `l2 * sum(kernel ** 2)` to the mean loss; the released program has l2 = 3.5 / n."""
+  flags = config(
+    optimizer="sgd", learning_rate=0.1, momentum=0.0, weight_decay=7.0, decay_layers="Dense_0", decay_over_labels=True
+  )
+  model = models.NETWORKS["gal"](num_classes=3, dropout_rate=0.0)
+  images, labels = jax.random.uniform(jax.random.key(0), (4, 9, 9, 1)), jnp.array([0, 1, 2, 1])
+  params = model.init(jax.random.key(1), images)["params"]
+
+  def penalised(params):
+    log_probs = jax.nn.log_softmax(model.apply({"params": params}, images))
+    cross_entropy = -jnp.mean(log_probs[jnp.arange(4), labels])
+    return cross_entropy + 3.5 / 20 * jnp.sum(params["Dense_0"]["kernel"] ** 2)
+
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(penalised)(params))
+  optimizer = build.optimizer(flags)
+  key, state = jax.random.key(2), optimizer.init(params)
+  step = training.train_step(key, params, state, images, labels, jnp.ones(4), 20, model=model, optimizer=optimizer)
+  chex.assert_trees_all_close(step[0], expected, rtol=1e-5, atol=1e-6)
+  plain = training.train_step(
+    key, params, optax.sgd(0.1).init(params), images, labels, jnp.ones(4), 20, model=model, optimizer=optax.sgd(0.1)
+  )
+  changed = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-4), step[0], plain[0])
+  assert changed["Dense_0"].pop("kernel") and not any(jax.tree.leaves(changed))
+
+
+def test_decay_of_a_layer_that_is_not_there_is_refused():
+  optimizer = build.optimizer(config(weight_decay=0.1, decay_layers="Dense_0,hidden"))
+  params = {"Dense_0": {"kernel": jnp.ones((2, 2))}, "Dense_1": {"kernel": jnp.ones((2, 2))}}
+  with pytest.raises(UsageError, match="no layer 'hidden', but Dense_0, Dense_1"):
+    optimizer.init(params)

@@ -1,0 +1,58 @@
+"""Runs a program that kills itself at a chosen moment: `python -m tests.support.killed MOMENT NTH PROGRAM FLAGS...`.
+
+Moments: `row` is the middle of the NTH write of a row, `checkpoint` that of the NTH write of a checkpoint.
+"""
+
+import os
+from pathlib import Path
+import runpy
+import signal
+import sys
+import threading
+
+from orbax.checkpoint import v1 as ocp
+
+
+def kill() -> None:
+  """As a power cut does."""
+  os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_a_row(nth: int) -> None:
+  """Half of a row reaches the disk."""
+  write, seen = os.write, []
+
+  def torn(descriptor: int, content: bytes) -> int:
+    if content.startswith(b'{"acq"'):
+      seen.append(content)
+      if len(seen) == nth:
+        write(descriptor, content[: len(content) // 2])
+        kill()
+    return write(descriptor, content)
+
+  os.write = torn
+
+
+def in_a_checkpoint(nth: int) -> None:
+  """As soon as there is something of it beside those that are whole."""
+  save, seen = ocp.training.Checkpointer.save, []
+
+  def killed(self, step: int, *args, **kwargs) -> bool:
+    def watch() -> None:
+      while not any(path.name != str(step) and str(step) in path.name for path in Path(self.directory).iterdir()):
+        pass
+      kill()
+
+    seen.append(step)
+    if len(seen) == nth:
+      threading.Thread(target=watch, daemon=True).start()
+    return save(self, step, *args, **kwargs)
+
+  ocp.training.Checkpointer.save = killed
+
+
+if __name__ == "__main__":
+  moment, nth, program = sys.argv[1:4]
+  del sys.argv[1:4]
+  {"row": in_a_row, "checkpoint": in_a_checkpoint}[moment](int(nth))
+  runpy.run_module(program, run_name="__main__", alter_sys=True)
