@@ -25,9 +25,10 @@ def check(protocol: types.Protocol, data: types.Dataset) -> None:
   for name in ("rounds", "val_size"):
     if getattr(protocol, name) < 0:
       raise ValueError(f"{name} must not be negative, but is {getattr(protocol, name)}")
-  if (protocol.train_steps is None) == (protocol.epochs is None):
+  lengths = [length for length in (protocol.train_steps, protocol.epochs) if length is not None]
+  if len(lengths) != 1:
     raise ValueError("exactly one of train_steps and epochs must be given")
-  if (protocol.epochs if protocol.train_steps is None else protocol.train_steps) < 1:
+  if lengths[0] < 1:
     raise ValueError("train_steps or epochs must be at least 1")
   if protocol.epoch_draws < 0 or (protocol.epoch_draws and protocol.epochs is None):
     raise ValueError(f"epoch_draws={protocol.epoch_draws} is the least length of an epoch: give epochs, and 0 or more")

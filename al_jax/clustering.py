@@ -67,7 +67,7 @@ def plus_plus(
   """
   size = valid.shape[0]
 
-  def draw(i: jax.Array, log_weights: jax.Array, taken: jax.Array) -> jax.Array:
+  def draw(i: jax.Array | int, log_weights: jax.Array, taken: jax.Array) -> jax.Array:
     # The default mode has 23 bits for the tail that decides among many rows.
     noise = jax.random.gumbel(jax.random.fold_in(key, i), (size,), mode="high")
     # Below whatever is drawn, and in order.

@@ -34,7 +34,10 @@ def pool_inputs(data: types.Dataset, ids: jax.Array) -> jax.Array:
   images = normalize(jnp.asarray(data.images)[ids % data.images.shape[0]], data)
   if not data.noise:
     return images
-  draw = lambda i: jax.random.normal(jax.random.fold_in(data.noise_key, i), images.shape[1:], images.dtype)
+  key = data.noise_key
+  if key is None:
+    raise ValueError(f"a pool with noise={data.noise} needs a noise_key")
+  draw = lambda i: jax.random.normal(jax.random.fold_in(key, i), images.shape[1:], images.dtype)
   return images + data.noise * jax.vmap(draw)(ids)
 
 
@@ -92,10 +95,13 @@ def _one_by_one(
 
   def one(key: jax.Array | None, image: jax.Array) -> jax.Array:
     shown = _forward(model, params, image[None], key, features=key is None)
-    return shown.features[0] if key is None else shown.logits[0]
+    out = shown.features if key is None else shown.logits
+    assert out is not None
+    return out[0]
 
   if ids is None:
     return jax.vmap(one, in_axes=(None, 0))(key, x)
+  assert key is not None
   return jax.vmap(one)(jax.vmap(lambda i: jax.random.fold_in(key, i))(ids), x)
 
 
@@ -127,6 +133,12 @@ class Outputs(NamedTuple):
 
   log_probs: jax.Array | None  # `[K, S, C]` float32
   features: jax.Array | None  # `[K, F]` float32
+
+
+def _log_probs(out: Outputs) -> jax.Array:
+  """Those of outputs that were asked for them."""
+  assert out.log_probs is not None
+  return out.log_probs
 
 
 def outputs(
@@ -181,9 +193,11 @@ def outputs(
 
   if posterior.kind == "ensemble":
     # One member after another: vmapped convolutions with as many kernels are several times slower on CPU.
-    members = jax.lax.map(lambda member: deterministic(member, True, False).log_probs[:, 0], params)
+    members = jax.lax.map(lambda member: _log_probs(deterministic(member, True, False))[:, 0], params)
     return Outputs(jnp.moveaxis(members, 0, 1), deterministic(first, False, True).features if features else None)
 
+  if key is None:
+    raise ValueError("samples of MC dropout need a key")
   keys = jax.vmap(lambda s: jax.random.fold_in(key, s))(jnp.arange(posterior.samples))
   # One sample after another stays in a processor's cache, and XLA moves what does not depend on the sample out of the
   # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample. Where samples
@@ -208,4 +222,4 @@ def predict(model: Any, params: types.PyTree, images: jax.Array, data: types.Dat
   """Deterministic log-probabilities of a Flax classifier: `[N, ...]` images -> `[N, 1, C]`, dropout off."""
   images = jnp.asarray(images)
   inputs = lambda ids: normalize(images[ids], data)
-  return outputs(None, model, params, inputs, jnp.arange(images.shape[0]), chunk_size=chunk_size).log_probs
+  return _log_probs(outputs(None, model, params, inputs, jnp.arange(images.shape[0]), chunk_size=chunk_size))

@@ -75,6 +75,7 @@ def label(state: types.ALState, ids: jax.Array, protocol: types.Protocol) -> typ
   """The next round's state after the oracle has answered for `ids` `[acq_size]`, -1 throughout asking for nothing."""
   order = state.order
   if protocol.val_last:
+    assert order is not None
     order = order.at[rounds.num_labeled(state, protocol) + jnp.arange(protocol.acq_size)].set(ids, mode="drop")
   return state._replace(labeled=pool.reveal(state.labeled, ids), order=order, round=state.round + 1)
 
@@ -188,7 +189,7 @@ def sweep(
     return tuple(out)
 
   def all_runs(keys: jax.Array, points: types.PyTree, data: types.Dataset) -> tuple[Runs, ...]:
-    return PACKS[pack](lambda packed: every_strategy(*packed, data), (keys, points))
+    return PACKS[pack](lambda packed: every_strategy(packed[0], packed[1], data), (keys, points))
 
   if mesh is not None:
     split, same = PartitionSpec(mesh.axis_names), PartitionSpec()

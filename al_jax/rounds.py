@@ -66,6 +66,7 @@ def _mean_prediction(
   """`[K, C]` log of the mean over the posterior's samples, for the images that `inputs` has under `ids` `[K]`."""
   chunk_size = learner.protocol.chunk_size
   out = inference.outputs(key, learner.model, params, inputs, ids, chunk_size=chunk_size, posterior=posterior)
+  assert out.log_probs is not None
   return jax.vmap(uncertainty.log_mean)(out.log_probs)
 
 
@@ -75,6 +76,7 @@ def _how_to_fit(state: types.ALState, data: types.Dataset, learner: types.Learne
   data = _answered(state, data, learner)
 
   def validate(params: types.PyTree) -> jax.Array:
+    assert protocol.early_stop is not None
     ids = views.validation_ids(state.key, data, protocol)
     samples = protocol.early_stop.samples
     log_probs = _mean_prediction(
@@ -108,7 +110,8 @@ def _how_long(protocol: types.Protocol) -> dict[str, Any]:
 
 def _training_axes(protocol: types.Protocol) -> training.Training:
   """Where the trainings of an ensemble have their axis of members. Without early stopping all are equally far."""
-  return training.Training(None if protocol.early_stop is None else 0, 0, 0, 0, 0)
+  axes: list[Any] = [None if protocol.early_stop is None else 0, 0, 0, 0, 0]
+  return training.Training(*axes)
 
 
 def begin_fit(state: types.ALState, data: types.Dataset, learner: types.Learner) -> training.Training:
@@ -127,14 +130,14 @@ def advance_fit(
 ) -> training.Training:
   """Goes on with this round's training: to its end, or so many steps and to the next look or epoch."""
   how = _how_to_fit(state, data, learner)
-  keys = [role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT)]
+  batches, dropout = (role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT))
   members = num_members(learner)
   one = lambda batches, dropout, begun: training.advance(batches, dropout, begun, **how, limit=limit)
   if members is None:
-    return one(*keys, begun)
+    return one(batches, dropout, begun)
   axes = _training_axes(learner.protocol)
-  keys = [training.member_keys(key, members) for key in keys]
-  return jax.vmap(one, in_axes=(0, 0, axes), out_axes=axes)(*keys, begun)
+  batches, dropout = (training.member_keys(key, members) for key in (batches, dropout))
+  return jax.vmap(one, in_axes=(0, 0, axes), out_axes=axes)(batches, dropout, begun)
 
 
 def fit_unfinished(begun: training.Training, state: types.ALState, learner: types.Learner) -> jax.Array:
@@ -191,6 +194,7 @@ def evaluate_round(
     else:
       most = max(held - trained for held, trained in _held_and_trained(protocol))
       places = num_trained(state, protocol) + jnp.arange(most)
+      assert state.order is not None
       ids = state.order.at[places].get(mode="fill", fill_value=0)
       weights = (places < num_labeled(state, protocol)).astype(jnp.float32)
     val_accuracy = metrics.accuracy(predict(views.in_pool(data), ids), jnp.asarray(data.labels)[ids], weights)
@@ -244,7 +248,8 @@ class Phases(NamedTuple):
 
 def jit_without_acquisition(phase: Callable, **options) -> Callable:
   """The phase, compiled once for all learners that differ in what they acquire alone."""
-  compiled = jax.jit(phase, **{"static_argnames": "learner"} | options)
+  defaults: dict[str, Any] = {"static_argnames": "learner"}
+  compiled = jax.jit(phase, **defaults | options)
 
   def call(*args, learner: types.Learner, **kwargs):
     posterior = learner.posterior if learner.posterior.kind == "ensemble" else types.Posterior()

@@ -36,8 +36,8 @@ def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.Gr
   Source: Gal & Ghahramani (2016), Dropout as a Bayesian Approximation, section 3.
   """
 
-  def update(updates, state, params, *, num_labels, **_):
-    return optax.add_decayed_weights(weight_decay / num_labels).update(updates, state, params)
+  def update(updates, state, params=None, **extra):
+    return optax.add_decayed_weights(weight_decay / extra["num_labels"]).update(updates, state, params)
 
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
@@ -96,7 +96,7 @@ class Best(NamedTuple):
 class Training(NamedTuple):
   """A training under way."""
 
-  stretch: jax.Array  # `[]` int32: stretches taken, as `advance` counts them
+  stretch: jax.Array | np.int32 | int  # `[]`: stretches taken, as `advance` counts them
   params: types.PyTree
   opt_state: types.PyTree
   info: types.FitInfo
@@ -161,30 +161,33 @@ def advance(
   """
   labels = jnp.asarray(data.labels)[ids]
   # A stretch goes from one look at the validation set to the next; without looks, as far as one call.
-  if epochs is None:
+  if train_steps is not None:
     stretch = min(early_stop.every if early_stop else limit or train_steps, train_steps)
     stretches = -(-train_steps // stretch)
     stretch_steps = stretch
     everything = jax.random.randint(jax.random.fold_in(key_batches, 0), (train_steps * batch_size,), 0, count)
-  else:
-    draws = jnp.maximum(count, epoch_draws)
-    stretches, stretch_steps = epochs, epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
-  end = stretches
-  if limit is not None:
-    end = jnp.minimum(training.stretch + (limit + stretch_steps - 1) // stretch_steps, stretches)
 
-  def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | int]:
-    """A stretch's places among `ids`, its number of steps, and how many of the places count."""
-    if epochs is None:
+    def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
+      """A stretch's places among `ids`, its number of steps, and how many of the places count."""
       places = jnp.pad(everything, (0, stretches * stretch * batch_size - everything.size))
       places = jax.lax.dynamic_slice_in_dim(places, i * stretch * batch_size, stretch * batch_size)
       return places, jnp.minimum(stretch, train_steps - i * stretch), stretch * batch_size
-    most = max(ids.shape[0], epoch_draws)
-    size = -(-most // batch_size) * batch_size
-    places = shuffled_positions(jax.random.fold_in(key_batches, i), draws, size=most)
-    places = jnp.pad(places % count if epoch_draws else places, (0, size - most))
-    # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
-    return jnp.where(jnp.arange(size) < draws, places, 0), stretch_steps, draws
+  else:
+    assert epochs is not None
+    draws = jnp.maximum(count, epoch_draws)
+    stretches, stretch_steps = epochs, epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
+
+    def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
+      most = max(ids.shape[0], epoch_draws)
+      size = -(-most // batch_size) * batch_size
+      places = shuffled_positions(jax.random.fold_in(key_batches, i), draws, size=most)
+      places = jnp.pad(places % count if epoch_draws else places, (0, size - most))
+      # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
+      return jnp.where(jnp.arange(size) < draws, places, 0), stretch_steps, draws
+
+  end = stretches
+  if limit is not None:
+    end = jnp.minimum(training.stretch + (limit + stretch_steps - 1) // stretch_steps, stretches)
 
   def one_stretch(i, carry):
     positions, steps, valid = positions_of(i)
@@ -210,22 +213,26 @@ def advance(
     return jax.lax.fori_loop(0, steps, one_step, carry)
 
   def look(params: types.PyTree, best: Best) -> Best:
+    assert validate is not None
     score = validate(params)
     better = score > best.score
     kept = jax.tree.map(functools.partial(jnp.where, better), params, best.params)
     return Best(kept, jnp.where(better, score, best.score), jnp.where(better, 0, best.waited + 1))
 
   def goes_on(training: Training) -> jax.Array:
-    return (training.stretch < end) & (training.best.waited < early_stop.patience)
+    assert training.best is not None and early_stop is not None
+    return jnp.logical_and(training.stretch < end, training.best.waited < early_stop.patience)
 
   def stretch_and_look(training: Training) -> Training:
-    trained = one_stretch(training.stretch, (training.params, training.opt_state, training.info))
-    return Training(training.stretch + 1, *trained, look(trained[0], training.best))
+    assert training.best is not None
+    params, opt_state, info = one_stretch(training.stretch, (training.params, training.opt_state, training.info))
+    return Training(training.stretch + 1, params, opt_state, info, look(params, training.best))
 
   if early_stop is not None:
     return jax.lax.while_loop(goes_on, stretch_and_look, training)
   start = (training.params, training.opt_state, training.info)
-  return Training(end, *jax.lax.fori_loop(training.stretch, end, one_stretch, start), None)
+  params, opt_state, info = jax.lax.fori_loop(training.stretch, end, one_stretch, start)
+  return Training(end, params, opt_state, info, None)
 
 
 def unfinished(
@@ -239,9 +246,15 @@ def unfinished(
   early_stop: types.EarlyStop | None = None,
 ) -> jax.Array:
   """`[]` bool: whether a training has steps to take. Arguments as in `advance`."""
-  epoch = epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
-  left = training.info.steps < (train_steps if epochs is None else epochs * epoch)
-  return left if early_stop is None else left & (training.best.waited < early_stop.patience)
+  steps: jax.Array | int | None = train_steps
+  if steps is None:
+    assert epochs is not None
+    steps = epochs * epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
+  left = training.info.steps < steps
+  if early_stop is None:
+    return left
+  assert training.best is not None
+  return left & (training.best.waited < early_stop.patience)
 
 
 def result(training: Training) -> tuple[types.PyTree, types.FitInfo]:

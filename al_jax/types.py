@@ -15,7 +15,7 @@ PyTree = Any
 Shape = tuple[int, ...]
 
 
-def _static(default=dataclasses.MISSING):
+def _static(default: Any = dataclasses.MISSING) -> Any:
   return dataclasses.field(default=default, metadata={"static": True})
 
 

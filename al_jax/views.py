@@ -52,6 +52,7 @@ def _looked_at(
   labeled nor candidates. Strategies that compare images see the labeled ones behind them.
   """
   protocol = learner.protocol
+  assert protocol.pool_subset is not None
   key = role_key(state.key, Role.POOL_SUBSET, state.round)
   drawn = jnp.sort(pool.random_subset(key, candidates, num=protocol.pool_subset))
   if not learner.acquisition.needs & {"features", "embedding"}:
@@ -129,4 +130,5 @@ def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, lear
     chunk_size=learner.protocol.chunk_size,
     posterior=learner.posterior,
   )
+  assert out.log_probs is not None
   return jax.vmap(uncertainty.log_mean)(out.log_probs)

@@ -10,6 +10,7 @@ from al_jax import types
 from al_jax import uncertainty
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
+from al_jax.acquisition._selection import given
 from al_jax.chunks import map_chunks
 
 
@@ -69,8 +70,8 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
       log_probs, valid = rows
       return jax.vmap(residual)(jnp.where(valid[:, None, None], log_probs, 0.0))
 
-    a = map_chunks(residuals, (view.log_probs, view.candidates), chunk_size=chunk_size)
-    h = jnp.where(view.candidates[:, None], view.features, 0.0)
+    a = map_chunks(residuals, (given(view, "log_probs"), view.candidates), chunk_size=chunk_size)
+    h = jnp.where(view.candidates[:, None], given(view, "features"), 0.0)
     return clustering.plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
 
   return from_select(select, needs={"samples", "features"})

@@ -18,6 +18,7 @@ from al_jax import types
 from al_jax import uncertainty
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
+from al_jax.acquisition._selection import given
 from al_jax.chunks import map_chunks
 
 # The regularization is at least this share of the largest row's information, down to which a float32 inverse that is
@@ -180,7 +181,7 @@ def _forward(
     known, wanted = _take(forms, new)
     root = _inverse_root(eye + known)
     inverse, directions = change(inverse, target, _take(rows, new), root, sign=-1)
-    forms = jax.lax.map(lambda chunk: changed(*chunk, directions, sign=-1), (rows, forms))
+    forms = jax.lax.map(lambda chunk: changed(chunk[0], chunk[1], directions, sign=-1), (rows, forms))
     # What a row that has joined still lacks is a small difference of large numbers, on which the backward phase rests:
     # worked out anew, without the difference.
     share = root @ root.T
@@ -228,8 +229,8 @@ def _select(view: types.PoolView, *, num: int, regularization: float, oversample
     return jnp.where(in_game[:, None], jnp.exp(jax.vmap(uncertainty.log_mean)(log_probs)), 0.0)
 
   rows = Rows(
-    map_chunks(mean_probs, (view.log_probs, in_game), chunk_size=size),
-    jnp.where(in_game[:, None], view.features, 0.0),
+    map_chunks(mean_probs, (given(view, "log_probs"), in_game), chunk_size=size),
+    jnp.where(in_game[:, None], given(view, "features"), 0.0),
   )
   labels = jnp.sum(view.labeled) + num
   parts = jnp.stack([view.labeled, in_game & ~view.labeled])
@@ -245,7 +246,7 @@ def _select(view: types.PoolView, *, num: int, regularization: float, oversample
   split = lambda x: jnp.pad(x, ((0, chunks * size - total), (0, 0))).reshape(chunks, size, -1)
   rows = Rows(split(rows.probs), split(rows.features * jnp.sqrt(num / labels)))
   picks = min(total, int(oversample * num))
-  ids, inverse, forms = _forward(rows, view.candidates, view.tie_break, inverse, target, picks=picks)
+  ids, inverse, forms = _forward(rows, view.candidates, given(view, "tie_break"), inverse, target, picks=picks)
   joined = jnp.minimum(picks, jnp.sum(view.candidates))
   stays = _backward(_take(rows, ids), forms, joined, inverse, target, num=num)
   return ids[jnp.nonzero(stays, size=num)[0]]

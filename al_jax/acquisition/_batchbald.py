@@ -231,12 +231,14 @@ def _greedy(
   _, samples, classes = images.shape
   num_exact = next(k for k in range(num + 1) if k == num or classes**k > max_configs)
 
-  def pick(k, ids, candidates, most, *joint, slack):
-    total = len(joint[1])
+  def pick(k, ids, candidates, most, log_likelihoods, weights, *, slack):
+    total = len(weights)
     num_few = max(total // _FEWER, _FEWEST)
-    few = draw_telling(jax.random.fold_in(key, num + k), *joint, num=num_few) if 2 * num_few <= total else None
+    few = None
+    if 2 * num_few <= total:
+      few = draw_telling(jax.random.fold_in(key, num + k), log_likelihoods, weights, num=num_few)
     how = {"slack": slack, "chunk_size": chunk_size, "tie_break": tie_break}
-    new, most = best_of(images, candidates, most, *joint, few, **how)
+    new, most = best_of(images, candidates, most, log_likelihoods, weights, few, **how)
     return ids.at[k].set(new), candidates.at[new].set(False), most
 
   extend = lambda k, drawn, ids: extend_by_drawn(jax.random.fold_in(key, k), drawn, images[ids[k]])

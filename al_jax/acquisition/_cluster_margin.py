@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from al_jax import clustering
 from al_jax import pool
 from al_jax import types
-from al_jax.acquisition import _pointwise as pointwise
 from al_jax.acquisition._factory import factory
+from al_jax.acquisition._pointwise import margin
 from al_jax.acquisition._selection import from_select
+from al_jax.acquisition._selection import given
 
 
 def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.Array:
@@ -75,14 +76,15 @@ def cluster_margin(
     raise ValueError(f"candidates_factor must be at least 1, not {candidates_factor}")
   if not clusters_factor > 0:
     raise ValueError(f"clusters_factor must be positive, not {clusters_factor}")
-  margins = pointwise.margin(chunk_size=chunk_size).score
+  margins = margin(chunk_size=chunk_size).score
+  assert margins is not None
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     del key  # nothing is drawn
     most = min(round(candidates_factor * num), view.labeled.shape[0])
     ids = pool.masked_top_k(margins(view), view.candidates, num=most, tie_break=view.tie_break)
     valid = view.candidates[ids]
-    x = clustering.centered(view.embedding[ids], valid)
+    x = clustering.centered(given(view, "embedding")[ids], valid)
     distances = jnp.sqrt(clustering.squared_distances(x, x))
     # The product of a matrix with itself need not come out symmetric to the last digit.
     distances = jnp.maximum(distances, distances.T)

@@ -8,6 +8,7 @@ from al_jax import pool
 from al_jax import types
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
+from al_jax.acquisition._selection import given
 
 
 def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) -> jax.Array:
@@ -41,7 +42,7 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     del key  # the order is a function of the distances
-    x = clustering.centered(view.embedding, view.labeled | view.candidates)
+    x = clustering.centered(given(view, "embedding"), view.labeled | view.candidates)
     # Read only where nothing is labeled: then the mean at the origin is that of the candidates.
     from_mean = jnp.sum(x * x, axis=1)
 
@@ -74,9 +75,10 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
     raise ValueError(f"iterations must be at least 0, not {iterations}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    x = clustering.centered(view.embedding, view.candidates)
-    how = {"num": num, "iterations": iterations, "chunk_size": chunk_size}
-    centers, assigned = clustering.kmeans(key, x, view.candidates, tie_break=view.tie_break, **how)
+    x = clustering.centered(given(view, "embedding"), view.candidates)
+    centers, assigned = clustering.kmeans(
+      key, x, view.candidates, num=num, iterations=iterations, tie_break=view.tie_break, chunk_size=chunk_size
+    )
     sizes = jax.ops.segment_sum(view.candidates.astype(jnp.int32), assigned, num_segments=num)
 
     def step(carry: tuple[jax.Array, jax.Array], center: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:

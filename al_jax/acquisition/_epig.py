@@ -8,6 +8,7 @@ from al_jax.acquisition._batchbald import information_from_labels
 from al_jax.acquisition._batchbald import relative
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_pool_score
+from al_jax.acquisition._selection import given
 from al_jax.chunks import map_chunks
 
 
@@ -33,13 +34,14 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
     raise ValueError(f"targets must be at least 1, not {targets}")
 
   def score(view: types.PoolView) -> jax.Array:
-    _, samples, classes = view.target_log_probs.shape
-    sound = ~jnp.isnan(view.target_log_probs).any(axis=(1, 2))
+    of_targets = given(view, "target_log_probs")
+    _, samples, classes = of_targets.shape
+    sound = ~jnp.isnan(of_targets).any(axis=(1, 2))
     # A target and a label it may have are a configuration of one label.
-    mean, excess = relative(jnp.where(sound[:, None, None], view.target_log_probs, -jnp.log(classes)))
+    mean, excess = relative(jnp.where(sound[:, None, None], of_targets, -jnp.log(classes)))
     tilt = excess.swapaxes(1, 2).reshape(-1, samples) / samples
     weights = jnp.where(sound[:, None], mean, 0.0).ravel() / jnp.maximum(sound.sum(), 1)
     chunk = lambda log_probs: information_from_labels(*relative(log_probs), tilt, weights)
-    return map_chunks(chunk, view.log_probs, chunk_size=chunk_size)
+    return map_chunks(chunk, given(view, "log_probs"), chunk_size=chunk_size)
 
   return from_pool_score(score, needs={"posterior", "joint"}, targets=targets)

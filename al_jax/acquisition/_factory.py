@@ -4,6 +4,7 @@ from collections.abc import Callable
 import functools
 import inspect
 import operator
+from typing import Any
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -25,12 +26,13 @@ def factory(build: Callable[_P, _T]) -> Callable[_P, _T]:
   @functools.wraps(build)
   def checked(*args: _P.args, **hyper: _P.kwargs) -> _T:
     for name in whole & hyper.keys():
+      value: Any = hyper[name]
       try:
-        least = operator.index(hyper[name])
+        operator.index(value)
       except TypeError:
-        raise ValueError(f"{name} must be a whole number, not {hyper[name]}") from None
-      if name == "chunk_size" and least < 1:
-        raise ValueError(f"chunk_size must be at least 1, not {least}")
+        raise ValueError(f"{name} must be a whole number, not {value}") from None
+      if name == "chunk_size" and value < 1:
+        raise ValueError(f"chunk_size must be at least 1, not {value}")
     return build(*args, **hyper)
 
   return checked

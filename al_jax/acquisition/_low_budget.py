@@ -11,13 +11,14 @@ from al_jax import pool
 from al_jax import types
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
+from al_jax.acquisition._selection import given
 from al_jax.chunks import map_chunks
 
 
 def _unit_rows(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
   """Embeddings of unit length, then centered, of the labeled and candidate rows; `[N]` bool says which those are."""
   in_play = view.labeled | view.candidates
-  unit = clustering.unit_rows(jnp.where(in_play[:, None], view.embedding, 0.0))
+  unit = clustering.unit_rows(jnp.where(in_play[:, None], given(view, "embedding"), 0.0))
   return clustering.centered(unit, in_play), in_play
 
 
@@ -123,7 +124,7 @@ def typiclust(
     small, counts = small[by_turn], count(view.candidates)[by_turn]
     turn = jnp.zeros(most, jnp.int32).at[by_turn].set(jnp.arange(most, dtype=jnp.int32))
     # The candidates of a cluster stand together, in the order of the turns; the first of equals is taken.
-    order = jnp.lexsort((-view.tie_break, turn[cluster], ~view.candidates)).astype(jnp.int32)
+    order = jnp.lexsort((-given(view, "tie_break"), turn[cluster], ~view.candidates)).astype(jnp.int32)
     order, starts = jnp.pad(order, (0, chunk)), jnp.cumsum(counts) - counts
 
     def pick(i, carry):

@@ -9,6 +9,7 @@ from al_jax import types
 from al_jax import uncertainty
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_pool_score
+from al_jax.acquisition._selection import given
 from al_jax.chunks import map_chunks
 
 
@@ -26,7 +27,7 @@ def from_score(
   Returns:
     An `Acquisition` that scores the pool by vmapping `score`.
   """
-  pool_scores = lambda view: map_chunks(jax.vmap(score), view.log_probs, chunk_size=chunk_size)
+  pool_scores = lambda view: map_chunks(jax.vmap(score), given(view, "log_probs"), chunk_size=chunk_size)
   return from_pool_score(pool_scores, needs={needs})
 
 

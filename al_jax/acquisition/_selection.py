@@ -27,6 +27,14 @@ def with_tie_break(key: jax.Array, view: types.PoolView) -> types.PoolView:
   return view._replace(tie_break=jax.random.uniform(jax.random.fold_in(key, _TIES), view.candidates.shape))
 
 
+def given(view: types.PoolView, field: str) -> jax.Array:
+  """A field of the view that the acquisition reads. Raises ValueError where the view lacks it."""
+  value = getattr(view, field)
+  if value is None:
+    raise ValueError(f"the view has no {field}, which this acquisition reads")
+  return value
+
+
 def usable(view: types.PoolView, needs: Collection[str]) -> jax.Array:
   """`[N]` bool: rows whose needed fields hold no NaN and, but for the log-probability of 0, nothing infinite.
 
@@ -34,7 +42,7 @@ def usable(view: types.PoolView, needs: Collection[str]) -> jax.Array:
   """
   out = jnp.ones(view.candidates.shape, bool)
   for field in {types.NEEDS[need] for need in needs}:
-    rows = getattr(view, field).astype(jnp.float32)
+    rows = given(view, field).astype(jnp.float32)
     axes = tuple(range(1, rows.ndim))
     # A comparison with NaN is false.
     if field == "log_probs":

@@ -12,18 +12,20 @@ import jax.numpy as jnp
 from al_jax import pool
 from al_jax import types
 from al_jax.acquisition._factory import factory
+from al_jax.acquisition._selection import given
 from al_jax.acquisition._selection import with_tie_break
 
 
 def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base: types.Acquisition, coldness: float):
   """An acquisition that draws by `log_weights(scores, view)` `[N]` of a scored one; minus infinity is no weight."""
-  if base.score is None:
+  score = base.score
+  if score is None:
     raise ValueError("only an acquisition that scores each image can be drawn from")
   if not isinstance(coldness, jax.Array) and not coldness > 0:  # a traced number cannot be looked at
     raise ValueError(f"coldness must be positive, not {coldness}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    view, scores = with_tie_break(key, view), base.score(view)
+    view, scores = with_tie_break(key, view), score(view)
     weights = log_weights(
       jnp.nan_to_num(scores, nan=-jnp.inf, posinf=jnp.finfo(jnp.float32).max, neginf=-jnp.inf), view
     )
@@ -66,7 +68,7 @@ def softrank(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisi
   """
 
   def log_weights(scores: jax.Array, view: types.PoolView) -> jax.Array:
-    by_score = jnp.lexsort((-view.tie_break, -scores, ~view.candidates))
+    by_score = jnp.lexsort((-given(view, "tie_break"), -scores, ~view.candidates))
     ranks = jnp.zeros(scores.shape).at[by_score].set(1.0 + jnp.arange(scores.size))
     return -jnp.log(ranks)
 

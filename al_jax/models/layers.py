@@ -149,7 +149,7 @@ def _conv_by_shares_forward(x, kernel):
   shifted = _shifted_columns(x, kw)
   shares = (shifted @ _by_row(kernel)).reshape(batch, height, width - kw + 1, kh * features)
   out = sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
-  return out, (shifted, kernel)
+  return jnp.asarray(out), (shifted, kernel)
 
 
 def _conv_by_shares_backward(residuals, grad):
