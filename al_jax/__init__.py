@@ -15,3 +15,5 @@ from al_jax.types import PoolView as PoolView
 from al_jax.types import Posterior as Posterior
 from al_jax.types import Protocol as Protocol
 from al_jax.types import RoundInfo as RoundInfo
+
+__version__ = "0.2.0"
