@@ -135,14 +135,25 @@ def describe(name: str) -> Description:
   return Description(name, lines[0].rstrip("."), sections["Formula"], sections["Source"], needs, entry.cost, hyper)
 
 
-def markdown_table() -> str:
-  """The table of docs/acquisitions.md."""
-  lines = ["| name | labels first | formula | source | needs | cost |", "|---|---|---|---|---|---|"]
+def table() -> str:
+  """The README's table of acquisitions and wrappers."""
+  lines = ["| acquisition | labels first | source |", "|---|---|---|"]
   for entry in map(describe, NAMES):
-    formula = entry.formula.replace("|", "\\|")
-    needs = ", ".join(entry.needs)
-    lines.append(f"| `{entry.name}` | {entry.summary} | {formula} | {entry.source} | {needs} | {entry.cost} |")
+    lines.append(f"| [`{entry.name}`](docs/acquisitions.md#{entry.name}) | {entry.summary} | {entry.source} |")
   return "\n".join(lines)
+
+
+def sections() -> str:
+  """The entries of docs/acquisitions.md."""
+  out = []
+  for entry in map(describe, NAMES):
+    facts = {"formula": f"`{entry.formula}`", "source": entry.source, "needs": ", ".join(entry.needs) or "nothing"}
+    facts |= {"cost": entry.cost}
+    if entry.hyper:
+      facts["hyper-parameters"] = ", ".join(f"`{key}={default:g}`" for key, default in entry.hyper.items())
+    lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+    out.append(f"### `{entry.name}`\n\n{entry.summary}.\n\n{lines}")
+  return "\n\n".join(out)
 
 
 def listing() -> str:
@@ -159,3 +170,7 @@ def listing() -> str:
       f"  source   {entry.source}",
     ]
   return "\n".join(lines)
+
+
+if __name__ == "__main__":
+  print(table(), sections(), sep="\n\n")

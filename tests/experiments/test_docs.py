@@ -1,12 +1,23 @@
-"""The README does what it says."""
+"""README and docs do what they say, and what a command writes stands in them as it writes it."""
 
 from pathlib import Path
 import re
+import shlex
 
-from al_jax import acquisition
+import pytest
+
+from experiments import reproduce
 from experiments.config import acquisitions
+from experiments.papers.registry import PAPERS
+from experiments.reporting.blocks import to_markdown
+from experiments.reproduction import page
+from tests.support.programs import ROOT
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
+PAGES = {
+  path: path.read_text() for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+}
+by_name = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def test_the_library_example_runs_and_learns():
@@ -20,8 +31,92 @@ def test_the_library_example_runs_and_learns():
   assert int(names["state"].labeled.sum()) == names["plan"].max_labels
 
 
-def test_the_table_of_acquisitions_is_the_registry():
-  table = acquisitions.markdown_table()
-  assert table in README
-  names = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-  assert names == [*acquisition.REGISTRY, *(f"{wrapper}_" for wrapper in acquisition.WRAPPERS)]
+def test_the_front_page_is_short_and_begins_with_how_to_start():
+  assert len(README.splitlines()) <= 200 and len(README.encode()) <= 14_000
+  assert len(re.findall(r"^\|[-:| ]+\|$", README, re.MULTILINE)) <= 3
+  first, tests, run = re.findall(r"^```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)[:3]
+  assert "pip install -r requirements.txt" in first and "--dataset=digits" in first
+  assert tests == ".venv/bin/ruff check . && .venv/bin/python -m pytest"
+  assert run == ".venv/bin/python -m experiments.mnist --acq=entropy"
+
+
+def test_acquisitions_are_those_of_the_registry():
+  command = "python -m experiments.config.acquisitions prints what belongs there"
+  assert acquisitions.table() in README, command
+  assert (ROOT / "docs/acquisitions.md").read_text().endswith(f"## Entries\n\n{acquisitions.sections()}\n"), command
+
+
+def anchors(text: str) -> set[str]:
+  """GitHub's names for the headings of a page."""
+  headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+  return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@by_name
+def test_every_link_and_path_leads_somewhere(path):
+  text = PAGES[path]
+  links = re.findall(r"\]\(([^()\s]+)\)", text)
+  assert links or path.parent.name == "docs" or path.name == "CHANGELOG.md"
+  for link in links:
+    if not link.startswith("https://"):
+      file, _, anchor = link.partition("#")
+      target = (path.parent / file).resolve() if file else path
+      assert target.exists(), link
+      assert not anchor or anchor in anchors(target.read_text()), link
+  for name in re.findall(r"`((?:al_jax|experiments|tests|docs|results)/[\w./*]*)`", text):
+    assert list(ROOT.glob(name.rstrip("/"))), name
+  for name in re.findall(r"\b\w+\.jsonl\b", text):
+    assert name == "results.jsonl" or list((ROOT / "results").rglob(name)), name
+
+
+def commands(text: str) -> list[list[str]]:
+  """Flags of every whole command of experiments.mnist and experiments.ablation in a page."""
+  blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)).replace("\\\n", "")
+  inline = [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", text)]
+  found = []
+  for line in [*blocks.splitlines(), *inline]:
+    match = re.search(r"python -m experiments\.(mnist|ablation)((?: .*)?)$", line.partition("  #")[0])
+    if match:
+      driver = ["--driver=scan"] if match[1] == "ablation" else []
+      found.append(
+        [*driver, *(word for word in shlex.split(match[2]) if word not in ("--help", "--list_acquisitions"))]
+      )
+  return found
+
+
+def test_every_command_is_understood(resolve):
+  found = [command for text in PAGES.values() for command in commands(text)]
+  assert len(found) > 30
+  for command, config in zip(found, resolve(*found), strict=True):
+    assert isinstance(config, dict), (command, config)
+
+
+def test_numbers_of_published_results_stand_on_their_pages():
+  table = README.partition("## Published results")[2].partition("## ")[0]
+  rows = re.findall(r"^\| \[.*?\]\((docs/reproductions/\w+\.md)\)[^|]*\| (.*) \|$", table, re.MULTILINE)
+  assert len(rows) == len(PAPERS)
+  for file, cells in rows:
+    _, published, ours, _ = cells.split(" | ")
+    text = PAGES[ROOT / file]
+    for number in re.findall(r"\d+(?:\.\d+)?", published + " " + ours):
+      assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d]|\.\d)", text), (file, number)
+
+
+@pytest.mark.slow
+def test_pages_of_publications_are_what_the_command_writes():
+  results = reproduce.kept_results(ROOT)
+  folder = ROOT / "docs" / "reproductions"
+  written = {"README.md": page.overview(results)}
+  written |= {f"{page.slug(paper)}.md": page.of_paper(paper, results, notes=True) for paper in page.with_rows(results)}
+  assert {path.name for path in folder.iterdir()} == written.keys()
+  for name, blocks in written.items():
+    assert (folder / name).read_text() == to_markdown(blocks), name
+
+
+def test_a_remark_has_five_sentences_at_most():
+  notes = {key: notes for paper in PAPERS for key, notes in paper.NOTES.items()}
+  for key, (remark, findings) in notes.items():
+    assert len(re.findall(r"[.?!](?= [A-Z0-9]|$)", remark)) <= 5, key
+    assert findings and all(len(row) == 3 and row[0] and row[1] for row in findings), key
+  rows = Path("results", "reproductions")
+  assert all((ROOT / rows / scale / f"{name}.jsonl").exists() for name, scale in notes if name != "blog")
