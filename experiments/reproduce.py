@@ -18,8 +18,6 @@ from experiments.analysis.records import other_generator
 from experiments.common.errors import UsageError
 from experiments.papers.base import Reproduction
 from experiments.papers.registry import REPRODUCTIONS
-from experiments.reporting.blocks import Image
-from experiments.reporting.blocks import to_markdown
 from experiments.reproduction import archive
 from experiments.reproduction import page
 from experiments.reproduction import plan
@@ -47,9 +45,6 @@ _PROCESSES = flags.DEFINE_integer(
   1,
 )
 _PAGE_ONLY = flags.DEFINE_boolean("page_only", False, "run nothing: write the pages from the rows that are there")
-
-_ROWS = Path("results", "reproductions")
-_HERE = Path(__file__).resolve().parent.parent
 
 
 def _stopped(*_) -> None:
@@ -109,43 +104,6 @@ def check_draws(rows: Path, studies) -> None:
       )
 
 
-def kept_results(out: Path) -> dict[str, dict[str, page.Results]]:
-  """By reproduction and scale, the rows that are kept of it.
-
-  Raises:
-    UsageError: a file of rows is damaged, or rows that are compared are of different draws.
-  """
-  results = {}
-  for name, part in REPRODUCTIONS.items():
-    for scale, studies in part.studies.items():
-      folder = out / _ROWS / scale
-      found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}
-      for own in found.values():
-        if other := other_generator(next(iter(found.values())).about, own.about):
-          raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")
-      if found:
-        results.setdefault(name, {})[scale] = page.Results(part, scale, found)
-  return results
-
-
-def write_pages(out: Path) -> Path:
-  """The pages with their figures, from what is kept of all scales; returns the overview's path.
-
-  Raises:
-    UsageError: a file of rows is damaged.
-  """
-  results, folder, notes = kept_results(out), out / "docs" / "reproductions", out.resolve() == _HERE
-  folder.mkdir(parents=True, exist_ok=True)
-  (folder / "README.md").write_text(to_markdown(page.overview(results)))
-  for paper in page.with_rows(results):
-    blocks = page.of_paper(paper, results, notes)
-    for block in blocks:
-      if isinstance(block, Image):
-        (folder / block.file).write_bytes(block.png)
-    (folder / f"{page.slug(paper)}.md").write_text(to_markdown(blocks))
-  return folder / "README.md"
-
-
 def main(argv: list[str]) -> None:
   signal.signal(signal.SIGTERM, _stopped)
   try:
@@ -156,18 +114,18 @@ def main(argv: list[str]) -> None:
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
-    kept_results(out)  # which says that a file is damaged before the hours of training, not after them
+    page.kept_results(out)  # which says that a file is damaged before the hours of training, not after them
     if not _PAGE_ONLY.value:
-      check_draws(out / _ROWS / scale, studies)
+      check_draws(out / page.ROWS / scale, studies)
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
       missing = processes.run(pieces, workdir, words, cores, until)
     finally:
-      refused = keep(workdir, out / _ROWS / scale, studies)
+      refused = keep(workdir, out / page.ROWS / scale, studies)
       for sentence in refused:
         print(sentence)
-      print(f"pages in {write_pages(out)}")
+      print(f"pages in {page.write(out)}")
     for name, why in missing.items():
       print(f"{name} is not complete: {why}; the same command goes on")
     sys.exit(bool(refused) or any("exit code" in why for why in missing.values()))

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 import inspect
 import math
+from pathlib import Path
 import statistics
 from types import ModuleType
 
 from experiments.analysis import curves as learning_curves
 from experiments.analysis.records import generator
+from experiments.analysis.records import other_generator
+from experiments.common.errors import UsageError
 from experiments.config.presets import PRESETS
 from experiments.papers.base import Curve
 from experiments.papers.base import Reference
@@ -24,13 +27,17 @@ from experiments.reporting.blocks import Image
 from experiments.reporting.blocks import Links
 from experiments.reporting.blocks import Table
 from experiments.reporting.blocks import Text
+from experiments.reporting.blocks import to_markdown
 from experiments.reporting.study import Chosen
 from experiments.reporting.wording import BESIDE_PUBLISHED
+from experiments.reproduction import archive
 from experiments.reproduction import plan
 from experiments.reproduction import verdicts
 from experiments.reproduction.archive import Archived
 from experiments.reproduction.verdicts import CompletedRuns
 
+ROWS = Path("results", "reproductions")
+_ROOT = Path(__file__).resolve().parents[2]
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
   "Published results beside ours, a page each publication. python -m experiments.reproduce runs what is listed on them"
@@ -91,6 +98,43 @@ class Results:
   def full_data(self) -> list[float]:
     """Accuracies of full supervision."""
     return [row["test_accuracy"] for kept in self.kept.values() for row in kept.full_data]
+
+
+def kept_results(out: Path) -> dict[str, dict[str, Results]]:
+  """By reproduction and scale, the rows that are kept of it.
+
+  Raises:
+    UsageError: a file of rows is damaged, or rows that are compared are of different draws.
+  """
+  results = {}
+  for name, part in REPRODUCTIONS.items():
+    for scale, studies in part.studies.items():
+      folder = out / ROWS / scale
+      found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}
+      for own in found.values():
+        if other := other_generator(next(iter(found.values())).about, own.about):
+          raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")
+      if found:
+        results.setdefault(name, {})[scale] = Results(part, scale, found)
+  return results
+
+
+def write(out: Path) -> Path:
+  """The pages with their figures, from what is kept of all scales; returns the overview's path.
+
+  Raises:
+    UsageError: a file of rows is damaged.
+  """
+  results, folder, notes = kept_results(out), out / "docs" / "reproductions", out.resolve() == _ROOT
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "README.md").write_text(to_markdown(overview(results)))
+  for paper in with_rows(results):
+    blocks = of_paper(paper, results, notes)
+    for block in blocks:
+      if isinstance(block, Image):
+        (folder / block.file).write_bytes(block.png)
+    (folder / f"{slug(paper)}.md").write_text(to_markdown(blocks))
+  return folder / "README.md"
 
 
 def overview(results: Mapping[str, Mapping[str, Results]]) -> list[Block]:

@@ -6,7 +6,6 @@ import shlex
 
 import pytest
 
-from experiments import reproduce
 from experiments.config import acquisitions
 from experiments.papers.registry import PAPERS
 from experiments.reporting.blocks import to_markdown
@@ -104,7 +103,7 @@ def test_numbers_of_published_results_stand_on_their_pages():
 
 @pytest.mark.slow
 def test_pages_of_publications_are_what_the_command_writes():
-  results = reproduce.kept_results(ROOT)
+  results = page.kept_results(ROOT)
   folder = ROOT / "docs" / "reproductions"
   written = {"README.md": page.overview(results)}
   written |= {f"{page.slug(paper)}.md": page.of_paper(paper, results, notes=True) for paper in page.with_rows(results)}
