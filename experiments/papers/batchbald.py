@@ -29,7 +29,7 @@ _BATCHBALD = KIRSCH | {
 _BATCHBALD_DEPARTURES = (
   "The program that the authors released stops on validation accuracy, --early_stop_metric=accuracy; the logs of the"
   " published runs fit its negative log-likelihood, which is what the preset looks at.",
-  "The authors' random baseline bought 5 a round: --acq=random --acq_size=5 --rounds=56.",
+  "The authors' random baseline acquired 5 a round: --acq=random --acq_size=5 --rounds=56.",
   "A run goes on to 300 labels where the authors' ended at their target accuracy or with 290 (random on copies 295):"
   " a published never means not by then.",
 )

@@ -32,8 +32,8 @@ _GAL_SOURCE = "Gal, Islam & Ghahramani 2017, Deep Bayesian Active Learning with 
 _GAL_DEPARTURES = (
   "The paper chooses a weight decay by the 100 validation images, which are only set aside here; it is that of the"
   " authors' released program, an L2 penalty on the kernel of the hidden dense layer of 3.5 over the number of labels.",
-  "The program scores 2,000 fresh candidates a round, --pool_subset=2000, does not take what it bought out of the pool,"
-  " and tests with dropout off; its network, as left there, is another than the paper's.",
+  "The program scores 2,000 fresh candidates a round, --pool_subset=2000, does not take what it acquired out of the"
+  " pool, and tests with dropout off; its network, as left there, is another than the paper's.",
   "variation_ratio counts votes, as public copies of the program do; the paper defines 1 - max of the mean prediction,"
   " which is least_confidence(posterior=dropout).",
   "How long the authors trained is not known: by its falls at 130 labels the series of table 1 fits 35 to 50 epochs,"
@@ -63,8 +63,8 @@ _FROM_20 = {
   "random": ("random", (59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6), 220, 590, (83.17, 90.54)),
 }
 
-# The runs of table 1 of the same paper, which start from 100 labels; it prints the images bought until 10% and 5% test
-# error, 100 fewer than the labels here.
+# The runs of table 1 of the same paper, which start from 100 labels; it prints the images acquired until 10% and 5%
+# test error, 100 fewer than the labels here.
 _TABLE_1 = {
   "bald": ("BALD", (83.0, 84.4, 89.3, 93.1, 94.3, 97.2, 97.8), 245, 435, (86.55, 93.99)),
   "variation_ratio": ("variation ratios", (85.6, 85.3, 88.9, 94.1, 95.4, 97.1, 98.0), 220, 395, (87.68, 94.50)),
@@ -87,7 +87,7 @@ PRESETS: dict[str, Preset] = {
     _GAL | {"init_labels": 100, "acq_size": 5, "rounds": 200},
     source=_GAL_SOURCE,
     cost="twice gal2017",
-    expect="images bought until 10% / 5% error: BALD 145 / 335, variation ratios 120 / 295, max entropy 165 / 355,"
+    expect="images acquired until 10% / 5% error: BALD 145 / 335, variation ratios 120 / 295, max entropy 165 / 355,"
     " mean STD 230 / 695, random 255 / 835; totals are 100 more",
     departures=_GAL_DEPARTURES,
   ),

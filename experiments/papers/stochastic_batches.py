@@ -26,7 +26,7 @@ _STOCHASTIC = KIRSCH | {
 _STOCHASTIC_SOURCE = "Kirsch et al. 2021, Stochastic Batch Acquisition, and the authors' logs"
 _STOCHASTIC_DEPARTURES = (
   "A ceiling of 500 epochs.",
-  "The authors' BatchBALD and SoftRankBALD bought 5 a round: --acq_size=5 --rounds=56.",
+  "The authors' BatchBALD and SoftRankBALD acquired 5 a round: --acq_size=5 --rounds=56.",
   "The initial images are those of the BatchBALD paper: the authors' are not known, and their first networks, at 73%"
   " on one copy and 60% on four, say that they were others.",
 )

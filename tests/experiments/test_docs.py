@@ -54,7 +54,7 @@ def anchors(text: str) -> set[str]:
 @by_name
 def test_every_link_and_path_leads_somewhere(path):
   text = PAGES[path]
-  links = re.findall(r"\]\(([^()\s]+)\)", text)
+  links = re.findall(r"\]\(([^()\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
   assert links or path.parent.name == "docs" or path.name == "CHANGELOG.md"
   for link in links:
     if not link.startswith("https://"):
