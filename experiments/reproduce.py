@@ -22,6 +22,7 @@ from experiments.reproduction import archive
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
+from experiments.reproduction import results
 from experiments.runs import runtime
 
 _SCALE = flags.DEFINE_enum("scale", "quick", list(plan.SCALES), "; ".join(f"{k}: {v}" for k, v in plan.SCALES.items()))
@@ -114,15 +115,15 @@ def main(argv: list[str]) -> None:
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
-    page.kept_results(out)  # which says that a file is damaged before the hours of training, not after them
+    results.gather(out)  # which says that a file is damaged before the hours of training, not after them
     if not _PAGE_ONLY.value:
-      check_draws(out / page.ROWS / scale, studies)
+      check_draws(out / results.ROWS / scale, studies)
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
       missing = processes.run(pieces, workdir, words, cores, until)
     finally:
-      refused = keep(workdir, out / page.ROWS / scale, studies)
+      refused = keep(workdir, out / results.ROWS / scale, studies)
       for sentence in refused:
         print(sentence)
       print(f"pages in {page.write(out)}")

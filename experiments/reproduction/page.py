@@ -9,8 +9,6 @@ from types import ModuleType
 
 from experiments.analysis import curves as learning_curves
 from experiments.analysis.records import generator
-from experiments.analysis.records import other_generator
-from experiments.common.errors import UsageError
 from experiments.config.presets import PRESETS
 from experiments.papers.base import Curve
 from experiments.papers.base import Reference
@@ -30,13 +28,13 @@ from experiments.reporting.blocks import Text
 from experiments.reporting.blocks import to_markdown
 from experiments.reporting.study import Chosen
 from experiments.reporting.wording import BESIDE_PUBLISHED
-from experiments.reproduction import archive
 from experiments.reproduction import plan
 from experiments.reproduction import verdicts
 from experiments.reproduction.archive import Archived
+from experiments.reproduction.results import Results
+from experiments.reproduction.results import gather
 from experiments.reproduction.verdicts import CompletedRuns
 
-ROWS = Path("results", "reproductions")
 _ROOT = Path(__file__).resolve().parents[2]
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
@@ -64,68 +62,13 @@ _OVERVIEW = [
 ]
 
 
-class Results:
-  """What is kept of one part at one scale."""
-
-  def __init__(self, part: Reproduction, scale: str, kept: Mapping[str, Archived]):
-    self.part, self.scale, self.kept = part, scale, kept
-    self.strategies: list[CompletedRuns] = []
-    self.runs: dict[str, dict[int, list[dict]]] = {}
-    alone = {reference.study for reference in part.references}
-    for study in part.studies[scale]:
-      if study.name in kept and study.name not in alone:
-        flags = kept[study.name].about["flags"]
-        rows = kept[study.name].rows
-        # Runs that were joined stand in the order in which they were made.
-        order = {acq + study.suffix: place for place, acq in enumerate(plan.strategies(study))}
-        ran = verdicts.completed(rows, flags["rounds"], flags["acq_size"], study.suffix)
-        for found in sorted(ran, key=lambda strategy: order.get(strategy.name, len(order))):
-          self.strategies.append(found)
-          acq, seeds = found.name.removesuffix(study.suffix), {run.seed for run in found.runs}
-          self.runs[found.name] = {
-            seed: [row for row in rows if row["acq"] == acq and row["seed"] == seed] for seed in sorted(seeds)
-          }
-
-  def named(self, base: str) -> CompletedRuns | None:
-    """The strategy of that name without hyper-parameters, and with the batch size of its part."""
-    return next((strategy for strategy in self.strategies if strategy.base == base), None)
-
-  def signs(self) -> list[verdicts.Sign]:
-    """The part's signs for which there are runs."""
-    pairs = [(self.named(above), self.named(below)) for above, below in self.part.signs]
-    return [found for above, below in pairs if above and below and (found := verdicts.sign(above, below))]
-
-  def full_data(self) -> list[float]:
-    """Accuracies of full supervision."""
-    return [row["test_accuracy"] for kept in self.kept.values() for row in kept.full_data]
-
-
-def kept_results(out: Path) -> dict[str, dict[str, Results]]:
-  """By reproduction and scale, the rows that are kept of it.
-
-  Raises:
-    UsageError: a file of rows is damaged, or rows that are compared are of different draws.
-  """
-  results = {}
-  for name, part in REPRODUCTIONS.items():
-    for scale, studies in part.studies.items():
-      folder = out / ROWS / scale
-      found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}
-      for own in found.values():
-        if other := other_generator(next(iter(found.values())).about, own.about):
-          raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")
-      if found:
-        results.setdefault(name, {})[scale] = Results(part, scale, found)
-  return results
-
-
 def write(out: Path) -> Path:
   """The pages with their figures, from what is kept of all scales; returns the overview's path.
 
   Raises:
     UsageError: a file of rows is damaged.
   """
-  results, folder, notes = kept_results(out), out / "docs" / "reproductions", out.resolve() == _ROOT
+  results, folder, notes = gather(out), out / "docs" / "reproductions", out.resolve() == _ROOT
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "README.md").write_text(to_markdown(overview(results)))
   for paper in with_rows(results):

@@ -10,6 +10,7 @@ from experiments.config import acquisitions
 from experiments.papers.registry import PAPERS
 from experiments.reporting.blocks import to_markdown
 from experiments.reproduction import page
+from experiments.reproduction import results
 from tests.support.programs import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -103,10 +104,10 @@ def test_numbers_of_published_results_stand_on_their_pages():
 
 @pytest.mark.slow
 def test_pages_of_publications_are_what_the_command_writes():
-  results = page.kept_results(ROOT)
+  kept = results.gather(ROOT)
   folder = ROOT / "docs" / "reproductions"
-  written = {"README.md": page.overview(results)}
-  written |= {f"{page.slug(paper)}.md": page.of_paper(paper, results, notes=True) for paper in page.with_rows(results)}
+  written = {"README.md": page.overview(kept)}
+  written |= {f"{page.slug(paper)}.md": page.of_paper(paper, kept, notes=True) for paper in page.with_rows(kept)}
   assert {path.name for path in folder.iterdir()} == written.keys()
   for name, blocks in written.items():
     assert (folder / name).read_text() == to_markdown(blocks), name
