@@ -1,8 +1,8 @@
 """Published results, reproduced: runs the presets in pieces that resume, and writes a page each publication.
 
-python -m experiments.reproduce --processes=2                       an hour on two cores
-python -m experiments.reproduce --scale=cpu --only=batchbald        one protocol, overnight
-python -m experiments.reproduce --scale=full --minutes=9            a piece of it; run again to go on
+python -m experiments.reproduce --out=runs/out --processes=2                 an hour on two cores
+python -m experiments.reproduce --out=runs/out --scale=cpu --only=batchbald  one protocol, overnight
+python -m experiments.reproduce --out=runs/out --scale=full --minutes=9      a piece of it; run again to go on
 """
 
 import math
@@ -100,8 +100,7 @@ def check_draws(rows: Path, studies) -> None:
     before = archive.read(path)
     if before and (other := other_generator(before.about, runtime.generator())):
       raise UsageError(
-        f"{path} has rows of other draws than this version makes ({other}): pass --out=FOLDER to keep new rows apart,"
-        " or delete it to begin anew"
+        f"{path} has rows of other draws than this version makes ({other}): pass --out=FOLDER to keep new rows apart"
       )
 
 

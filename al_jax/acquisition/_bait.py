@@ -38,7 +38,7 @@ class Forms(NamedTuple):
   """What the current batch, of information `M`, leaves to be known about each row."""
 
   known: jax.Array  # `[..., n, C, C]` V M^-1 V^T
-  wanted: jax.Array  # `[..., n, C, C]` V M^-1 F M^-1 V^T
+  wanted: jax.Array  # `[..., n, C, C]` V M^-1 G M^-1 V^T
 
 
 def _complements(probs: jax.Array) -> jax.Array:
@@ -115,13 +115,13 @@ def change(
 
   Args:
     inverse: `[C*F, C*F]` M^-1.
-    target: `[C*F, C*F]` F.
+    target: `[C*F, C*F]` G.
     row: the row.
     root: `[C, C]` inverse root of `1 - sign * V M^-1 V^T`.
     sign: of the inverse's change.
 
   Returns:
-    The new M^-1, which is `M^-1 + sign * U U^T`, and `[C*F, 2C]` U beside T, with which `M^-1 F M^-1` changes by
+    The new M^-1, which is `M^-1 + sign * U U^T`, and `[C*F, 2C]` U beside T, with which `M^-1 G M^-1` changes by
     `sign * (U T^T + T U^T)`.
   """
   u = inverse @ (factor(row).T @ root)
@@ -143,7 +143,7 @@ def changed(rows: Rows, forms: Forms, directions: jax.Array, *, sign: int) -> Fo
 
 
 def gains(forms: Forms) -> jax.Array:
-  """By how much `tr(M^-1 F)` falls when a row joins the batch: `[n]`, at least 0."""
+  """By how much `tr(M^-1 G)` falls when a row joins the batch: `[n]`, at least 0."""
   eye = jnp.eye(forms.known.shape[-1])[None]
   lower = jnp.linalg.cholesky(eye + forms.known)
   inverse = jax.lax.linalg.triangular_solve(lower, jnp.broadcast_to(eye, lower.shape), left_side=True, lower=True)
@@ -165,7 +165,7 @@ def _forward(
     candidates: `[N]` bool, N at most `chunks * n`.
     tie_break: `[N]`, as in `pool.masked_top_k`.
     inverse: `[C*F, C*F]` M^-1 of an empty batch.
-    target: `[C*F, C*F]` F.
+    target: `[C*F, C*F]` G.
     picks: how many.
 
   Returns:
@@ -257,9 +257,9 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
   """Batch after which the parameters' expected error, weighted by the pool's Fisher information, is smallest.
 
   The Fisher information is that of the last dense layer's kernel (its bias is left out) under the mean prediction:
-  `I = (diag(p) - p p^T) (x) h h^T`. F is its mean over the labeled images and the candidates; with `pool_subset` these
+  `I = (diag(p) - p p^T) (x) h h^T`. G is its mean over the labeled images and the candidates; with `pool_subset` these
   are fewer candidates beside as many labeled images, which so weigh more than in the paper. Greedy: forward, the
-  candidate after which `tr(M^-1 F)` is smallest joins the batch, `oversample * num` times; then, backward, the one that
+  candidate after which `tr(M^-1 G)` is smallest joins the batch, `oversample * num` times; then, backward, the one that
   is missed least leaves it, until `num` are left. They are returned in the order in which they joined.
 
   M is scaled as in the authors' program: the labeled images count in the share of labels that they will have, and each
@@ -272,7 +272,7 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
   certain has no information and joins when nothing better is left. Matrices of C * F rows must fit: C * F is 1,280 for
   the default network, and some ten thousands are out of reach.
 
-  Formula: min tr(M^-1 F), M = regularization + sum_labeled I / (L + num) + num / (L + num) sum_batch I
+  Formula: min tr(M^-1 G), M = regularization + sum_labeled I / (L + num) + num / (L + num) sum_batch I
   Source: Ash et al. 2021
   """
   if not regularization > 0:

@@ -269,11 +269,12 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   over what these labels may be. The average is exact while there are at most `max_configs` configurations of them.
   Beyond, it is taken over `max_configs` sampled ones (rounded down to a multiple of S, but at least S), equally many
   from each posterior sample, which every pick extends. Images that say nothing new are ties.
-  An image that said too little before to be the best now is not looked at again (lazy greedy), and not with all of the
-  configurations where a sixty-fourth of them, at least 256 and rather those that leave much open, puts it four standard
-  errors behind. The lazy bound is exact up to rounding while configurations are enumerated; with sampled ones, and
-  where 512 or more are first screened by a part, an image is passed over by a statistical bound. Samples must be one
-  function each for the whole pool: per-example dropout masks are refused.
+
+  Lazy greedy: an image whose gain was too small before to be the largest now is skipped. The others are first screened
+  on a sixty-fourth of the configurations, at least 256, drawn by the entropy they leave, and dropped where they are
+  four standard errors behind. The lazy bound is exact up to rounding while configurations are enumerated; with sampled
+  ones, and where 512 or more are screened, it is statistical. Samples must be one function each for the whole pool:
+  per-example dropout masks are refused.
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019

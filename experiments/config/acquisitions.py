@@ -111,6 +111,7 @@ class Description(NamedTuple):
 
   name: str
   summary: str  # one line
+  details: str  # paragraphs, or nothing
   formula: str
   source: str
   needs: tuple[str, ...]
@@ -125,14 +126,18 @@ def describe(name: str) -> Description:
     KeyError: there is no such entry, or its docstring lacks a section.
   """
   entry = _ENTRIES[name]
-  lines = (inspect.getdoc(entry.factory) or "").splitlines()
-  sections = dict(re.findall(r"^(Formula|Source): (.+)$", "\n".join(lines), re.MULTILINE))
+  text = inspect.getdoc(entry.factory) or ""
+  summary, _, rest = text.partition("\n")
+  sections = dict(re.findall(r"^(Formula|Source): (.+)$", text, re.MULTILINE))
   needs = ("scores",)
   if name in acquisition.REGISTRY:
     made = entry.factory()
     needs = (*sorted(made.needs), *(["targets"] if made.targets else []))
   hyper = {key: default for key, default in entry.hyper_parameters.items() if key != "chunk_size"}
-  return Description(name, lines[0].rstrip("."), sections["Formula"], sections["Source"], needs, entry.cost, hyper)
+  details = rest.partition("Formula:")[0].strip()
+  return Description(
+    name, summary.rstrip("."), details, sections["Formula"], sections["Source"], needs, entry.cost, hyper
+  )
 
 
 def table() -> str:
@@ -152,7 +157,8 @@ def sections() -> str:
     if entry.hyper:
       facts["hyper-parameters"] = ", ".join(f"`{key}={default:g}`" for key, default in entry.hyper.items())
     lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
-    out.append(f"### `{entry.name}`\n\n{entry.summary}.\n\n{lines}")
+    paragraphs = [f"### `{entry.name}`", f"{entry.summary}.", lines, entry.details]
+    out.append("\n\n".join(filter(None, paragraphs)))
   return "\n\n".join(out)
 
 

@@ -38,16 +38,19 @@ from experiments.reproduction.verdicts import CompletedRuns
 _ROOT = Path(__file__).resolve().parents[2]
 _SAID = {True: "yes", False: "no", None: "cannot be said"}
 _INTRO = (
-  "Published results beside ours, a page each publication. python -m experiments.reproduce runs what is listed on them"
-  " and writes them; --scale says how much of it: quick (signs and single trainings), cpu or full.",
-  "Labels are totals, the initial ones included; in brackets stands the count of the BatchBALD paper, which leaves out"
-  " the batch acquired last. Only completed runs count, and two strategies are compared on seeds that both have.",
+  "Published results beside ours, a page each publication. python -m experiments.reproduce --out=FOLDER runs what is"
+  " listed on them and writes such pages there; --scale says how much of it: quick (signs and single trainings), cpu or"
+  " full.",
+  "Labels are totals, the initial ones included, for both sides; in brackets stands the count of the BatchBALD paper,"
+  " which leaves out the batch acquired last. Only completed runs count, and two strategies are compared on seeds that"
+  " both have.",
   "A sign holds where the mean difference of the areas under the curves is positive. It is beyond the interval where"
   " the 95% interval of that mean lies above zero.",
   "Inside the spread means, for accuracies, between the quartiles of the published runs; for labels and for curves,"
   " between the least and the most of them. The mean over a curve is that of its accuracies with the first labels and"
   " with every ten more, as far as both sides go.",
-  "The two points, and the tolerances of single numbers, are this project's own. They were set before the runs.",
+  "The two points, and the tolerances of single numbers, are this project's own. They were set before the runs. Where"
+  " our runs end too early, or one number alone was published, a verdict cannot be said.",
 )
 _OVERVIEW = [
   "protocol",

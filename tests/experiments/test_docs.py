@@ -20,7 +20,7 @@ PAGES = {
 by_name = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def test_the_library_example_runs_and_learns():
+def test_the_library_examples_run_and_learn():
   (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
   assert len([line for line in example.splitlines() if line.strip()]) <= 24
   names = {}
@@ -29,6 +29,10 @@ def test_the_library_example_runs_and_learns():
   assert accuracy.shape == (names["plan"].rounds + 1,)
   assert accuracy[-1] > accuracy[0] and accuracy[-1] > 0.8
   assert int(names["state"].labeled.sum()) == names["plan"].max_labels
+  (loop,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/design.md").read_text(), re.DOTALL)
+  whole = names["state"]
+  exec(compile(loop, "design.md", "exec"), names)
+  assert (names["state"].labeled == whole.labeled).all() and names["step"]._cache_size() == 1
 
 
 def test_the_front_page_is_short_and_begins_with_how_to_start():
