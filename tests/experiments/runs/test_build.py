@@ -1,4 +1,6 @@
-"""What the flags ask for: the optimisers, as their libraries document them."""
+"""What the flags ask for: optimisers as their libraries document them, and plans that cannot be carried out."""
+
+import re
 
 import chex
 import jax
@@ -9,8 +11,10 @@ import pytest
 
 from al_jax import models
 from al_jax import training
+from experiments import data as data_sources
 from experiments.common.errors import UsageError
 from experiments.runs import build
+from experiments.runs import pools
 from tests.experiments.config.test_acquisitions import config
 from tests.support import reference
 
@@ -119,3 +123,33 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
   params = {"Dense_0": {"kernel": jnp.ones((2, 2))}, "Dense_1": {"kernel": jnp.ones((2, 2))}}
   with pytest.raises(UsageError, match="no layer 'hidden', but Dense_0, Dense_1"):
     optimizer.init(params)
+
+
+@pytest.mark.parametrize(
+  ("changes", "sentence"),
+  [
+    ({"acq": ("bald",), "posterior": "deterministic"}, "bald: this acquisition compares posterior samples and has one"),
+    ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN drops nothing"),
+    ({"pool_size": 5000}, "--pool_size=5000 is more than the 1297 training images of digits"),
+    ({"pool_subset": 3}, "pool_subset=3 must lie between acq_size, 10"),
+    ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
+    ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 images"),
+    ({"model": "batchbald"}, "BatchBALDNet cannot take images of 8 x 8 x 1: a 5 x 5 convolution has no room in 2 x 2"),
+    (
+      {"init_ids": (3, 1297), "init_labels": 2, "init_file": "ids"},
+      "--init_file=ids: initial id 1297 is not in the pool",
+    ),
+    ({"init_ids": (3, 4), "init_file": "ids"}, "--init_file=ids: 2 initial ids are given, but init_labels is 20"),
+    (
+      {"init_ids": (3, 3), "init_labels": 2, "init_file": "ids"},
+      "--init_file=ids: initial id 3 is given more than once",
+    ),
+    ({"full_data": True, "init_ids": (3, 4), "init_file": "ids"}, "--init_file=ids: 2 initial ids are given"),
+    ({"vmap_over": (("label_noise", (0.1, 1.0)),)}, "entropy: label_noise is a probability in [0, 1), not 1.0"),
+  ],
+)
+def test_what_cannot_be_carried_out_is_told_in_one_sentence(changes, sentence):
+  asked = config(dataset="digits", **changes)
+  with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
+    build.check(asked, pools.apply(asked, data_sources.load("digits")))
+  assert "\n" not in str(caught.value)
