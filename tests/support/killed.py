@@ -1,10 +1,12 @@
-"""Runs a program that kills itself at a chosen moment: `python -m tests.support.killed MOMENT NTH PROGRAM FLAGS...`.
+"""Runs a program that comes to harm at a chosen moment: `python -m tests.support.killed HARM NUMBER PROGRAM FLAGS...`.
 
-Moments: `row` is the middle of the NTH write of a row, `checkpoint` that of the NTH write of a checkpoint.
+Harms: `row` kills it in the middle of the NUMBERth write of a row, `checkpoint` in that of the NUMBERth write of a
+checkpoint; `disk` leaves room for NUMBER bytes in each file.
 """
 
 import os
 from pathlib import Path
+import resource
 import runpy
 import signal
 import sys
@@ -51,8 +53,13 @@ def in_a_checkpoint(nth: int) -> None:
   ocp.training.Checkpointer.save = killed
 
 
+def small_disk(size: int) -> None:
+  """A limit on the size of a file stands for a disk that is full."""
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
 if __name__ == "__main__":
-  moment, nth, program = sys.argv[1:4]
+  harm, number, program = sys.argv[1:4]
   del sys.argv[1:4]
-  {"row": in_a_row, "checkpoint": in_a_checkpoint}[moment](int(nth))
+  {"row": in_a_row, "checkpoint": in_a_checkpoint, "disk": small_disk}[harm](int(number))
   runpy.run_module(program, run_name="__main__", alter_sys=True)
