@@ -1,36 +1,136 @@
 """The program that reproduces publications, on small plans: runs that resume, rows that are kept, refusals."""
 
 import json
-import subprocess
-import sys
+import math
+import os
+import shutil
+import signal
 import time
 
 import pytest
 
 from experiments.papers.base import StudyCommand
 from experiments.reproduction import archive
-from tests.experiments.config.test_flags import run
-from tests.support.programs import ROOT
-from tests.support.programs import environment
+from experiments.reproduction import processes
 from tests.support.programs import untimed
 from tests.support.reproductions import made_about
 from tests.support.reproductions import made_config
 from tests.support.reproductions import made_rows
 
+pytestmark = pytest.mark.slow
 
-def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path):
-  words = _with_plan(tmp_path, _TWO, StudyCommand("other", _TWO.preset, _TWO.flags))
-  folder = tmp_path / "results/reproductions/quick"
+ON_DIGITS = ("--dataset=digits", "--train_steps=5", "--model=mlp", "--pool_subset=100")
+SMALL = StudyCommand("small", "study", ("--acq=random,margin", "--seeds=2", "--rounds=2", *ON_DIGITS))
+OTHER = StudyCommand("other", SMALL.preset, SMALL.flags)
+BAD = StudyCommand("bad", "study", ("--dataset=nonsense", "--acq=random", "--seeds=1"))
+
+
+def with_plan(folder, *studies) -> list[str]:
+  """The words that run the program in `folder` on another plan."""
+  plan = json.dumps([(study.name, study.preset, study.flags) for study in studies])
+  return ["tests.support.small_plan", plan, f"--workdir={folder}/runs", f"--out={folder}"]
+
+
+def pages(folder):
+  """What was written, all pages one after another."""
+  return "\n".join(page.read_text() for page in sorted((folder / "docs/reproductions").iterdir()))
+
+
+def kept(folder):
+  return folder / "results/reproductions/quick/small.jsonl"
+
+
+def rows_of(found: archive.Archived) -> list[dict]:
+  return [untimed(row) for row in found.rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, program):
+  """The folder of a plan that was run in one go, beside a study that is mistaken, and what was printed."""
+  folder = tmp_path_factory.mktemp("whole")
+  return folder, program.run(*with_plan(folder, BAD, SMALL), expect=1)
+
+
+def test_the_mistake_of_one_study_keeps_no_other_from_being_run_kept_and_drawn(whole):
+  folder, printed = whole
+  assert "bad is not complete: it ended with exit code 1" in printed and "small is not" not in printed
+  said = pages(folder)
+  assert "| Small | quick |" in said and "margin above random" in said
+  assert kept(folder).with_suffix(".png").exists() and len(archive.read(kept(folder)).rows) == 12
+
+
+def test_pages_are_written_anew_from_what_is_kept(whole, tmp_path, program):
+  folder = shutil.copytree(whole[0], tmp_path / "copy")
+  said, rows, words = pages(folder), kept(folder).read_text(), (*with_plan(folder, BAD, SMALL), "--page_only")
+  program.run(*words)
+  assert kept(folder).read_text() == rows and pages(folder) == said
+  results = folder / "runs/quick/small/results.jsonl"
+  results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
+  program.run(*words)  # as on another machine, which has run margin alone
+  assert pages(folder) == said
+
+
+def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(whole, tmp_path, program):
+  words, results = with_plan(tmp_path, SMALL), tmp_path / "runs/quick/small/results.jsonl"
+  assert "small is not complete: the time was up" in program.run(*words, "--minutes=0")
+  with program.begin(*words) as begun:
+    while not (results.exists() and results.read_bytes().count(b"\n")):
+      os.kill(begun.pid, 0)  # raises where it has ended
+      time.sleep(0.01)
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait() == 130, begun.printed()
+  assert 1 <= results.read_bytes().count(b"\n") < 12
+  assert not kept(tmp_path).exists() or len(archive.read(kept(tmp_path)).rows) in (3, 6, 9)  # half a curve is not kept
+  program.run(*words)
+  assert rows_of(archive.read(kept(tmp_path))) == rows_of(archive.read(kept(whole[0])))
+
+
+def test_seeds_run_side_by_side_are_those_of_one_run(whole, tmp_path, monkeypatch):
+  bound = {}
+  monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: bound.update({pid: cores}), raising=False)
+  pieces = processes.pieces([SMALL, BAD], tmp_path, 2)
+  missing = processes.run(pieces, tmp_path, [], [{0}, {1}], math.inf)
+  assert missing == {"bad-0": f"it ended with exit code 1, see {tmp_path}/bad-0/log"}
+  assert "nonsense" in (tmp_path / "bad-0/log").read_text()
+  assert sorted(bound.values(), key=min) in ([{0}, {0}, {1}], [{0}, {1}, {1}])
+  folders = {folder: archive.from_workdir(folder) for folder in tmp_path.glob("small-*")}
+  assert len(folders) == 2
+  assert rows_of(archive.joined(folders)) == rows_of(archive.from_workdir(whole[0] / "runs/quick/small"))
+
+
+def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path, program):
+  words = with_plan(tmp_path, SMALL, OTHER)
   rows = [*made_rows("margin", 0, [0.5, 0.7]), *made_rows("random", 0, [0.5, 0.6])]
-  archive.write(archive.Archived(made_about(1), rows, []), folder / "small.jsonl")
-  done = run(*words, PYTHONPATH=str(ROOT))
-  assert done.returncode == 1 and "small.jsonl has rows of other draws than this version makes" in done.stderr
-  assert "--out=FOLDER" in done.stderr and "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
-  done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
-  assert done.returncode == 0 and "| small | 4 | 0 | cpu | 0.10.2 | 1 |" in pages(tmp_path), done.stderr
-  archive.write(archive.Archived(made_about(1) | {"draws": 2}, rows, []), folder / "other.jsonl")
-  done = run(*words, "--page_only", PYTHONPATH=str(ROOT))
-  assert done.returncode == 1 and "small, other are compared and are of other draws" in done.stderr
+  archive.write(archive.Archived(made_about(1), rows, []), kept(tmp_path))
+  said = program.run(*words, expect=1)
+  assert "small.jsonl has rows of other draws than this version makes" in said
+  assert "--out=FOLDER" in said and "Traceback" not in said and not (tmp_path / "runs").exists()
+  program.run(*words, "--page_only")
+  assert "| small | 4 | 0 | cpu | 0.10.2 | 1 |" in pages(tmp_path)
+  archive.write(archive.Archived(made_about(1) | {"draws": 2}, rows, []), kept(tmp_path).with_name("other.jsonl"))
+  said = program.run(*words, "--page_only", expect=1)
+  assert "small, other are compared and are of other draws" in said
+
+
+def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, program):
+  words = [*with_plan(tmp_path, SMALL, OTHER), "--page_only"]
+  rows = [*made_rows("margin", 0, [0.5, 0.7]), *made_rows("random", 0, [0.5, 0.6])]
+  for name in ("small", "other"):
+    folder = tmp_path / "runs/quick" / name
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(made_config(0, 1)))
+    further = made_rows("bald", 0, [0.5, 0.9])  # which the study does not name
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + further))
+  archive.write(archive.Archived(made_about(1) | {"data_sha256": "other"}, rows[:2], []), kept(tmp_path))
+  text = kept(tmp_path).read_text()
+  printed = program.run(*words, expect=1)
+  assert "small: its runs here are left out of the page" in printed and "they are on other data" in printed
+  assert kept(tmp_path).read_text() == text
+  said = pages(tmp_path)
+  assert "| other | 4 |" in said and "| small | 2 |" in said
+  kept(tmp_path).write_text(text[:-9])
+  printed = program.run(*words, expect=1)
+  assert f"error: {kept(tmp_path)} is damaged" in printed and "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
@@ -41,106 +141,6 @@ def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path
     (["quick"], "stray word 'quick'"),
   ],
 )
-def test_mistakes_are_refused_in_one_sentence(words, said):
-  done = run("-m", "experiments.reproduce", *words)
-  assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
-
-
-def pages(folder):
-  """What was written, all pages one after another."""
-  return "\n".join(page.read_text() for page in sorted((folder / "docs/reproductions").iterdir()))
-
-
-def _with_plan(folder, *studies):
-  """The words that run the program in `folder` on another plan: everything else is as it is."""
-  script = folder / "script.py"
-  script.write_text(
-    "from absl import app\n"
-    "from experiments import reproduce\n"
-    "from experiments.papers import blog\n"
-    "from experiments.papers.base import Reproduction\n"
-    "from experiments.papers.base import StudyCommand\n"
-    "from experiments.papers.registry import REPRODUCTIONS\n"
-    f"studies = tuple(StudyCommand(*study) for study in {[(s.name, s.preset, s.flags) for s in studies]!r})\n"
-    "part = Reproduction('Small', None, {'quick': studies}, (('margin', 'random'),), scope={'quick': 'All of it.'})\n"
-    "for table in (REPRODUCTIONS, blog.REPRODUCTIONS):\n"
-    "  table.clear()\n"
-    "  table['small'] = part\n"
-    "app.run(reproduce.main)\n"
-  )
-  return [str(script), f"--workdir={folder}/runs", f"--out={folder}"]
-
-
-_ON_DIGITS = ("--dataset=digits", "--train_steps=5", "--model=mlp", "--pool_subset=100", "--compilation_cache=none")
-_TWO = StudyCommand("small", "study", ("--acq=random,margin", "--seeds=1", "--rounds=1", *_ON_DIGITS))
-
-
-def test_studies_are_run_kept_and_drawn(tmp_path):
-  words = _with_plan(tmp_path, StudyCommand("bad", "study", ("--dataset=nonsense", "--acq=random")), _TWO)
-  call = lambda *more: run(*words, *more, PYTHONPATH=str(ROOT))
-  stopped = call("--minutes=0")
-  assert stopped.returncode == 0 and "small is not complete: the time was up" in stopped.stdout, stopped.stderr
-  whole = call()  # the mistake of one study keeps no other from running
-  assert whole.returncode == 1 and "bad is not complete: it ended with exit code 1" in whole.stdout, whole.stderr
-  assert "small is not" not in whole.stdout
-  said = pages(tmp_path)
-  assert "| Small | quick |" in said and "margin above random" in said
-  assert (tmp_path / "results/reproductions/quick/small.png").exists()
-  rows = (tmp_path / "results/reproductions/quick/small.jsonl").read_text()
-  again = call("--page_only")
-  assert again.returncode == 0 and (tmp_path / "results/reproductions/quick/small.jsonl").read_text() == rows
-  assert pages(tmp_path) == said
-  results = tmp_path / "runs/quick/small/results.jsonl"
-  results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
-  again = call("--page_only")  # as on another machine, which has run margin alone
-  assert again.returncode == 0 and pages(tmp_path) == said
-
-
-def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path):
-  words = [*_with_plan(tmp_path, _TWO, StudyCommand("other", _TWO.preset, _TWO.flags)), "--page_only"]
-  rows = [*made_rows("margin", 0, [0.5, 0.7]), *made_rows("random", 0, [0.5, 0.6])]
-  for name in ("small", "other"):
-    folder = tmp_path / "runs/quick" / name
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(made_config(0, 1)))
-    further = made_rows("bald", 0, [0.5, 0.9])  # which the study does not name
-    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + further))
-  before = tmp_path / "results/reproductions/quick/small.jsonl"
-  archive.write(archive.Archived(made_about(1) | {"data_sha256": "other"}, rows[:2], []), before)
-  text = before.read_text()
-  done = run(*words, PYTHONPATH=str(ROOT))
-  assert done.returncode == 1 and "small: its runs here are left out of the page" in done.stdout, done.stderr
-  assert "they are on other data" in done.stdout and before.read_text() == text
-  said = pages(tmp_path)
-  assert "| other | 4 |" in said and "| small | 2 |" in said
-  before.write_text(text[:-9])
-  done = run(*words, PYTHONPATH=str(ROOT))
-  assert done.returncode == 1 and f"error: {before} is damaged" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(tmp_path):
-  study = StudyCommand("small", "study", ("--acq=random", "--seeds=1", "--rounds=4", *_ON_DIGITS))
-  kept_rows = {}
-  for name in ("whole", "stopped"):
-    (tmp_path / name).mkdir()
-    words, results = _with_plan(tmp_path / name, study), tmp_path / name / "runs/quick/small/results.jsonl"
-    if name == "stopped":
-      call = [sys.executable, *words]
-      with subprocess.Popen(
-        call, cwd=ROOT, env=environment(PYTHONPATH=str(ROOT)), stdout=subprocess.DEVNULL
-      ) as process:
-        while not (results.exists() and results.read_bytes().count(b"\n")):
-          assert process.poll() is None
-          time.sleep(0.01)
-        process.terminate()
-        assert process.wait() == 130
-      assert 1 <= results.read_bytes().count(b"\n") < 5
-      assert not (tmp_path / name / "results").exists()  # half a curve is not kept
-    done = run(*words, PYTHONPATH=str(ROOT))
-    assert done.returncode == 0, done.stderr
-    found = archive.read(tmp_path / name / "results/reproductions/quick/small.jsonl")
-    kept_rows[name] = [untimed(row) for row in found.rows]
-  assert len(kept_rows["whole"]) == 5 and kept_rows["stopped"] == kept_rows["whole"]
-
-
-_SMALL = StudyCommand("small", "study", ("--acq=random", "--seeds=2", "--rounds=1", *_ON_DIGITS))
+def test_mistakes_are_refused_in_one_sentence(words, said, program):
+  message = program.run("experiments.reproduce", *words, expect=1)
+  assert message.startswith("error: ") and said in message and message.count("\n") == 1

@@ -3,39 +3,44 @@
 import json
 import math
 import os
+import sys
 import time
 
 import pytest
 
 from experiments.common.errors import UsageError
 from experiments.papers.base import StudyCommand
-from experiments.reproduction import archive
 from experiments.reproduction import plan
 from experiments.reproduction import processes
-from tests.support.programs import untimed
 from tests.support.reproductions import made_config
 
-_ON_DIGITS = ("--dataset=digits", "--train_steps=5", "--model=mlp", "--pool_subset=100", "--compilation_cache=none")
+SMALL = StudyCommand("small", "study", ("--acq=random", "--seeds=2", "--rounds=1"))
 
 
-_SMALL = StudyCommand("small", "study", ("--acq=random", "--seeds=2", "--rounds=1", *_ON_DIGITS))
+@pytest.fixture
+def endless(tmp_path, monkeypatch):
+  """Processes that end at a signal alone, in place of runs."""
+  program = tmp_path / "program"
+  program.write_text("#!/bin/sh\nexec sleep 600\n")
+  program.chmod(0o755)
+  monkeypatch.setattr(sys, "executable", str(program))
 
 
 def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
   other = StudyCommand("other", "study", ("--seeds=1",))
   seeds = lambda study, *parts: [processes.Piece(study, range(*part)) for part in parts]
-  whole, divided = [processes.Piece(_SMALL)], seeds(_SMALL, (0, 1), (1, 2))
-  pieces = lambda count: processes.pieces([_SMALL], tmp_path, count)
+  whole, divided = [processes.Piece(SMALL)], seeds(SMALL, (0, 1), (1, 2))
+  pieces = lambda count: processes.pieces([SMALL], tmp_path, count)
   assert pieces(1) == whole and pieces(2) == divided
-  assert processes.pieces([other, _SMALL], tmp_path, 2) == [*seeds(other, (0, 1)), *divided]
+  assert processes.pieces([other, SMALL], tmp_path, 2) == [*seeds(other, (0, 1)), *divided]
   assert [piece.name for piece in divided] == ["small-0", "small-1"]
   (tmp_path / "small-by_hand").mkdir()  # which the page takes in and no command goes on with
   assert pieces(1) == whole
   (tmp_path / "small-1").mkdir()
   assert pieces(1) == pieces(2) == divided  # begun by seeds
   (tmp_path / "small-1" / "config.json").write_text(json.dumps(made_config(1, 3)))
-  assert pieces(1) == pieces(2) == seeds(_SMALL, (0, 1), (1, 4))  # begun by several, elsewhere
-  assert plan.words(_SMALL, "runs", range(1, 4))[-4:] == ["--seed=1", "--seeds=3", "--workdir=runs/small-1", "--resume"]
+  assert pieces(1) == pieces(2) == seeds(SMALL, (0, 1), (1, 4))  # begun by several, elsewhere
+  assert plan.words(SMALL, "runs", range(1, 4))[-4:] == ["--seed=1", "--seeds=3", "--workdir=runs/small-1", "--resume"]
   (tmp_path / "small").mkdir()
   assert pieces(1) == pieces(2) == whole  # begun as a whole
 
@@ -51,19 +56,19 @@ def test_every_process_has_cores_to_itself(monkeypatch):
   assert processes.shares(2) == [None, None]
 
 
-def test_all_processes_stop_when_the_time_is_up(tmp_path):
-  long = StudyCommand("long", "study", ("--dataset=digits", "--acq=random", "--seeds=3", "--compilation_cache=none"))
+def test_all_processes_stop_when_the_time_is_up(tmp_path, endless):
+  long = StudyCommand("long", "study", ("--acq=random", "--seeds=3"))
   pieces, begun = processes.pieces([long], tmp_path, 2), time.monotonic()
-  missing = processes.run(pieces, tmp_path, [], [None, None], begun + 2)
+  missing = processes.run(pieces, tmp_path, [], [None, None], begun + 0.5)
   assert missing == dict.fromkeys(("long-0", "long-1", "long-2"), "the time was up")
   assert (tmp_path / "long-1").exists() and not (tmp_path / "long-2").exists()
 
 
 @pytest.mark.parametrize("fault", ["folder", "cores"])
-def test_no_process_is_left_where_another_cannot_be_begun(fault, tmp_path, monkeypatch):
+def test_no_process_is_left_where_another_cannot_be_begun(fault, tmp_path, endless, monkeypatch):
   begun, begin = [], processes._begin
   monkeypatch.setattr(processes, "_begin", lambda *args, **kwargs: begun.append(begin(*args, **kwargs)) or begun[-1])
-  long = StudyCommand("long", "study", ("--dataset=digits", "--acq=random", "--seeds=2", "--compilation_cache=none"))
+  long = StudyCommand("long", "study", ("--acq=random", "--seeds=2"))
   cores = [None, None]
   if fault == "folder":
     (tmp_path / "long-1").write_text("in the way")
@@ -78,19 +83,3 @@ def test_no_process_is_left_where_another_cannot_be_begun(fault, tmp_path, monke
     processes.run(processes.pieces([long], tmp_path, 2), tmp_path, [], cores, math.inf)
   assert len(begun) == 1 + (fault == "cores")
   assert all(running.process.poll() is not None for running in begun)
-
-
-def test_seeds_run_side_by_side_are_those_of_one_run(tmp_path, monkeypatch):
-  bound = {}
-  monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: bound.update({pid: cores}), raising=False)
-  bad = StudyCommand("bad", "study", ("--dataset=digits", "--acq=nonsense", "--seeds=1"))
-  pieces = processes.pieces([_SMALL, bad], tmp_path / "apart", 2)
-  missing = processes.run(pieces, tmp_path / "apart", [], [{0}, {1}], math.inf)
-  assert missing == {"bad-0": f"it ended with exit code 1, see {tmp_path}/apart/bad-0/log"}
-  assert "nonsense" in (tmp_path / "apart/bad-0/log").read_text()
-  assert sorted(bound.values(), key=min) in ([{0}, {0}, {1}], [{0}, {1}, {1}])
-  assert processes.run([processes.Piece(_SMALL)], tmp_path / "whole", [], [None], math.inf) == {}
-  folders = {folder: archive.from_workdir(folder) for folder in (tmp_path / "apart").glob("small-*")}
-  without_times = lambda found: [untimed(row) for row in found.rows]
-  assert len(folders) == 2
-  assert without_times(archive.joined(folders)) == without_times(archive.from_workdir(tmp_path / "whole/small"))
