@@ -1,0 +1,29 @@
+"""Figures that are drawn: what is written in them, and that they come out the same."""
+
+from experiments.papers.registry import PUBLISHED
+from experiments.reporting import figures
+from experiments.reporting import sections
+from experiments.reporting import study as studies
+from tests.support import studies as made
+
+
+def test_published_curves_are_drawn_beside_those_of_their_strategies_alone(tmp_path, monkeypatch):
+  monkeypatch.setattr(figures, "curves", lambda *_, **__: figures.Drawing(b"", b""))  # which are not looked at here
+  curve = [0.6 + 0.01 * r for r in range(10)]
+  rows = [row for acq in ("batchbald", "margin") for row in made.run(acq, 0, curve)]
+  flags = {"preset": "batchbald", "acq": ["batchbald", "margin"], "rounds": 9, "seeds": 1}
+  study = studies.gather([made.workdir(tmp_path / "a", rows, flags)])
+  _, drawings = sections.curves(study, studies.choose(study))
+  drawn = drawings["beside_published"].svg.decode()  # what is written in it stands in comments too
+  assert "<!-- BatchBALD, 10 a round -->" in drawn and "margin" not in drawn
+
+
+def test_the_others_are_drawn_beside_each_published_strategy():
+  """Three panels in two columns: budgets under the last of each, and both other strategies in every one."""
+  runs = {name: {0: made.run(name, 0, [0.6, 0.7, 0.8])} for name in ("random", "bald", "batchbald")}
+  theirs = {name: PUBLISHED["batchbald"].curves[name] for name in runs}
+  drawn = figures.beside_published(studies.Chosen(runs, (), ()), theirs)
+  svg = drawn.svg.decode()
+  assert svg.count("stroke: #c8c8c8") == 6
+  assert [svg.count(f"<!-- {curve.label} -->") for curve in theirs.values()] == [1, 1, 1]
+  assert svg.count("<!-- 20 -->") == 2 and drawn == figures.beside_published(studies.Chosen(runs, (), ()), theirs)
