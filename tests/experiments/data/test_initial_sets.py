@@ -34,20 +34,32 @@ KEY = jax.random.key(0)
 GIVEN = (60, 3, 71, 8, 90, 44, 12, 33, 5, 27)
 
 
+def test_given_initial_ids_are_the_initial_set_of_every_seed(data, make_learner):
+  learner = make_learner("margin", initial_ids=GIVEN, val_size=20, init_balanced=True)
+  assert initial_ids(KEY, data, learner) == initial_ids(jax.random.key(1), data, learner) == sorted(GIVEN)
+  kept = loop.init_state(KEY, data, make_learner("margin", initial_ids=GIVEN, val_last=0.2))
+  assert kept.order[:10].tolist() == list(GIVEN)
+
+
+@pytest.mark.slow
 def test_given_initial_ids_are_the_initial_set_in_every_driver(data, make_learner):
   learner = make_learner("margin", initial_ids=GIVEN, val_size=20, init_balanced=True)
   state, info = loop.run(KEY, data, learner)
-  assert initial_ids(KEY, data, learner) == initial_ids(jax.random.key(1), data, learner) == sorted(GIVEN)
   assert not set(GIVEN) & set(info.selected.ravel().tolist())
   other_state, other_infos = by_hand(KEY, data, learner)
   assert equal((state, info), (other_state, jax.tree.map(lambda *rounds: jnp.stack(rounds), *other_infos)))
   (runs,) = loop.sweep(jnp.stack([jax.random.key(1), KEY]), data, (learner,), pack="map")
   assert runs.initial.tolist() == [sorted(GIVEN)] * 2
   assert equal(jax.tree.map(lambda leaf: leaf[1], runs.info), info)
-  kept = loop.init_state(KEY, data, make_learner("margin", initial_ids=GIVEN, val_last=0.2))
-  assert kept.order[:10].tolist() == list(GIVEN)
 
 
+@pytest.mark.slow
+def test_full_supervision_is_validated_beside_given_initial_ids(data, make_learner):
+  _, info, measured = loop.fit_full(KEY, data, make_learner(initial_ids=GIVEN, val_size=60))
+  assert info.steps == 12 and 0 <= measured.val_accuracy <= 1
+
+
+@pytest.mark.slow
 def test_given_initial_ids_are_the_drawn_ones_given(data, make_learner):
   learner = make_learner("margin")
   given = make_learner("margin", initial_ids=tuple(initial_ids(KEY, data, learner)))
@@ -60,8 +72,6 @@ def test_no_given_initial_image_nor_a_copy_of_it_is_for_validation(data, make_le
   for pool_data, given in ((data, GIVEN), (copies, ids)):
     plan = make_learner(initial_ids=given, val_size=87).protocol  # all that the given ids leave
     assert sorted(views.validation_ids(KEY, pool_data, plan).tolist()) == sorted(set(range(97)) - set(GIVEN))
-  _, info, measured = loop.fit_full(KEY, data, make_learner(initial_ids=GIVEN, val_size=60))
-  assert info.steps == 12 and 0 <= measured.val_accuracy <= 1
 
 
 def test_without_given_ids_validation_images_are_drawn_from_all(data, make_learner):
@@ -205,19 +215,21 @@ def test_the_named_set_is_twenty_images():
   assert min(initial_sets.BATCHBALD) >= 0 and max(initial_sets.BATCHBALD) < 60_000
 
 
-@pytest.mark.skipif("mnist" not in REAL, reason="MNIST does not lie beside the repository")
-def test_the_named_set_in_mnist_is_two_of_every_class():
-  asked = config(init="batchbald", pool_copies=2)
-  original = data_sources.load("mnist", str(SHARED / "mnist_idx"))
-  found = initial_sets.resolve(asked, original, pools.apply(asked, original))
-  assert found.init_ids == initial_sets.BATCHBALD
-  assert np.bincount(original.labels[list(found.init_ids)], minlength=10).tolist() == [2] * 10
-  order = idx_order.shuffled_order("train", 60_000)  # as tensorflow-datasets has them
-  copy = dataclasses.replace(original, images=original.images[order], labels=original.labels[order])
-  elsewhere = initial_sets.resolve(asked, copy, pools.apply(asked, copy))
-  assert elsewhere.init_ids != found.init_ids
-  ids = list(elsewhere.init_ids)
-  np.testing.assert_array_equal(copy.images[ids], original.images[list(initial_sets.BATCHBALD)])
-  np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial_sets.BATCHBALD)])
-  with pytest.raises(UsageError, match="of the IDX files is not in this pool: leave out what makes it smaller"):
-    initial_sets.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))
+if "mnist" in REAL:
+
+  @pytest.mark.slow
+  def test_the_named_set_in_mnist_is_two_of_every_class():
+    asked = config(init="batchbald", pool_copies=2)
+    original = data_sources.load("mnist", str(SHARED / "mnist_idx"))
+    found = initial_sets.resolve(asked, original, pools.apply(asked, original))
+    assert found.init_ids == initial_sets.BATCHBALD
+    assert np.bincount(original.labels[list(found.init_ids)], minlength=10).tolist() == [2] * 10
+    order = idx_order.shuffled_order("train", 60_000)  # as tensorflow-datasets has them
+    copy = dataclasses.replace(original, images=original.images[order], labels=original.labels[order])
+    elsewhere = initial_sets.resolve(asked, copy, pools.apply(asked, copy))
+    assert elsewhere.init_ids != found.init_ids
+    ids = list(elsewhere.init_ids)
+    np.testing.assert_array_equal(copy.images[ids], original.images[list(initial_sets.BATCHBALD)])
+    np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial_sets.BATCHBALD)])
+    with pytest.raises(UsageError, match="of the IDX files is not in this pool: leave out what makes it smaller"):
+      initial_sets.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))

@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SHARED = ROOT.parent / "shared" / "data"
 # The real files, where they lie beside the repository: the same checks that always run on made data.
 REAL = [name for name in ("mnist", "fashion_mnist") if (SHARED / f"{name}_idx").is_dir() and (SHARED / "tfds").is_dir()]
+MADE_AND_REAL = ["made", *(pytest.param(name, marks=pytest.mark.slow) for name in REAL)]
 REACHABLE = download.reachable
 
 
@@ -285,7 +286,7 @@ def test_idx_files_that_do_not_belong_together_are_refused(tmp_path):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("source", ["made", *REAL])
+@pytest.mark.parametrize("source", MADE_AND_REAL)
 def test_idx_files_of_another_data_set_are_refused_by_name(source, tmp_path, monkeypatch):
   owner = "mnist" if source == "made" else source
   folder = SHARED / f"{source}_idx"
@@ -688,7 +689,7 @@ def real_copies(name):
   return name, folder, data.load(name, str(SHARED / f"{name}_idx")), prepared.load(next(folder.glob(f"{name}/*")))
 
 
-@pytest.fixture(params=["made", *REAL])
+@pytest.fixture(params=MADE_AND_REAL)
 def both_orders(request, tmp_path, monkeypatch):
   """`(name, tensorflow-datasets folder, IDX copy, the copy as it is in that folder)` of one data set.
 
