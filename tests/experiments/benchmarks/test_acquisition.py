@@ -47,7 +47,9 @@ def test_made_views_hold_what_is_needed(name):
   assert made.targets == (0 if view.target_log_probs is None else len(view.target_log_probs))
 
 
-def test_a_run_and_its_table(capsys):
+@pytest.mark.slow
+def test_a_run_and_its_table(model, capsys, monkeypatch):
+  monkeypatch.setattr(bench_acquisition, "CNN", type(model))  # which compiles in a moment
   sizes = {"names": ["entropy", "bald", "kmeans"], "sizes": [60], "samples": [2], "nums": [4]}
   measured = bench_acquisition.run(Display(1), **sizes, chunk_size=30, repeats=2)
   assert [(row["name"], row.get("library", "")[:12]) for row in measured] == [

@@ -55,11 +55,13 @@ def test_the_table_of_made_shares():
 
 
 @pytest.fixture
-def small(monkeypatch, model):
-  """A network that compiles in a moment."""
+def small(monkeypatch, model, data):
+  """A network that compiles in a moment, and few digits."""
   monkeypatch.setattr(bench_agreement, "CNN", type(model))
+  monkeypatch.setattr(bench_agreement.data_sources, "load", lambda name: data)
 
 
+@pytest.mark.slow
 def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch, tmp_path, capsys):
   again, longer = (bench_agreement.REFERENCE._replace(name=name) for name in ("again", "longer"))
   make = bench_agreement.make_learner
@@ -71,14 +73,14 @@ def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch,
   monkeypatch.setattr(bench_agreement, "OTHERS", (again, longer))
   monkeypatch.setattr(bench_agreement, "make_learner", learner)
   out = tmp_path / "agreement.json"
-  bench.main(["bench", *TINY, "--acq=bald", f"--out={out}"])
+  bench.main(["bench", *TINY, "--acq=margin", f"--out={out}"])
   raw = json.loads(out.read_text())
   assert set(raw) == {"command", "machine", "plan", "agreements"}
   assert raw["plan"]["dataset"] == "digits"
   assert [raw["plan"][name] for name in ("seeds", "rounds", "train_steps", "acq_size")] == [2, 2, 3, 10]
   same, different = raw["agreements"]
   assert same == {
-    "acquisition": "bald",
+    "acquisition": "margin",
     "way": "again",
     "initial": 1.0,
     "places": [1.0, 1.0],
@@ -89,7 +91,24 @@ def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch,
   assert different["initial"] == 1 and max(different["places"]) < 1 and different["accuracy"] > 0
   printed = capsys.readouterr().out
   assert "initial sets: 100% of the ids equal" in printed
-  assert "bald, again: 100.0% of the first batch, 100.0% of the run" in printed and "at most" in printed
+  assert "margin, again: 100.0% of the first batch, 100.0% of the run" in printed and "at most" in printed
+
+
+def test_what_is_measured_is_written_and_printed(monkeypatch, tmp_path, capsys):
+  """With made runs in place of computed ones: the packed ones are those of `OTHER` with the initial sets of `ONE`."""
+  made = {"map": ONE, "vmap": OTHER._replace(initial=ONE.initial)}
+  monkeypatch.setattr(loop, "sweep", lambda keys, data, learners, pack: (made[pack],))
+  out = tmp_path / "agreement.json"
+  bench.main(["bench", *TINY, "--acq=margin", f"--out={out}"])
+  raw = json.loads(out.read_text())
+  assert set(raw) == {"command", "machine", "plan", "agreements"} and raw["plan"]["dataset"] == "digits"
+  assert [raw["plan"][name] for name in ("seeds", "rounds", "train_steps", "acq_size")] == [2, 2, 3, 10]
+  by_vmap, by_bfloat16 = raw["agreements"]
+  assert by_vmap == {"acquisition": "margin", "way": "vmap"} | AGREEMENT._replace(initial=1)._asdict()
+  assert (by_bfloat16["way"], by_bfloat16["run"], by_bfloat16["accuracy"]) == ("bfloat16", 1, 0)
+  printed = capsys.readouterr().out
+  assert "initial sets: 100% of the ids equal" in printed
+  assert "margin, vmap: 87.5% of the first batch, 81.2% of the run" in printed and "at most" in printed
 
 
 def test_a_way_is_a_packing_and_a_precision():

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from al_jax.models.cnn import CNN
 from experiments import bench
 from experiments.benchmarks import loop as bench_loop
 from experiments.benchmarks import sides as bench_sides
@@ -19,6 +18,7 @@ from experiments.benchmarks.flags import parse
 from experiments.benchmarks.tables import paired_ratios
 from experiments.benchmarks.torch_loop import Plan
 from experiments.common.errors import UsageError
+from tests.conftest import TinyMLP
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -45,8 +45,8 @@ SEEN = {"train": WORK["training images"], "infer": WORK["test images"] + WORK["p
 SEEN_BY_NETWORK = Counter()
 
 
-class CountedCNN(CNN):
-  """The default network, counting the images that pass through it when the program runs."""
+class Counted(TinyMLP):
+  """A tiny network, counting the images that pass through it when the program runs."""
 
   def __call__(self, x, *, train=False):
     if not self.is_initializing():
@@ -115,7 +115,7 @@ def test_made_data_can_be_told_apart():
 
 
 def test_jax_does_the_work_of_the_plan():
-  side = bench_loop.JaxLoopSide(PLAN, 50, CountedCNN())
+  side = bench_loop.JaxLoopSide(PLAN, 50, Counted())
   task = bench_loop.loop_task(PLAN, 2)
   side.prepare(task)
   assert side.compile_seconds[task.name] > 0
@@ -152,6 +152,7 @@ def test_ratios_are_medians_of_pairs():
   assert paired_ratios(made) == [("loop", "A", 2.0, 1.0, 3.0), ("loop", "B", 1.0, 0.5, 3.0)]
 
 
+@pytest.mark.slow
 def test_a_whole_benchmark_beside_stand_ins(small, monkeypatch, tmp_path, capsys):
   names = ["PyTorch plain, as installed", "PyTorch plain, malloc tuned", "PyTorch channels_last, malloc tuned"]
   sides = [StandIn(name, seconds) for name, seconds in zip(names, (3.0, 2.0, 1.0), strict=True)]
