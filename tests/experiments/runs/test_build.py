@@ -99,19 +99,20 @@ def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
   )
   model = models.NETWORKS["gal"](num_classes=3, dropout_rate=0.0)
   images, labels = jax.random.uniform(jax.random.key(0), (4, 9, 9, 1)), jnp.array([0, 1, 2, 1])
-  params = model.init(jax.random.key(1), images)["params"]
+  params = jax.jit(model.init)(jax.random.key(1), images)["params"]
 
   def penalised(params):
     log_probs = jax.nn.log_softmax(model.apply({"params": params}, images))
     cross_entropy = -jnp.mean(log_probs[jnp.arange(4), labels])
     return cross_entropy + 3.5 / 20 * jnp.sum(params["Dense_0"]["kernel"] ** 2)
 
-  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.grad(penalised)(params))
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(penalised))(params))
   optimizer = build.optimizer(flags)
   key, state = jax.random.key(2), optimizer.init(params)
-  step = training.train_step(key, params, state, images, labels, jnp.ones(4), 20, model=model, optimizer=optimizer)
+  train_step = jax.jit(training.train_step, static_argnames=("model", "optimizer"))
+  step = train_step(key, params, state, images, labels, jnp.ones(4), 20, model=model, optimizer=optimizer)
   chex.assert_trees_all_close(step[0], expected, rtol=1e-5, atol=1e-6)
-  plain = training.train_step(
+  plain = train_step(
     key, params, optax.sgd(0.1).init(params), images, labels, jnp.ones(4), 20, model=model, optimizer=optax.sgd(0.1)
   )
   changed = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-4), step[0], plain[0])

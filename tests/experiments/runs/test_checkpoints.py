@@ -1,5 +1,6 @@
 """Checkpoints come back, and a long training in parts is the training in one."""
 
+import functools
 import resource
 
 import jax
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 @pytest.fixture
 def begun(data, make_learner):
-  """A run of the tiny network after its first round."""
-  learner = make_learner()
+  """A run of the tiny network after the training of its first round."""
+  learner = make_learner(train_steps=25)
   state = loop.init_state(jax.random.key(0), data, learner)
-  return learner, loop.round_fn(state, data, learner, rounds.JITTED_PHASES)[0]
+  params, _ = rounds.JITTED_PHASES.fit(state, data, learner=learner)
+  return learner, state._replace(params=params, round=state.round + 1)
 
 
 def same(left, right) -> None:
@@ -75,14 +77,16 @@ class Cut(Exception):
   """A kill, as a test in the same process has it."""
 
 
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
   ("changes", "members"),
   [
     ({"train_steps": 25}, 1),
-    ({"epochs": 6}, 3),
-    ({"epochs": 9, "epoch_draws": 21}, 1),  # three steps an epoch where the labels alone make two
-    ({"train_steps": 40, "early_stop": types.EarlyStop(2, every=4), "val_size": 11}, 3),
-    ({"epochs": 9, "early_stop": types.EarlyStop(6, every=1), "val_size": 11}, 1),
+    slow({"epochs": 9, "epoch_draws": 21}, 3),  # three steps an epoch where the labels alone make two
+    slow({"train_steps": 40, "early_stop": types.EarlyStop(2, every=4), "val_size": 11}, 3),
+    slow({"epochs": 9, "early_stop": types.EarlyStop(6, every=1), "val_size": 11}, 1),
   ],
 )
 def test_a_python_driver_in_parts_is_the_training_in_one(tmp_path, data, make_learner, monkeypatch, changes, members):

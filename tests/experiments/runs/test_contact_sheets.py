@@ -58,6 +58,7 @@ def test_every_kind_of_image_is_drawn(shape, scores, tmp_path):
   assert pixels.std() > 0.05 and pixels.shape[1] > pixels.shape[0] / 4
 
 
+@pytest.mark.slow
 def test_more_than_a_hundred_images_are_cut(tmp_path):
   images, probs = np.zeros((150, 4, 4)), np.full((150, 10), 0.1)
   contact_sheets.draw(row_of(selected=range(150), scores=None), images, probs, tmp_path / "sheet.png")
