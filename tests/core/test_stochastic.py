@@ -17,11 +17,11 @@ def scored_by(scores) -> types.Acquisition:
   return types.Acquisition(lambda key, view, *, num: None, lambda view: jnp.asarray(scores, jnp.float32))
 
 
-def drawn(made: types.Acquisition, size: int, *, num: int, count: int) -> np.ndarray:
-  """`[count, num]` ids by independent keys, all of the pool being candidates."""
+def drawn(made: types.Acquisition, size: int, *, num: int, count: int, kind: str = "threefry2x32") -> np.ndarray:
+  """`[count, num]` ids by independent keys, all of the pool being candidates; the kind `rbg` is drawn from sooner."""
   view = types.PoolView(jnp.zeros(size, bool), jnp.ones(size, bool))
   select = jax.jit(lambda key: made.select(key, view, num=num))
-  return np.asarray(jax.lax.map(select, jax.random.split(jax.random.key(0), count)))
+  return np.asarray(jax.lax.map(select, jax.random.split(jax.random.key(0, impl=kind), count)))
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,16 @@ def test_first_and_second_draws_have_their_distribution(wrapper, weights, coldne
   assert (np.abs(seen - count * pairs) < 4.5 * standard_error).all()
 
 
-@pytest.mark.parametrize("wrapper", ["power", "softmax"])
-def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_thousands(wrapper):
-  """All but ten images share 2% of the weight; 23 bits of noise, which end at 15.9, would draw them half as often."""
-  size, few, share, count = 240_000, 10, 0.02, 3000
+@pytest.mark.slow
+def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_thousands():
+  """All but ten images share 1% of the weight; 23 bits of noise, which end at 15.9, would draw them 0.18% of the time.
+
+  By one wrapper, since all draw their noise in one place.
+  """
+  size, few, share, count = 240_000, 10, 0.01, 1500
   scores = np.full(size, share / (size - few))
   scores[:few] = (1 - share) / few
-  scores = scores if wrapper == "power" else np.log(scores)
-  ids = drawn(acquisition.WRAPPERS[wrapper].factory(scored_by(scores)), size, num=1, count=count)
+  ids = drawn(acquisition.power(scored_by(scores)), size, num=1, count=count, kind="rbg")
   seen = (ids >= few).mean()
   assert abs(seen - share) < 3 * np.sqrt(share * (1 - share) / count)
 
