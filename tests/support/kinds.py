@@ -1,0 +1,11 @@
+"""What a run with a strategy depends on: what the strategy is shown, and how it is told."""
+
+from al_jax import types
+
+# A strategy of each kind there is. What a driver, a packing or a leak may get wrong it gets wrong for the whole kind.
+KINDS = ("random", "margin", "bald", "epig", "kcenter", "badge", "cluster_margin")
+
+
+def kind_of(made: types.Acquisition) -> tuple[frozenset[str], bool]:
+  """What it needs of the view, and whether it has targets; that samples are joint is a demand on the posterior."""
+  return made.needs - {"joint"}, made.targets > 0
