@@ -24,6 +24,7 @@ def shapes(made: types.Acquisition, N: int, S: int, C: int, F: int) -> types.Poo
   return types.PoolView(labeled=mask, candidates=mask, **needed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [{"N": 4000, "S": 20, "C": 10, "F": 32}, {"N": 20_000, "S": 5, "C": 10, "F": 128}])
 @pytest.mark.parametrize("name", NAMES)
 def test_temporary_memory_is_within_the_formula(name, size):

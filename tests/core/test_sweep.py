@@ -15,6 +15,8 @@ from al_jax import types
 from al_jax.models.cnn import CNN
 from al_jax.models.mlp import MLP
 from tests.conftest import ACQUISITIONS
+from tests.core.test_loop import by_hand
+from tests.core.test_loop import stacked
 
 KEYS = jax.vmap(jax.random.key)(jnp.arange(4, dtype=jnp.uint32))
 
@@ -35,13 +37,14 @@ def assert_equal(a, b):
 def test_under_vmap_every_draw_is_that_of_the_run_alone(data, make_learner):
   """Initial sets, initial weights and what random buys; what training makes of them may differ in the last bits."""
   learner = make_learner("random")
-  (runs,) = loop.sweep(KEYS, data, (learner,), pack="vmap")
+  runs, _ = loop.sweep(KEYS, data, (learner, make_learner("bald")), pack="vmap")
   together = jax.vmap(lambda key: loop.init_state(key, data, learner))(KEYS)
   for k, key in enumerate(KEYS):
     state = loop.init_state(key, data, learner)
     assert_equal(state.params, jax.tree.map(lambda leaf, k=k: leaf[k], together.params))
     assert sorted(runs.initial[k].tolist()) == np.flatnonzero(state.labeled).tolist()
-    np.testing.assert_array_equal(runs.info.selected[k], loop.run(key, data, learner)[1].selected)
+    alone = stacked(by_hand(key, data, learner)[1])
+    np.testing.assert_array_equal(runs.info.selected[k], alone.selected)
   assert len({tuple(ids) for ids in runs.info.selected[:, 0].tolist()}) == len(KEYS)
 
 
@@ -59,11 +62,18 @@ def test_under_vmap_scores_of_given_parameters_agree_within_rounding(name, data,
       np.testing.assert_array_equal(ids[k], alone_ids)
 
 
-def test_another_strategy_or_key_changes_no_run(data, make_learner):
-  entropy, margin = make_learner("entropy"), make_learner("margin")
-  (alone,) = loop.sweep(KEYS[:1], data, (margin,), pack="map")
-  together = loop.sweep(KEYS, data, (entropy, margin), pack="map")
-  assert_equal(of_run(alone, 0), of_run(together[1], 0))
+def test_packed_by_map_a_run_is_the_run_alone_and_other_keys_compile_nothing(data, make_learner, compilations):
+  learners = make_learner("random"), make_learner("margin")
+  together = loop.sweep(KEYS, data, learners, pack="map")
+  for k in (0, 2):
+    state, info = loop.run(KEYS[k], data, learners[1])
+    assert_equal(of_run(together[1], k), info)
+    assert set(together[1].initial[k].tolist()) <= set(np.flatnonzero(state.labeled).tolist())
+  others = KEYS[::-1]
+  with compilations() as events:
+    again = loop.sweep(others, data, learners, pack="map")
+  assert not events
+  assert_equal(of_run(again[1], 3), of_run(together[1], 0))
 
 
 def test_unknown_packing_is_refused(data, make_learner):
@@ -73,14 +83,15 @@ def test_unknown_packing_is_refused(data, make_learner):
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """A learner of the tiny pool by learning rate, dropout rate, weight decay and coldness, any of them traced."""
+  """A learner of the tiny pool by numbers any of which may be traced."""
 
   protocol: types.Protocol
 
   def __call__(self, point):
     optimizer = optax.chain(optax.add_decayed_weights(point["weight_decay"]), optax.adam(point["learning_rate"]))
     made = make_power(point["coldness"])
-    return types.Learner(MLP(hidden=(16,), dropout_rate=point["dropout_rate"]), optimizer, made, self.protocol, MC)
+    model = MLP(hidden=(16,), dropout_rate=point["dropout_rate"])
+    return types.Learner(model, optimizer, made, self.protocol, MC, label_noise=point["label_noise"])
 
 
 MC = types.Posterior("dropout", 3)
@@ -90,24 +101,49 @@ def make_power(coldness):
   return acquisition.power(ACQUISITIONS["bald"], coldness=coldness)
 
 
+# The first point, one that differs in each value, and one that differs in all.
+GRID = {
+  "learning_rate": [1e-2, 3e-3, 1e-2, 1e-2, 1e-2, 1e-2, 3e-3],
+  "dropout_rate": [0.25, 0.25, 0.5, 0.25, 0.25, 0.25, 0.5],
+  "weight_decay": [0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.5],
+  "coldness": [8.0, 8.0, 8.0, 8.0, 1.0, 8.0, 1.0],
+  "label_noise": [0.0, 0.0, 0.0, 0.0, 0.0, 0.6, 0.6],
+}
+POINTS = 7
+
+
+def sweep_of_points(data, recipe, *, pack: str, **changes) -> loop.Runs:
+  """The runs of `GRID`, but for the changes, with one key."""
+  points = {name: jnp.array(axis, jnp.float32) for name, axis in (GRID | changes).items()}
+  return loop.sweep(jnp.stack([KEYS[0]] * POINTS), data, (recipe,), pack=pack, points=points)[0]
+
+
+@pytest.fixture(scope="module")
+def alone(data, make_learner):
+  """Of the first and the last point, by numbers that are no arguments of the program: how they go alone."""
+  recipe, infos = Point(make_learner().protocol), {}
+  for k in (0, POINTS - 1):
+    _, infos[k] = loop.run(KEYS[0], data, recipe({name: axis[k] for name, axis in GRID.items()}))
+  return infos
+
+
 @pytest.mark.parametrize("pack", loop.PACKS)
-def test_a_grid_is_its_points_run_one_by_one(pack, data, make_learner):
-  values = {
-    "learning_rate": [1e-2, 3e-3, 1e-2, 1e-2],
-    "dropout_rate": [0.25, 0.25, 0.5, 0.25],
-    "weight_decay": [0.0, 0.0, 0.0, 0.5],
-    "coldness": [8.0, 8.0, 8.0, 1.0],
-  }
-  recipe = Point(make_learner().protocol)
-  points = {name: jnp.array(axis, jnp.float32) for name, axis in values.items()}
-  keys = jnp.stack([KEYS[0]] * 4)
-  (runs,) = loop.sweep(keys, data, (recipe,), pack=pack, points=points)
+def test_a_grid_is_its_points_run_one_by_one(pack, alone, data, make_learner):
+  runs = sweep_of_points(data, Point(make_learner().protocol), pack=pack)
   losses = np.asarray(runs.info.fit.loss)
-  assert len(set(losses[:, -1].tolist())) == 4, "a value without effect"
-  for k in range(4):
-    _, info = loop.run(KEYS[0], data, recipe({name: axis[k] for name, axis in values.items()}))
+  assert len(set(losses[:, -1].tolist())) == POINTS, "a value without effect"
+  for k, info in alone.items():
     np.testing.assert_allclose(losses[k], info.fit.loss, rtol=2e-3, atol=1e-4)
     np.testing.assert_array_equal(runs.info.selected[k, 0], info.selected[0])
+
+
+def test_a_diverging_run_leaves_the_others_alone(data, make_learner):
+  recipe, rates = Point(make_learner().protocol), GRID["learning_rate"]
+  broken = sweep_of_points(data, recipe, pack="vmap", learning_rate=[1e30, *rates[1:]])
+  whole = sweep_of_points(data, recipe, pack="vmap")
+  assert broken.info.fit.first_bad_step[0, 0] >= 0 and broken.info.fit.first_bad_step[1].tolist() == [-1, -1, -1]
+  for k in range(1, POINTS):
+    assert_equal(of_run(broken, k), of_run(whole, k))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +156,14 @@ class Noisy:
     return self.learner._replace(label_noise=point["label_noise"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", loop.PACKS)
 def test_a_grid_of_label_noise_is_its_points_run_one_by_one(pack, data, make_learner):
   learner = make_learner("margin", val_size=11)
   rates = [0.0, 0.2, 0.6]
   points = {"label_noise": jnp.array(rates, jnp.float32)}
   (runs,) = loop.sweep(jnp.stack([KEYS[0]] * 3), data, (Noisy(learner),), pack=pack, points=points)
-  for k, rate in enumerate(rates):
+  for k, rate in ((0, 0.0), (2, 0.6)):
     _, info = loop.run(KEYS[0], data, learner._replace(label_noise=rate))
     if pack == "map":
       assert_equal(of_run(runs, k), info)
@@ -134,37 +171,20 @@ def test_a_grid_of_label_noise_is_its_points_run_one_by_one(pack, data, make_lea
   assert len(set(runs.info.fit.loss[:, 0].tolist())) == 3, "a rate without effect"
 
 
-def test_a_diverging_run_leaves_the_others_alone(data, make_learner):
-  recipe = Point(make_learner().protocol)
-  point = {"dropout_rate": 0.25, "weight_decay": 0.0, "coldness": 8.0}
-  points = {name: jnp.full(2, value, jnp.float32) for name, value in point.items()}
-  both = lambda rates: loop.sweep(KEYS[:2], data, (recipe,), pack="vmap", points=points | {"learning_rate": rates})[0]
-  broken, whole = both(jnp.array([1e30, 1e-2], jnp.float32)), both(jnp.array([1e-2, 1e-2], jnp.float32))
-  assert broken.info.fit.first_bad_step[0, 0] >= 0 and broken.info.fit.first_bad_step[1].tolist() == [-1, -1, -1]
-  assert_equal(of_run(broken, 1), of_run(whole, 1))
-
-
-@pytest.mark.parametrize("pack", loop.PACKS)
-def test_the_program_moves_nothing_between_host_and_device(pack, data, make_learner):
-  learners = (make_learner("entropy"), make_learner("bald"))
+@pytest.mark.parametrize(("pack", "names"), [("map", ("random", "margin")), ("vmap", ("random", "bald"))])
+def test_the_program_moves_nothing_between_host_and_device(pack, names, data, make_learner):
+  learners = tuple(map(make_learner, names))
   arguments = jax.device_put((KEYS, data))
-  program = loop.sweep.lower(*arguments, learners, pack=pack).compile()
+  program = lambda: loop.sweep(*arguments, learners, pack=pack)
+  program()  # compiling may move
   with jax.transfer_guard("disallow"):
-    runs = program(*arguments)
+    runs = program()
   assert (np.asarray(runs[0].info.num_labeled) == [10, 17, 24]).all()
   with jax.transfer_guard("disallow"), pytest.raises(Exception, match="isallowed host-to-device"):
-    jnp.asarray(np.arange(3)) + program(*arguments)[0].info.num_labeled[0]
+    jnp.asarray(np.arange(3)) + program()[0].info.num_labeled[0]
 
 
-def test_other_keys_compile_nothing(data, make_learner, compilations):
-  learners = (make_learner("entropy"),)
-  loop.sweep(KEYS[:2], data, learners, pack="map")
-  others = KEYS[2:]
-  with compilations() as events:
-    loop.sweep(others, data, learners, pack="map")
-  assert not events
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("pack", loop.PACKS)
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_whole_program_lowers_for_other_devices(platform, pack, data, make_learner):
@@ -203,6 +223,7 @@ def _variables(learner, state, data):
 
 
 def test_the_pool_enters_as_bytes_and_is_held_once(data, make_learner):
-  lowered = loop.sweep.lower(KEYS, data, (make_learner("entropy"), make_learner("margin")), pack="vmap")
-  sizes = [leaf.dtype.name for leaf in jax.tree.leaves(lowered.in_avals) if leaf.shape == data.images.shape]
+  learners = (make_learner("random"), make_learner("bald"))
+  taken = loop.sweep.trace(KEYS, data, learners, pack="vmap").jaxpr.in_avals
+  sizes = [aval.dtype.name for aval in taken if aval.shape == data.images.shape]
   assert sizes == ["uint8"]
