@@ -15,15 +15,24 @@ from al_jax import acquisition
 from al_jax import pool
 from al_jax import types
 from tests.support import reference
+from tests.support import wrapped
 from tests.support.views import ties_by_id
 from tests.support.wrapped import NAMES
 from tests.support.wrapped import hyper_parameters
-from tests.support.wrapped import make
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 CLASSES, SAMPLES, FEATURES = 4, 3, 5
 NUM = 8  # of the 17 candidates of an ordinary view
+
+# So few that sampling begins at the third pick: programs of more take several times as long to compile.
+SMALL = {"batchbald": {"max_configs": 20}}
+
+
+def make(name: str, **hyper) -> types.Acquisition:
+  """One object for equal arguments, of sizes that suit the views of this file."""
+  return wrapped.make(name, **SMALL.get(name, {}) | hyper)
+
 
 SCORED = [name for name in NAMES if make(name).score is not None]
 SIZED = [name for name in NAMES if "chunk_size" in hyper_parameters(name)]
@@ -152,7 +161,7 @@ def test_distinct_candidates_whatever_the_pool(name, kind):
     assert_valid(select(name, view, num=num), view, num)
 
 
-@pytest.mark.parametrize(("size", "num"), [(2, 1), (64, 3)])
+@pytest.mark.parametrize(("size", "num"), [(2, 1), pytest.param(64, 3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pool_size(name, size, num):
   view = view_of(make(name), size=size)
@@ -195,7 +204,14 @@ def test_ties_go_to_the_highest_draw(name):
   assert select(name, view).tolist() == by_draw[np.asarray(view.candidates)[by_draw]][:NUM].tolist()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if make(name).needs])
+# One of each way to select: by a score of each image, by its draw, as a set.
+ONE_A_WAY = ("margin", "power_bald", "badge")
+
+
+@pytest.mark.parametrize(
+  "name",
+  [name if name in ONE_A_WAY else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if make(name).needs],
+)
 def test_without_draws_ties_are_broken_by_the_key(name):
   view = view_of(make(name), "tied")._replace(tie_break=None)
   first = [select(name, view, seed=seed).tolist()[0] for seed in range(8)]
@@ -257,11 +273,14 @@ def test_scored_strategies_do_not_depend_on_the_key(name):
   assert select(name, view, seed=1).tolist() == select(name, view, seed=2).tolist()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_same_ids_under_vmap(name):
-  made = make(name)
+MANY = pytest.param("batchbald", {"max_configs": 10_000}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "hyper"), [*((name, {}) for name in NAMES), MANY])
+def test_same_ids_under_vmap(name, hyper):
+  made = make(name, **hyper)
   views = [view_of(made, seed=seed) for seed in (0, 1)]
-  alone = [select(name, view, seed=seed).tolist() for seed, view in enumerate(views)]
+  alone = [select(name, view, seed=seed, **hyper).tolist() for seed, view in enumerate(views)]
   assert alone[0] != alone[1]
   keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *views)
@@ -269,12 +288,18 @@ def test_same_ids_under_vmap(name):
   assert together.tolist() == alone
 
 
-@pytest.mark.parametrize("name", SIZED)
-def test_same_ids_whatever_the_chunk_size(name):
+@pytest.mark.parametrize(("name", "hyper"), [*((name, {}) for name in SIZED), MANY])
+def test_same_ids_whatever_the_chunk_size(name, hyper):
   view = view_of(make(name))
-  expected = select(name, view).tolist()
-  for chunk_size in (1, 7):
-    assert select(name, view, chunk_size=chunk_size).tolist() == expected
+  in_one = select(name, view, **hyper).tolist()
+  assert select(name, view, chunk_size=7, **hyper).tolist() == in_one  # the last chunk is not full
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZED)
+def test_same_ids_image_by_image(name):
+  view = view_of(make(name))
+  assert select(name, view, chunk_size=1).tolist() == select(name, view).tolist()
 
 
 @pytest.mark.parametrize("name", SIZED)

@@ -1,5 +1,6 @@
 """Uncertainty scores against slow references, their bounds, and what must not matter to them."""
 
+import functools
 import math
 
 import jax
@@ -16,6 +17,7 @@ DISAGREEMENT = ["mutual_information", "variation_ratio", "mean_std", "vote_entro
 CLASSES = 5
 
 
+@functools.cache
 def vmapped(name: str):
   return jax.jit(jax.vmap(getattr(uncertainty, name)))
 
@@ -94,7 +96,7 @@ def test_small_doubts_keep_their_digits(name, doubt):
   np.testing.assert_allclose(getattr(uncertainty, name)(log_probs), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("samples", [1, 3, 10])
+@pytest.mark.parametrize("samples", [1, 2, 8])
 @pytest.mark.parametrize("kind", ["flat", "ordinary", "sharp", "extreme", "certain"])
 def test_bounds(kind, samples):
   log_probs = examples(kind, samples)
