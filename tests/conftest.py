@@ -1,6 +1,7 @@
 """Switches for every test, and the small pool and networks that the tests of the core share."""
 
 import contextlib
+import gc
 import os
 
 import flax.linen as nn
@@ -25,6 +26,12 @@ jax.config.update("jax_legacy_prng_key", "error")
 # Compiling is not what a deadline should measure; a failure must come back on the next run.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
+
+
+def pytest_collection_finish():
+  """The collector of garbage passes over what is imported: with it, tracing takes some percent longer."""
+  gc.collect()
+  gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -161,7 +161,8 @@ def test_distinct_candidates_whatever_the_pool(name, kind):
     assert_valid(select(name, view, num=num), view, num)
 
 
-@pytest.mark.parametrize(("size", "num"), [(2, 1), pytest.param(64, 3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "num"), [(2, 1), (64, 3)])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_pool_size(name, size, num):
   view = view_of(make(name), size=size)
@@ -273,10 +274,11 @@ def test_scored_strategies_do_not_depend_on_the_key(name):
   assert select(name, view, seed=1).tolist() == select(name, view, seed=2).tolist()
 
 
+ONE_A_WAY_FIRST = [pytest.param(name, {}, marks=() if name in ONE_A_WAY else pytest.mark.slow) for name in NAMES]
 MANY = pytest.param("batchbald", {"max_configs": 10_000}, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "hyper"), [*((name, {}) for name in NAMES), MANY])
+@pytest.mark.parametrize(("name", "hyper"), [*ONE_A_WAY_FIRST, MANY])
 def test_same_ids_under_vmap(name, hyper):
   made = make(name, **hyper)
   views = [view_of(made, seed=seed) for seed in (0, 1)]

@@ -110,6 +110,7 @@ def test_first_two_seeds_have_the_distribution_of_k_means_plus_plus():
   assert fit(np.minimum(distances, np.where(pairs, (gradients**2).sum(axis=1)[None], 0))).pvalue < 1e-9
 
 
+@pytest.mark.slow
 def test_potential_of_a_batch_is_that_of_scikit_learn_on_the_gradients():
   count, num = 1000, 6
   view = pool_of(3, ROWS, sharpness=1.0)

@@ -89,7 +89,7 @@ def test_features_beyond_the_range_have_their_regularization():
   assert select(view, 4) == expected(view, 4, regularization=least(view))[1]
 
 
-@pytest.mark.parametrize("oversample", [1.0, 2.0])
+@pytest.mark.parametrize("oversample", [pytest.param(1.0, marks=pytest.mark.slow), 2.0])
 def test_at_the_least_regularization_a_batch_that_spans_the_space_is_float64_s(oversample):
   """Twelve images of four classes and five features: M is then of full rank, and its inverse as bad as it gets."""
   for seed in range(4):
@@ -98,6 +98,7 @@ def test_at_the_least_regularization_a_batch_that_spans_the_space_is_float64_s(o
     assert batch == expected(view, 12, oversample=oversample, regularization=least(view))[1]
 
 
+@pytest.mark.slow
 def test_all_candidates():
   for seed in range(4):
     view = view_of(seed)
@@ -161,6 +162,7 @@ def test_forms_follow_a_batch_that_grows_and_shrinks():
     np.testing.assert_allclose(forms.wanted, explicit @ exact @ target @ exact @ explicit.swapaxes(1, 2), atol=3e-5)
 
 
+@pytest.mark.slow
 def test_close_to_the_best_of_all_batches():
   ratios = []
   for seed in range(6):

@@ -246,7 +246,10 @@ def every_gain_is_looked_at(log_probs, candidates, num: int, max_configs: int, k
 
 # All exact, with a first look by 256 configurations where there are 729 and 2187; sampled from the seventh pick on, and
 # from the ninth with a first look.
-@pytest.mark.parametrize(("max_configs", "num"), [(3000, 8), (700, 8), pytest.param(6000, 11, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+  ("max_configs", "num"),
+  [(700, 8), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((3000, 8), (6000, 11)))],
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, num):
   rng = np.random.default_rng(seed)
@@ -257,6 +260,7 @@ def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, 
   assert select(log_probs, num, candidates, max_configs=max_configs) == expected
 
 
+@pytest.mark.slow
 def test_first_looks_do_not_choose_between_images_that_say_nothing_new():
   # Four samples are told apart by a few labels: what is left of the gains goes from little to nothing.
   log_probs = log_probs_of(3, size=60, scale=8.0)
@@ -297,7 +301,7 @@ def few_samples_left(joint: str) -> tuple[np.ndarray, tuple]:
   return log_probs, all_labels(picked) if joint == "exact" else drawn_labels(jax.random.key(0), picked, 8000)
 
 
-@pytest.mark.parametrize("joint", ["exact", "sampled"])
+@pytest.mark.parametrize("joint", ["exact", pytest.param("sampled", marks=pytest.mark.slow)])
 def test_the_few_configurations_are_rather_those_that_leave_much_open(joint):
   log_probs, (log_likelihoods, weights) = few_samples_left(joint)
   entropies = lambda lls: scipy.stats.entropy(scipy.special.softmax(np.asarray(lls, np.float64), axis=1), axis=1)

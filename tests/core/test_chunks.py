@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 
 @given(st.integers(1, 12), st.integers(1, 15))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_map_chunks_equals_the_function_on_everything(size, chunk_size):
   images = np.arange(size * 6, dtype=np.float32).reshape(size, 3, 2)
   function = lambda chunk: jnp.stack([chunk.sum(axis=2), chunk.max(axis=2)], axis=1)

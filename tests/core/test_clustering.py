@@ -93,6 +93,7 @@ def test_first_two_seeds_have_the_distribution_of_k_means_plus_plus():
   assert scipy.stats.chisquare(drawn, expected).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_potential_of_the_seeds_is_that_of_scikit_learn():
   x, count, num = blobs(), 1000, 6
   distances = sklearn.metrics.pairwise.euclidean_distances(x.astype(np.float64), squared=True)

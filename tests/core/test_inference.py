@@ -162,7 +162,11 @@ class Off(nn.Module):
     return nn.Dense(10)(nn.Dropout(self.on, deterministic=not train)(x))
 
 
-@pytest.mark.parametrize("make", [Attentive, Off, Rematerialized, BatchBALDNet], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+  "make",
+  [Attentive, Off, Rematerialized, pytest.param(BatchBALDNet, marks=pytest.mark.slow)],
+  ids=lambda make: make.__name__,
+)
 @pytest.mark.parametrize("per_example", [False, True])
 def test_a_sample_is_what_training_computes_of_each_image_alone(make, per_example, data):
   """By the sample's key or, with masks of its own, that folded with the image's id: whatever draws it."""
@@ -255,7 +259,7 @@ def test_on_an_accelerator_they_are_too(data, model, monkeypatch):
   np.testing.assert_allclose(at_once(np.arange(20)), in_turn.log_probs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("per_example", [False, True])
+@pytest.mark.parametrize("per_example", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_samples_of_spatial_dropout_share_the_convolution_of_each_channel(per_example, monkeypatch):
   """No sample convolves, and the samples are those of an accelerator's way, which convolves for each."""
   network = BatchBALDNet()

@@ -74,7 +74,7 @@ def test_every_strategy_is_of_a_kind_in_use():
   assert {kind_of(acquisition.make(name)) for name in NAMES} == set(known)
 
 
-@pytest.mark.parametrize("name", ["random", "margin", "epig"])
+@pytest.mark.parametrize("name", ["random", "margin"])
 def test_both_drivers_give_the_same_run(name, data, make_learner):
   """Of every strategy: the slow test below, whose program is made of what `run` is."""
   learner = make_learner(name)
@@ -169,7 +169,11 @@ def test_initial_set_balanced(data, make_learner):
   assert not set(ids) & set(views.validation_ids(KEY, data, learner.protocol).tolist())
 
 
-@pytest.mark.parametrize("plan", [{}, {"warm_start": True}, {"epochs": 2, "val_last": 0.2}], ids=str)
+@pytest.mark.parametrize(
+  "plan",
+  [{}, {"warm_start": True}, pytest.param({"epochs": 2, "val_last": 0.2}, marks=pytest.mark.slow)],
+  ids=str,
+)
 def test_more_rounds_keep_the_earlier_ones_whatever_the_driver(plan, data, make_learner):
   _, short = by_hand(KEY, data, make_learner("margin", rounds=1, **plan))
   _, long = loop.run(KEY, data, make_learner("margin", rounds=2, **plan))
@@ -285,6 +289,7 @@ def test_last_round_asks_nothing(data, make_learner):
     assert (pool.reveal(start.labeled, ids).sum() == 10) != asked
 
 
+@pytest.mark.slow
 def test_the_whole_pool_can_be_bought(data, make_learner):
   state, infos = by_hand(KEY, data, make_learner("margin", init_labels=13, acq_size=28, rounds=3))
   assert state.labeled.all() and stacked(infos).num_labeled.tolist() == [13, 41, 69, 97]
@@ -420,10 +425,8 @@ def looks(samples: int, metric: str = "accuracy") -> types.EarlyStop:
   return types.EarlyStop(patience=3, every=2, samples=samples, metric=metric)
 
 
-@pytest.mark.parametrize(
-  ("round", "metric"),
-  [(1, "nll"), *(pytest.param(round, "accuracy", marks=pytest.mark.slow) for round in (0, 1))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("round", "metric"), [(0, "accuracy"), (1, "accuracy"), (1, "nll")])
 def test_a_look_by_mc_dropout_takes_the_mean_of_its_samples(round, metric, data, make_learner):
   model, fit_round = TinyMLP(dropout_rate=0.6), rounds.JITTED_PHASES.fit
 

@@ -85,7 +85,7 @@ TYPICLUST = [
 ]
 
 
-@pytest.mark.parametrize("hyper", TYPICLUST)
+@pytest.mark.parametrize("hyper", [TYPICLUST[0], *(pytest.param(h, marks=pytest.mark.slow) for h in TYPICLUST[1:])])
 def test_typiclust_equals_the_reference_given_the_clusters(hyper):
   num = 14
   for seed in range(4):

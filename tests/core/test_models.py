@@ -15,6 +15,8 @@ from al_jax.models.gal import GalNet
 from al_jax.models.mlp import MLP
 from tests.support import reference
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 # batch, height, width, in, kh, kw, out. Up to 64 products a value are joined by im2col, more go by row shares.
 IM2COL = [(2, 8, 8, 1, 3, 3, 4), (3, 6, 9, 4, 2, 5, 3), (1, 5, 5, 64, 1, 1, 8), (2, 4, 3, 5, 4, 3, 2)]
 SHARES = [
@@ -200,7 +202,6 @@ def test_cnn_takes_other_images_and_classes(image_shape):
   assert params["Conv_0"]["kernel"] == (3, 3, image_shape[-1], 32)
 
 
-@pytest.mark.usefixtures("fast_compilation")
 def test_cnn_trains_and_predicts_with_the_same_function():
   # Training multiplies matrices and prediction convolves; without dropout the logits must agree.
   model = CNN(dropout_rate=0.0)
@@ -212,7 +213,6 @@ def test_cnn_trains_and_predicts_with_the_same_function():
   np.testing.assert_allclose(train(variables, x), logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.usefixtures("fast_compilation")
 def test_cnn_initialises_as_keras_does():
   params = jax.jit(CNN().init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
   for name, fan_in, fan_out in [("Conv_0", 9, 9 * 32), ("Conv_1", 9 * 32, 9 * 64), ("Dense_0", 256, 128)]:
@@ -223,7 +223,6 @@ def test_cnn_initialises_as_keras_does():
     np.testing.assert_allclose(kernel.var(), limit**2 / 3, rtol=5 * np.sqrt(0.8 / kernel.size))
 
 
-@pytest.mark.usefixtures("fast_compilation")
 def test_dropout_is_on_in_training_only():
   model = CNN()
   x = jnp.ones((2, 8, 8, 1))
@@ -262,7 +261,6 @@ def initialised(network, size: int = 16, **changes):
   return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, size, size, 1)))
 
 
-@pytest.mark.usefixtures("fast_compilation")
 def test_batchbald_net_initialises_as_pytorch_does():
   params = initialised(BatchBALDNet, 28)[1]["params"]
   for name, inputs in [("Conv_0", 25), ("Conv_1", 25 * 32), ("Dense_0", 1024), ("Dense_1", 128)]:
@@ -275,7 +273,6 @@ def test_batchbald_net_initialises_as_pytorch_does():
       np.testing.assert_allclose(quarters, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / values.size))
 
 
-@pytest.mark.usefixtures("fast_compilation")
 @pytest.mark.parametrize("network", [GalNet, MLP])
 def test_other_networks_initialise_as_keras_does(network):
   for layer in initialised(network)[1]["params"].values():
@@ -286,7 +283,6 @@ def test_other_networks_initialise_as_keras_does(network):
     np.testing.assert_allclose(kernel.var(), limit**2 / 3, rtol=5 * np.sqrt(0.8 / kernel.size))
 
 
-@pytest.mark.usefixtures("fast_compilation")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_dropout_of_networks(network):
   x = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 16, 1)), jnp.float32)
@@ -364,7 +360,6 @@ def test_dropout_behind_convolutions_is_spatial_in_the_batchbald_net_alone(netwo
     assert (dropped & kept).any() == (not channelwise)  # a channel of an image that is dropped in part
 
 
-@pytest.mark.usefixtures("fast_compilation")
 def test_batchbald_net_equals_the_reference():
   model, variables = initialised(BatchBALDNet)
   params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
@@ -395,7 +390,7 @@ class DroppingFirst(nn.Module):
     return nn.Dense(10)(x)
 
 
-@pytest.mark.usefixtures("fast_compilation")
+@pytest.mark.slow
 def test_batchbald_net_trains_as_if_it_dropped_ahead_of_the_pooling():
   """At the published rate factors are 0 and 2: not a bit of logits and gradients differs."""
   variables = initialised(BatchBALDNet)[1]

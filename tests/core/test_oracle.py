@@ -109,6 +109,7 @@ def test_every_driver_and_full_supervision_hear_the_same(data, make_learner):
   assert equal(loop.fit_full(KEY, data, noisy), loop.fit_full(KEY, heard, learner))
 
 
+@pytest.mark.slow
 def test_an_ensembles_members_hear_the_same(data, make_learner):
   learner = make_learner("bald")._replace(posterior=types.Posterior("ensemble", 2))
   start = loop.init_state(KEY, data, learner)

@@ -19,6 +19,7 @@ top_k = jax.jit(pool.masked_top_k, static_argnames="num")
 random_subset = jax.jit(pool.random_subset, static_argnames="num")
 balanced_subset = jax.jit(pool.balanced_subset, static_argnames=("num", "num_classes"))
 labeled_ids = jax.jit(pool.labeled_ids, static_argnames="size")
+reveal = jax.jit(pool.reveal)
 
 SIZES = st.sampled_from([1, 2, 7, 16])  # few, because each is a compilation
 SPECIAL = st.sampled_from([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, np.finfo(np.float32).max, np.finfo(np.float32).min])
@@ -149,7 +150,7 @@ def test_balanced_subset_is_uniform_within_classes_and_over_classes():
 def test_reveal_and_mask_of(size, more):
   labeled = more.draw(hnp.arrays(bool, size))
   ids = np.array(more.draw(st.lists(st.integers(-1, size - 1), min_size=3, max_size=3)), np.int32)
-  after = np.asarray(pool.reveal(jnp.array(labeled), jnp.array(ids)))
+  after = np.asarray(reveal(labeled, ids))
   asked = {int(i) for i in ids if i >= 0}
   assert set(np.flatnonzero(after).tolist()) == set(np.flatnonzero(labeled).tolist()) | asked
   if asked:

@@ -54,6 +54,7 @@ def test_every_product_of_a_selection_is_in_full_precision(name, short_products)
   assert short_products["short"] == 0 and short_products["full"] > 0
 
 
+@pytest.mark.slow
 def test_bait_under_short_products_is_that_of_float64(short_products):
   for seed in range(4):
     view = view_of(seed, length=10.0)

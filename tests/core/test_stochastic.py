@@ -11,6 +11,8 @@ from al_jax import acquisition
 from al_jax import types
 from al_jax.acquisition import _stochastic as stochastic
 
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
 
 def scored_by(scores) -> types.Acquisition:
   """An acquisition of these scores, whatever it looks at."""

@@ -127,7 +127,7 @@ def alone(data, make_learner):
   return infos
 
 
-@pytest.mark.parametrize("pack", loop.PACKS)
+@pytest.mark.parametrize("pack", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_a_grid_is_its_points_run_one_by_one(pack, alone, data, make_learner):
   runs = sweep_of_points(data, Point(make_learner().protocol), pack=pack)
   losses = np.asarray(runs.info.fit.loss)
@@ -137,6 +137,7 @@ def test_a_grid_is_its_points_run_one_by_one(pack, alone, data, make_learner):
     np.testing.assert_array_equal(runs.info.selected[k, 0], info.selected[0])
 
 
+@pytest.mark.slow
 def test_a_diverging_run_leaves_the_others_alone(data, make_learner):
   recipe, rates = Point(make_learner().protocol), GRID["learning_rate"]
   broken = sweep_of_points(data, recipe, pack="vmap", learning_rate=[1e30, *rates[1:]])

@@ -173,7 +173,7 @@ def test_steps_of_an_epoch(count, draws, steps):
     assert training.epoch_steps(held, batch_size=64, epoch_draws=draws) == steps
 
 
-@pytest.mark.parametrize("limit", [1, 4, 100])
+@pytest.mark.parametrize("limit", [4, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (1, 100))])
 def test_an_epoch_of_draws_in_parts_is_the_training_in_one(limit):
   data, optimizer = one_hot_data(9), ADAM
   sizes = {"batch_size": 4, "epochs": 5, "epoch_draws": 10}
@@ -395,7 +395,7 @@ def _stopped_in_python(keys, params, model, data, optimizer, validate, patience,
   return kept, taken, looks
 
 
-@pytest.mark.parametrize("patience", [1, 3, 100])
+@pytest.mark.parametrize("patience", [3, *(pytest.param(looks, marks=pytest.mark.slow) for looks in (1, 100))])
 @pytest.mark.parametrize("mode", ["steps", "epochs"])
 def test_early_stopping_equals_a_loop_in_python(mode, patience, data, model):
   early_stop, batch, optimizer = types.EarlyStop(patience, every=4), 4, _QUICK
@@ -491,7 +491,7 @@ def _ones(tree):
   return jax.tree.map(jnp.ones_like, tree)
 
 
-@pytest.mark.parametrize("patience", [1, pytest.param(2, marks=pytest.mark.slow), 3, 8])
+@pytest.mark.parametrize("patience", [1, 3, *(pytest.param(looks, marks=pytest.mark.slow) for looks in (2, 8))])
 @pytest.mark.parametrize("mode", _PLANS)
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(scores=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=8, max_size=8))
