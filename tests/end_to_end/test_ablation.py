@@ -11,7 +11,7 @@ from tests.support.programs import untimed
 
 pytestmark = pytest.mark.slow
 
-SMALL = ("--dataset=digits", "--model=mlp", "--rounds=2", "--train_steps=10", "--mc_samples=3")
+SMALL = ("--dataset=digits", "--model=mlp", "--rounds=2", "--train_steps=10")
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def in_order(rows):
 
 def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_missing(tmp_path, ablate):
   flags = (f"--workdir={tmp_path / 'packed'}", "--seeds_per_program=2", "--cpu_devices=2")
-  printed = ablate("--acq=power_bald", "--seeds=3", *flags)
+  printed = ablate("--acq=margin", "--seeds=3", *flags)
   assert printed.count("compiled in") == 1, "the last, smaller group is another program"
   rows = read(tmp_path / "packed")
   assert [(row["seed"], row["round"]) for row in rows] == [(seed, r) for seed in range(3) for r in range(3)]
@@ -36,12 +36,12 @@ def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_m
   # A kill that lost the last seed and most of the second one's rows; then a seed and a strategy more.
   lines = (tmp_path / "packed" / "results.jsonl").read_bytes().splitlines(keepends=True)
   (tmp_path / "packed" / "results.jsonl").write_bytes(b"".join(lines[:4]) + lines[4][:30])
-  ablate("--acq=random,power_bald", "--seeds=4", *flags, "--resume")
+  ablate("--acq=random,margin", "--seeds=4", *flags, "--resume")
   after = read(tmp_path / "packed")
   assert len({(row["acq"], row["seed"], row["round"]) for row in after}) == len(after) == 2 * 4 * 3
   assert in_order(row for row in after if row["acq"] != "random" and row["seed"] < 3) == in_order(rows)
 
-  ablate("--acq=random,power_bald", "--seeds=2", f"--workdir={tmp_path / 'main'}", main="mnist")
+  ablate("--acq=random,margin", "--seeds=2", f"--workdir={tmp_path / 'main'}", main="mnist")
   assert in_order(read(tmp_path / "main")) == in_order(row for row in after if row["seed"] < 2)
 
 
@@ -62,10 +62,9 @@ def test_an_oracle_that_errs_gives_every_program_the_same_answers(tmp_path, abla
   flags = ("--acq=random,margin", "--seeds=2", "--val_size=40")
   ablate(*flags, "--vmap_over=label_noise=0,0.3", f"--workdir={tmp_path / 'grid'}")
   rows = read(tmp_path / "grid")
-  for rate in (0.0, 0.3):
-    ablate(*flags, f"--label_noise={rate}", f"--workdir={tmp_path / str(rate)}", main="mnist")
-    of_rate = [{k: v for k, v in row.items() if k != "hyper"} for row in rows if row["hyper"] == {"label_noise": rate}]
-    assert len(of_rate) == 12 and in_order(of_rate) == in_order(read(tmp_path / str(rate)))
+  ablate(*flags, "--label_noise=0.3", f"--workdir={tmp_path / 'main'}", main="mnist")
+  noisy = [{k: v for k, v in row.items() if k != "hyper"} for row in rows if row["hyper"] == {"label_noise": 0.3}]
+  assert len(noisy) == 12 and in_order(noisy) == in_order(read(tmp_path / "main"))
   data = data_sources.load("digits")
   wrong = []
   for row in rows:

@@ -21,15 +21,15 @@ pytestmark = pytest.mark.slow
 
 PROGRAM = "experiments.mnist"
 # Warm starts: a round depends on the parameters of the one before.
-FLAGS = ("--dataset=digits", "--model=mlp", "--acq=margin", "--rounds=7", "--train_steps=100", "--warm_start")
+FLAGS = ("--dataset=digits", "--model=mlp", "--acq=margin", "--rounds=5", "--train_steps=100", "--warm_start")
 
 
 def parameters(workdir: Path) -> list[np.ndarray]:
   """Those that the run in a workdir ended with."""
   (folder,) = (workdir / "checkpoints").iterdir()
   with ocp.training.Checkpointer(folder / "rounds") as kept:
-    assert [checkpoint.step for checkpoint in kept.checkpoints] == [7, 8]
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(kept.load(8)["params"])]
+    assert [checkpoint.step for checkpoint in kept.checkpoints] == [5, 6]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(kept.load(6)["params"])]
 
 
 def wait_for_rows(begun: Begun, workdir: Path, num: int) -> None:
@@ -74,18 +74,17 @@ def test_a_signal_lets_the_round_be_finished_and_says_how_to_go_on(tmp_path, pro
     begun.send_signal(number)
     assert begun.wait() == code, begun.printed()
   rows, printed = read(tmp_path), begun.printed()
-  assert len(rows) < 8 and f"stopped by {number.name}" in printed and "Traceback" not in printed
+  assert len(rows) < 6 and f"stopped by {number.name}" in printed and "Traceback" not in printed
   python, module, *words = shlex.split(re.search(r"to go on: (.*)", printed)[1])
   assert (python, module) == ("python", "-m")
   program.run(*words)
-  assert len(read(tmp_path)) == 8 and read(tmp_path)[: len(rows)] == rows
+  assert len(read(tmp_path)) == 6 and read(tmp_path)[: len(rows)] == rows
 
 
 def test_a_full_disk_is_said_in_a_sentence_and_damages_nothing(tmp_path, program):
-  # The parameters do not fit, the rows do; nor would the cache of programs.
-  flags = (PROGRAM, *FLAGS, "--rounds=1", f"--workdir={tmp_path}", "--compilation_cache=none")
-  flags = [word for word in flags if word != "--rounds=7"]
-  printed = program.run("tests.support.killed", "disk", "20000", *flags, expect=1)
+  # The parameters do not fit, the rows do; nor would the programs fit their cache.
+  flags = (PROGRAM, *(word for word in FLAGS if word != "--rounds=5"), "--rounds=1", f"--workdir={tmp_path}")
+  printed = program.run("tests.support.killed", "disk", "20000", *flags, "--compilation_cache=none", expect=1)
   assert "File too large; what it held is kept" in printed and "Traceback" not in printed
   assert not (tmp_path / "results.jsonl").exists(), "a row is written when its checkpoint is"
   program.run(*flags, "--resume")

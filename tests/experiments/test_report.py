@@ -1,5 +1,7 @@
 """The report program in this process: what it writes, and what it refuses in one sentence."""
 
+from pathlib import Path
+
 from absl import flags
 from absl.testing import flagsaver
 import pytest
@@ -26,8 +28,11 @@ def test_a_report_is_written_and_its_table_printed(tmp_path, capsys):
   main(studies.workdir(tmp_path / "a", studies.three_seeds()), f"--out={tmp_path / 'out'}")
   printed = capsys.readouterr().out
   assert "│ margin      │     3 │" in printed and f"report in {tmp_path}/out/report.html" in printed
-  written = {path.name for path in (tmp_path / "out").iterdir()}
-  assert {"report.md", "report.html", "learning_curve.png", "learning_curve.svg"} <= written
+  written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+  assert {"report.md", "report.html", "learning_curve.png", "learning_curve.svg", "penalties.png"} <= set(written)
+  assert len(written["report.html"]) < 3_000_000
+  begins = {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!", ".md": b"# "}
+  assert all(content.startswith(begins[Path(name).suffix]) for name, content in written.items())
 
 
 def test_nothing_is_written_of_a_damaged_study(tmp_path):

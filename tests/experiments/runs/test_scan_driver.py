@@ -72,7 +72,7 @@ def test_as_many_seeds_as_fit_the_memory(tmp_path, data, hundred_bytes_a_run, mo
 
 @pytest.mark.slow
 def test_a_program_of_more_seeds_needs_more_memory(tmp_path, data):
-  asked = study(tmp_path, pack="vmap", acq=("random",))
+  asked = study(tmp_path, pack="vmap", acq=("random",), rounds=0)
   learners = build.learners(asked, 10)
   one, four = (scan_driver.compile_for(asked, data, learners, jobs(num)) for num in (1, 4))
   assert four.bytes > one.bytes > 0
