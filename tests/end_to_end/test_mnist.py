@@ -127,7 +127,7 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
 @pytest.mark.slow
 def test_both_drivers_give_the_same_rows_bit_for_bit_as_users_compile_them(tmp_path):
   # Of each kind of program one; tests/core/test_loop.py has them all, compiled without optimisations.
-  flags = ("--acq=margin,power_bald,batchbald(max_configs=100),typiclust", "--pool_subset=50", "--init=random")
+  flags = ("--acq=power_bald,batchbald(max_configs=100),typiclust", "--pool_subset=50", "--init=random")
   flags += ("--val_size=30", "--early_stop=2", "--warm_start", "--mc_samples=3", "--rounds=2", "--acq_size=7")
   flags += ("--model=mlp", "--pool_size=301", "--train_steps=40", "--chunk_size=64")
   rows = {}
@@ -135,7 +135,7 @@ def test_both_drivers_give_the_same_rows_bit_for_bit_as_users_compile_them(tmp_p
     words = (*PROGRAM, *flags, f"--driver={driver}", f"--workdir={tmp_path / driver}")
     programs.run(sys.executable, "-m", *words, **AS_USERS)
     rows[driver] = list(map(untimed, read(tmp_path / driver)))
-  assert rows["python"] == rows["scan"] and len(rows["scan"]) == 12
+  assert rows["python"] == rows["scan"] and len(rows["scan"]) == 9
   assert all(row["val_accuracy"] is not None for row in rows["scan"])
 
 
