@@ -275,6 +275,9 @@ def test_scored_strategies_do_not_depend_on_the_key(name):
 
 
 ONE_A_WAY_FIRST = [pytest.param(name, {}, marks=() if name in ONE_A_WAY else pytest.mark.slow) for name in NAMES]
+# What its own file holds against a reference by several chunks is chunked here under slow.
+REFERENCED = {"batchbald", "bait", "typiclust", "probcover", "kmeans", "kcenter", "cluster_margin"}
+CHUNKED = [pytest.param(name, {}, marks=pytest.mark.slow if name in REFERENCED else ()) for name in SIZED]
 MANY = pytest.param("batchbald", {"max_configs": 10_000}, marks=pytest.mark.slow)
 
 
@@ -290,7 +293,7 @@ def test_same_ids_under_vmap(name, hyper):
   assert together.tolist() == alone
 
 
-@pytest.mark.parametrize(("name", "hyper"), [*((name, {}) for name in SIZED), MANY])
+@pytest.mark.parametrize(("name", "hyper"), [*CHUNKED, MANY])
 def test_same_ids_whatever_the_chunk_size(name, hyper):
   view = view_of(make(name))
   in_one = select(name, view, **hyper).tolist()

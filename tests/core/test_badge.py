@@ -136,6 +136,7 @@ def test_a_pool_that_is_certain_of_everything_fills_the_batch(debug_nans):
   assert rest == [i for i in range(ROWS) if i != first][:8]
 
 
+@pytest.mark.slow
 def test_rotating_the_features_changes_nothing():
   view = pool_of(6, ROWS)
   rotation = scipy.stats.ortho_group.rvs(FEATURES, random_state=0)

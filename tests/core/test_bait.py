@@ -89,6 +89,7 @@ def test_features_beyond_the_range_have_their_regularization():
   assert select(view, 4) == expected(view, 4, regularization=least(view))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("oversample", [pytest.param(1.0, marks=pytest.mark.slow), 2.0])
 def test_at_the_least_regularization_a_batch_that_spans_the_space_is_float64_s(oversample):
   """Twelve images of four classes and five features: M is then of full rank, and its inverse as bad as it gets."""
@@ -121,6 +122,7 @@ def test_factors_and_fisher_information():
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_sure_predictions_keep_their_digits():
   # In float32, 1 - p would be off by a part in a thousand here.
   rest = np.array([1e-5, 2e-5, 3e-6])
@@ -131,6 +133,7 @@ def test_sure_predictions_keep_their_digits():
   assert not np.asarray(module.roots(jnp.eye(CLASSES))).any()  # certain
 
 
+@pytest.mark.slow
 def test_forms_follow_a_batch_that_grows_and_shrinks():
   view = view_of(2)
   rows = module.Rows(probs_of(view), view.features)

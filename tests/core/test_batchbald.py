@@ -139,6 +139,7 @@ def test_sampled_labels_follow_the_predictions():
       assert abs(seen - p) < 4 * np.sqrt(p * (1 - p) / share)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_configs", [FEW, 10_000])
 def test_batch_is_greedy_where_samples_are_certain_of_every_label(max_configs):
   # Then one drawn configuration a sample is all there are, so that sampled gains are exact, and many of all
@@ -164,6 +165,7 @@ def test_the_first_pick_is_that_of_bald(max_configs):
   np.testing.assert_allclose(gains, [core_reference.mutual_information(x) for x in log_probs], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_order_of_classes_images_and_samples_does_not_matter():
   log_probs, rng = log_probs_of(11), np.random.default_rng(0)
   ids = select(log_probs, 4)
@@ -188,6 +190,7 @@ def test_what_is_left_when_all_is_known_is_exactly_nothing():
   assert (gains_of(log_probs, *drawn_labels(jax.random.key(0), log_probs, 20)) == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_configs", [FEW, 10_000])
 def test_no_copies_while_anything_else_informs(max_configs):
   # The first four are copies and tell samples 0 | 1 2 | 3 apart, the next 0 1 | 2 3; the others nothing.
@@ -246,10 +249,8 @@ def every_gain_is_looked_at(log_probs, candidates, num: int, max_configs: int, k
 
 # All exact, with a first look by 256 configurations where there are 729 and 2187; sampled from the seventh pick on, and
 # from the ninth with a first look.
-@pytest.mark.parametrize(
-  ("max_configs", "num"),
-  [(700, 8), *(pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((3000, 8), (6000, 11)))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("max_configs", "num"), [(3000, 8), (700, 8), (6000, 11)])
 @pytest.mark.parametrize("seed", range(3))
 def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, num):
   rng = np.random.default_rng(seed)
@@ -271,6 +272,7 @@ def test_first_looks_do_not_choose_between_images_that_say_nothing_new():
   assert select(log_probs, 14, max_configs=800) == expected
 
 
+@pytest.mark.slow
 def test_images_that_cannot_be_the_best_are_not_looked_at():
   log_probs = log_probs_of(4, size=30)
   alone = np.array(gains_of(log_probs, jnp.zeros((1, SAMPLES)), jnp.ones(1)))
@@ -301,7 +303,8 @@ def few_samples_left(joint: str) -> tuple[np.ndarray, tuple]:
   return log_probs, all_labels(picked) if joint == "exact" else drawn_labels(jax.random.key(0), picked, 8000)
 
 
-@pytest.mark.parametrize("joint", ["exact", pytest.param("sampled", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("joint", ["exact", "sampled"])
 def test_the_few_configurations_are_rather_those_that_leave_much_open(joint):
   log_probs, (log_likelihoods, weights) = few_samples_left(joint)
   entropies = lambda lls: scipy.stats.entropy(scipy.special.softmax(np.asarray(lls, np.float64), axis=1), axis=1)

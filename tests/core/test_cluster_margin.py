@@ -119,6 +119,7 @@ def test_a_crowd_of_uncertain_copies_gives_one():
   assert ids == [20, 21, 22, 23, 24, 0]
 
 
+@pytest.mark.slow
 def test_small_clusters_go_first_and_give_their_smallest_margins():
   blob = np.array([0] * 6 + [1] * 2 + [2] * 4)
   embedding = 10 * np.eye(3)[blob] + 0.1 * np.random.default_rng(0).normal(size=(12, 3))
@@ -127,6 +128,7 @@ def test_small_clusters_go_first_and_give_their_smallest_margins():
   assert ids == [7, 11, 5, 6, 10, 4, 9, 3, 8]
 
 
+@pytest.mark.slow
 def test_without_merging_it_is_margin_sampling():
   view = ordinary(0)
   margin = acquisition.make("margin").select(jax.random.key(0), view, num=10).tolist()
@@ -134,6 +136,7 @@ def test_without_merging_it_is_margin_sampling():
   assert sorted(chosen(view, 10, candidates_factor=1.0, clusters_factor=0.3)) == sorted(margin)
 
 
+@pytest.mark.slow
 def test_rotation_and_shift_change_nothing():
   rotation = special_ortho_group.rvs(FEATURES, random_state=1)
   for seed in range(3):
@@ -142,6 +145,7 @@ def test_rotation_and_shift_change_nothing():
     assert chosen(turned, 10) == chosen(view, 10)
 
 
+@pytest.mark.slow
 def test_shuffling_the_pool_maps_the_ids():
   order = np.random.default_rng(3).permutation(SIZE)
   for seed in range(3):
@@ -150,6 +154,7 @@ def test_shuffling_the_pool_maps_the_ids():
     assert order[chosen(shuffled, 10)].tolist() == chosen(view, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["equal", "certain", "two values"])
 def test_a_batch_is_always_full(kind, debug_nans):
   embedding = np.eye(4)[np.arange(30) % 2] if kind == "two values" else np.ones((30, 4))

@@ -78,6 +78,7 @@ def test_kcenter_covers_at_most_twice_as_far_as_the_best_batch(num_labeled):
   assert min(ratios) > 1 - 1e-6 and max(ratios) <= 2 and np.mean(ratios) < 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kcenter", "kmeans"])
 def test_rotations_and_shifts_change_nothing(name):
   view = pool_of(1)
@@ -103,6 +104,7 @@ def test_kmeans_equals_the_reference():
     assert chosen("kmeans", view, num=FEW, seed=seed) == expected
 
 
+@pytest.mark.slow
 def test_kmeans_takes_the_middle_of_every_cluster_largest_first():
   # Lines of 9, 7, 5 and 3 images, far apart: the middle of each is nearest to its mean.
   sizes = [5, 9, 3, 7]
@@ -129,6 +131,7 @@ def test_no_copy_is_taken_while_there_is_something_else(name, debug_nans):
     assert len(set(ids)) == 14 and 4 not in ids
 
 
+@pytest.mark.slow
 def test_kmeans_passes_over_the_copy_that_a_second_center_is_nearest_to():
   # Two copies and one image beyond them on the first axis, and one image on each of six others: two clusters, whose
   # means are both nearest to the copies.

@@ -89,6 +89,7 @@ def test_mc_dropout_is_consistent(data, model):
   assert len({mask.tobytes() for mask in masks}) == samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_example", [False, True])
 def test_mc_dropout_does_not_depend_on_the_chunk(data, model, per_example):
   posterior = types.Posterior("dropout", 4, per_example)
@@ -259,6 +260,7 @@ def test_on_an_accelerator_they_are_too(data, model, monkeypatch):
   np.testing.assert_allclose(at_once(np.arange(20)), in_turn.log_probs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_example", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_samples_of_spatial_dropout_share_the_convolution_of_each_channel(per_example, monkeypatch):
   """No sample convolves, and the samples are those of an accelerator's way, which convolves for each."""

@@ -471,6 +471,7 @@ def test_looks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
   checks.check_learner(still._replace(protocol=make_learner(val_size=20, early_stop=looks(1)).protocol), data)
 
 
+@pytest.mark.slow
 def test_nothing_is_tuned_stopped_or_bought_by_test_data(data, make_learner):
   learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), train_steps=40)
   state, infos = by_hand(KEY, data, learner)

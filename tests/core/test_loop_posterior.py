@@ -217,6 +217,7 @@ def copied(data, copies=3, noise=0.1):
   )
 
 
+@pytest.mark.slow
 def test_a_pool_of_copies_runs_and_its_labels_are_its_originals(data, make_learner):
   copies = copied(data)
   learner = make_learner("margin")

@@ -107,6 +107,7 @@ def test_typiclust_passes_over_labeled_clusters_and_takes_the_largest_first():
   assert blob[ids].tolist() == [4, 2, 0]
 
 
+@pytest.mark.slow
 def test_typiclust_leaves_small_clusters_to_the_end():
   embedding, blob = blobs([5, 30, 1, 25])
   view = pool_of(embedding)
@@ -117,6 +118,7 @@ def test_typiclust_leaves_small_clusters_to_the_end():
   assert blob[ids[55:]].tolist() == [0, 2, 0, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["typiclust", "probcover"])
 def test_rotation_and_scale_change_nothing(name):
   rotation = special_ortho_group.rvs(FEATURES, random_state=1)
@@ -128,6 +130,7 @@ def test_rotation_and_scale_change_nothing(name):
     assert chosen(name, turned, 14, seed, **hyper) == chosen(name, view, 14, seed, **hyper)
 
 
+@pytest.mark.slow
 def test_shuffling_the_pool_maps_the_ids():
   # Stars: a ball around a hub holds its leaves, one around a leaf its hub alone. Elsewhere gains are equal, and then
   # the lowest id wins, whatever the order.
@@ -168,6 +171,7 @@ def test_radius_is_the_largest_that_is_pure_enough(purity):
   assert float(pure_radius(key, view, classes=3, purity=purity)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_radius_counts_shares_exactly():
   # Of 20 rows at purity 0.95 one ball may be impure, of 19 none.
   for out, allowed in (([], 1), ([7], 0)):
@@ -180,6 +184,7 @@ def test_radius_counts_shares_exactly():
     assert float(pure_radius(key, view, classes=2)) == pytest.approx(np.sort(strangers)[allowed], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_counts_equal_brute_force():
   view = ordinary(0)
   labeled, candidates = masks(view)
@@ -213,6 +218,7 @@ def test_probcover_with_its_own_radius_equals_the_reference():
     assert chosen("probcover", view, 14, seed, classes=3, purity=0.7) == expected
 
 
+@pytest.mark.slow
 def test_probcover_is_near_the_best_of_all_batches():
   for seed in range(20):
     rng = np.random.default_rng(seed)
@@ -227,6 +233,7 @@ def test_probcover_is_near_the_best_of_all_batches():
     assert reached >= (1 - 1 / math.e) * reference.best_coverage(embedding, labeled, candidates, 3, radius)
 
 
+@pytest.mark.slow
 def test_every_pick_of_probcover_covers_something_while_it_can():
   embedding, blob = blobs([7, 12, 9, 8, 11, 10])
   labeled = [int(np.flatnonzero(blob == b)[0]) for b in (1, 3)]

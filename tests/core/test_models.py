@@ -283,6 +283,7 @@ def test_other_networks_initialise_as_keras_does(network):
     np.testing.assert_allclose(kernel.var(), limit**2 / 3, rtol=5 * np.sqrt(0.8 / kernel.size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_dropout_of_networks(network):
   x = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 16, 1)), jnp.float32)
