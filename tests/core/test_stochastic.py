@@ -11,7 +11,7 @@ from al_jax import acquisition
 from al_jax import types
 from al_jax.acquisition import _stochastic as stochastic
 
-pytestmark = pytest.mark.usefixtures("fast_compilation")
+fast = pytest.mark.usefixtures("fast_compilation")  # but for what draws much
 
 
 def scored_by(scores) -> types.Acquisition:
@@ -26,6 +26,7 @@ def drawn(made: types.Acquisition, size: int, *, num: int, count: int, kind: str
   return np.asarray(jax.lax.map(select, jax.random.split(jax.random.key(0, impl=kind), count)))
 
 
+@fast
 @pytest.mark.parametrize(
   ("wrapper", "weights"),
   [
@@ -62,6 +63,7 @@ def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_t
   assert abs(seen - share) < 3 * np.sqrt(share * (1 - share) / count)
 
 
+@fast
 @pytest.mark.parametrize("coldness", [0.1, 1.0, 8.0])
 def test_images_of_score_zero_come_after_all_others_in_random_order(coldness):
   scores = np.zeros(40)
@@ -72,6 +74,7 @@ def test_images_of_score_zero_come_after_all_others_in_random_order(coldness):
   assert len({tuple(row) for row in ids[:, 20:].tolist()}) == 50
 
 
+@fast
 def test_what_is_not_a_number_comes_behind_what_is_nothing():
   scores = np.array([0.0, np.nan, 0.5, np.nan, 0.0, np.inf])
   for name in acquisition.WRAPPERS:
@@ -79,6 +82,7 @@ def test_what_is_not_a_number_comes_behind_what_is_nothing():
     assert all(set(row[-2:]) == {1, 3} for row in ids.tolist())
 
 
+@fast
 def test_ties_of_rank_are_broken_by_the_draw():
   view = types.PoolView(jnp.zeros(4, bool), jnp.ones(4, bool), tie_break=jnp.array([0.1, 0.9, 0.5, 0.3]))
   made = stochastic.softrank(scored_by(np.ones(4)), coldness=60.0)  # next to the order of ranks

@@ -125,17 +125,27 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
 
 
 @pytest.mark.slow
-def test_both_drivers_give_the_same_rows_bit_for_bit_as_users_compile_them(tmp_path):
+@pytest.mark.parametrize(
+  "flags",
+  [
+    (
+      *("--acq=power_bald,batchbald(max_configs=100),typiclust", "--pool_subset=50", "--init=random", "--warm_start"),
+      *("--val_size=30", "--early_stop=2"),
+    ),
+    ("--acq=margin", "--val_last=0.2"),
+  ],
+  ids=["power_bald,batchbald,typiclust", "margin"],
+)
+def test_both_drivers_give_the_same_rows_bit_for_bit_as_users_compile_them(tmp_path, flags):
   # Of each kind of program one; tests/core/test_loop.py has them all, compiled without optimisations.
-  flags = ("--acq=power_bald,batchbald(max_configs=100),typiclust", "--pool_subset=50", "--init=random")
-  flags += ("--val_size=30", "--early_stop=2", "--warm_start", "--mc_samples=3", "--rounds=2", "--acq_size=7")
   flags += ("--model=mlp", "--pool_size=301", "--train_steps=40", "--chunk_size=64")
+  flags += ("--mc_samples=3", "--rounds=2", "--acq_size=7")
   rows = {}
   for driver in ("python", "scan"):
     words = (*PROGRAM, *flags, f"--driver={driver}", f"--workdir={tmp_path / driver}")
     programs.run(sys.executable, "-m", *words, **AS_USERS)
     rows[driver] = list(map(untimed, read(tmp_path / driver)))
-  assert rows["python"] == rows["scan"] and len(rows["scan"]) == 9
+  assert rows["python"] == rows["scan"] and len(rows["scan"]) == 3 * (1 + flags[0].count(","))
   assert all(row["val_accuracy"] is not None for row in rows["scan"])
 
 

@@ -1,9 +1,12 @@
 """Runs a program that comes to harm at a chosen moment: `python -m tests.support.killed HARM NUMBER PROGRAM FLAGS...`.
 
 Harms: `row` kills it in the middle of the NUMBERth write of a row, `checkpoint` in that of the NUMBERth write of a
-checkpoint; `disk` leaves room for NUMBER bytes in each file.
+checkpoint; `SIGINT` and `SIGTERM` send it that signal before the NUMBERth write of a row; `disk` leaves room for NUMBER
+bytes in each file.
 """
 
+from collections.abc import Callable
+import functools
 import os
 from pathlib import Path
 import resource
@@ -20,19 +23,34 @@ def kill() -> None:
   os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_a_row(nth: int) -> None:
-  """Half of a row reaches the disk."""
+def before_a_row(nth: int, harm: Callable[[int, bytes], None]) -> None:
+  """Does harm when the NTHth row is to be written to a descriptor."""
   write, seen = os.write, []
 
-  def torn(descriptor: int, content: bytes) -> int:
+  def harmed(descriptor: int, content: bytes) -> int:
     if content.startswith(b'{"acq"'):
       seen.append(content)
       if len(seen) == nth:
-        write(descriptor, content[: len(content) // 2])
-        kill()
+        harm(descriptor, content)
     return write(descriptor, content)
 
-  os.write = torn
+  os.write = harmed
+
+
+def in_a_row(nth: int) -> None:
+  """Half of a row reaches the disk."""
+  write = os.write
+
+  def tear(descriptor: int, content: bytes) -> None:
+    write(descriptor, content[: len(content) // 2])
+    kill()
+
+  before_a_row(nth, tear)
+
+
+def signaled(number: int, nth: int) -> None:
+  """As Ctrl-C and a scheduler do."""
+  before_a_row(nth, lambda *_: os.kill(os.getpid(), number))
 
 
 def in_a_checkpoint(nth: int) -> None:
@@ -61,5 +79,7 @@ def small_disk(size: int) -> None:
 if __name__ == "__main__":
   harm, number, program = sys.argv[1:4]
   del sys.argv[1:4]
-  {"row": in_a_row, "checkpoint": in_a_checkpoint, "disk": small_disk}[harm](int(number))
+  harms = {"row": in_a_row, "checkpoint": in_a_checkpoint, "disk": small_disk}
+  harms |= {name: functools.partial(signaled, signal.Signals[name]) for name in ("SIGINT", "SIGTERM")}
+  harms[harm](int(number))
   runpy.run_module(program, run_name="__main__", alter_sys=True)

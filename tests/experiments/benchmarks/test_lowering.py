@@ -33,7 +33,9 @@ def test_every_use_is_measured_with_every_lowering(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [("training", 1, 2), ("scoring", 4, 6), ("sampling", 1, 3)], ids=str)
+@pytest.mark.parametrize(
+  "case", [("training", 1, 2), ("training", 4, 2), ("scoring", 1, 6), ("scoring", 4, 6), ("sampling", 1, 3)], ids=str
+)
 def test_lowerings_compute_the_same_scores(case):
   case = bench_lowering.Case(*case)
   scores = []
