@@ -152,8 +152,8 @@ def sections() -> str:
   """The entries of docs/acquisitions.md."""
   out = []
   for entry in map(describe, NAMES):
-    facts = {"formula": f"`{entry.formula}`", "source": entry.source, "needs": ", ".join(entry.needs) or "nothing"}
-    facts |= {"cost": entry.cost}
+    needs = ", ".join(entry.needs) or "nothing"
+    facts = {"formula": f"`{entry.formula}`", "source": entry.source, "needs": needs, "cost": entry.cost}
     if entry.hyper:
       facts["hyper-parameters"] = ", ".join(f"`{key}={default:g}`" for key, default in entry.hyper.items())
     lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())

@@ -73,7 +73,7 @@ def run_python(
   on_round: OnRound = NOTHING,
   checkpoints: Checkpoints | None = None,
 ) -> Iterator[dict]:
-  """Yields a row as each round ends; see `results.jsonl` in the README for its fields.
+  """Yields a row as each round ends; docs/workdir.md has its fields.
 
   A row is yielded when the checkpoint after its round is on the disk.
 
