@@ -4,5 +4,6 @@ from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
 from al_jax.models.gal import GalNet
 from al_jax.models.mlp import MLP
+from al_jax.models.resnet import ResNet18
 
-NETWORKS = {"cnn": CNN, "batchbald": BatchBALDNet, "gal": GalNet, "mlp": MLP}
+NETWORKS = {"cnn": CNN, "batchbald": BatchBALDNet, "gal": GalNet, "mlp": MLP, "resnet18": ResNet18}

@@ -7,99 +7,280 @@ another, because XLA's grouped convolution is several times slower there. Where 
 channels alone, as those of spatial dropout do, each channel is convolved once. `python -m experiments.bench
 --suite=lowering` measures all of these. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an
 `[out]` bias.
+
+The platform is that which a program is lowered for, not the one it is traced on. A conditional that is differentiated
+would keep what the backward passes of all its branches read, so forward and backward pass each choose by themselves.
 """
 
+from collections.abc import Callable
+import functools
+from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 from jax import lax
 from jax.custom_batching import custom_vmap
+import jax.extend
 import jax.numpy as jnp
 
 Lowering = Literal["auto", "conv", "matrix", "one_by_one"]
+Padding = Literal["VALID", "SAME"]
 
 # Up to this many products per output value, all shifted views are joined into one column matrix; above it, copying
-# the input kh * kw times costs more than the single large product saves.
+# the input kh * kw times costs more than the single large product saves. A stride leaves out most of the copies.
 _IM2COL_MAX_DEPTH = 64
 
 
+# Rules of batching by which samples that differ in the scale of channels share the work.
+_SHARING: set[Callable] = set()
+
+
+class _Window(NamedTuple):
+  """The way of a kernel over images."""
+
+  stride: int = 1  # of rows and of columns
+  pad: tuple[int, int] = (0, 0)  # zeros above and below the rows, to the left and right of the columns
+
+
+class _Form(NamedTuple):
+  """One way to work out a convolution, and its reverse mode."""
+
+  forward: Callable  # args -> (output, what the backward pass reads beside args)
+  backward: Callable  # args, the same, gradient of the output -> gradients of args
+
+
 def resolve_lowering(lowering: Lowering, *, depth: int, train: bool) -> Lowering:
-  """The lowering that `"auto"` stands for on the default backend; `depth` is the number of products a value sums."""
+  """The lowering that `"auto"` stands for on CPU; `depth` is the number of products a value sums."""
   if lowering != "auto":
     return lowering
-  if jax.default_backend() != "cpu":
-    return "conv"
   return "matrix" if train or depth <= _IM2COL_MAX_DEPTH else "one_by_one"
+
+
+def _conv(x: jax.Array, kernel: jax.Array, window: _Window) -> jax.Array:
+  pad = [(width, width) for width in window.pad]
+  strides = (window.stride, window.stride)
+  return lax.conv_general_dilated(x, kernel, strides, pad, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _conv_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array, window: _Window) -> jax.Array:
+  return _conv(x * scale, kernel, window)
 
 
 def conv_valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """Valid cross-correlation, stride 1. `[B, H, W, I]`, `[kh, kw, I, O]` -> `[B, H-kh+1, W-kw+1, O]`."""
-  return lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+  return _conv(x, kernel, _Window())
 
 
-@custom_vmap
-def _conv_mapped(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  return conv_valid(x, kernel)
+@functools.cache
+def _mapped(window: _Window) -> Callable:
+  """`_conv` which, under vmap over kernels, convolves with one kernel after another."""
+
+  @custom_vmap
+  def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _conv(x, kernel, window)
+
+  @conv.def_vmap
+  def conv_batched(axis_size, batched, x, kernel):
+    x_batched, kernel_batched = batched
+    if not kernel_batched:
+      out = conv(x.reshape(-1, *x.shape[2:]), kernel)
+      return out.reshape(*x.shape[:2], *out.shape[1:]), True
+    if not x_batched:
+      return lax.map(lambda kernel: conv(x, kernel), kernel), True
+    return lax.map(lambda pair: conv(*pair), (x, kernel)), True
+
+  return conv
 
 
-@_conv_mapped.def_vmap
-def _conv_mapped_batched(axis_size, batched, x, kernel):
-  x_batched, kernel_batched = batched
-  if not kernel_batched:
-    out = _conv_mapped(x.reshape(-1, *x.shape[2:]), kernel)
-    return out.reshape(*x.shape[:2], *out.shape[1:]), True
-  if not x_batched:
-    return lax.map(lambda kernel: _conv_mapped(x, kernel), kernel), True
-  return lax.map(lambda pair: _conv_mapped(*pair), (x, kernel)), True
+@functools.cache
+def _scaled_mapped(window: _Window) -> Callable:
+  """`_conv_scaled` which, under vmap over scales, convolves once for all of them."""
+
+  def plain(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _mapped(window)(x * scale, kernel)
+
+  conv = custom_vmap(plain)
+
+  @conv.def_vmap
+  def conv_batched(axis_size, batched, x, scale, kernel):
+    x_batched, scale_batched, kernel_batched = batched
+    if x_batched and not kernel_batched:  # images under vmap: one batch of them
+      if scale_batched:
+        scale = jnp.broadcast_to(scale, (*x.shape[:2], *scale.shape[2:])).reshape(-1, *scale.shape[2:])
+      elif scale.shape[0] > 1:
+        scale = jnp.tile(scale, (axis_size, 1, 1, 1))
+      out = conv(x.reshape(-1, *x.shape[2:]), scale, kernel)
+      return out.reshape(*x.shape[:2], *out.shape[1:]), True
+    if list(batched) != [False, True, False]:
+      return jax.vmap(plain, [0 if mapped else None for mapped in batched])(x, scale, kernel), True
+    kh, kw, channels, features = kernel.shape
+    batch = x.shape[0]
+    views = _views(jnp.moveaxis(x, -1, 0), (kh, kw), window, axis=2)
+    rows, columns = views[0].shape[2:]
+    views = jnp.stack(views, axis=-1).reshape(channels, -1, kh * kw)
+    shares = jnp.einsum("ink,iko->ino", views, jnp.moveaxis(kernel, 2, 0).reshape(channels, -1, features))
+    if scale.shape[1] == 1:
+      out = scale.reshape(axis_size, channels) @ shares.reshape(channels, -1)
+    else:
+      out = jnp.einsum("sbi,ibn->sbn", scale.reshape(axis_size, batch, channels), shares.reshape(channels, batch, -1))
+    return out.reshape(axis_size, batch, rows, columns, features), True
+
+  _SHARING.add(conv_batched)
+  return conv
 
 
-@jax.custom_vjp
-def conv_valid_one_by_one(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`conv_valid` which, under vmap over kernels, convolves with one kernel after another."""
-  return _conv_mapped(x, kernel)
+def _views(x: jax.Array, size: tuple[int, int], window: _Window, *, axis: int = 1) -> list[jax.Array]:
+  """What each place of a kernel of this size sees of the rows (at `axis`) and columns, row by row of the kernel."""
+  if any(window.pad):
+    x = jnp.pad(x, [(0, 0)] * axis + [(width, width) for width in window.pad] + [(0, 0)] * (x.ndim - axis - 2))
+  steps = [range(0, x.shape[axis + k] - size[k] + 1, window.stride) for k in (0, 1)]
+  views = []
+  for start in [(i, j) for i in range(size[0]) for j in range(size[1])]:
+    starts, limits, strides = [0] * x.ndim, list(x.shape), [1] * x.ndim
+    for k in (0, 1):
+      starts[axis + k], limits[axis + k] = start[k], start[k] + steps[k][-1] + 1
+      strides[axis + k] = window.stride
+    views.append(lax.slice(x, starts, limits, strides))
+  return views
+
+
+def _gradients(plain: Callable) -> Callable:
+  """The backward pass of a function that keeps its arguments alone."""
+  return lambda args, kept, grad: jax.vjp(plain, *args)[1](grad)
+
+
+def _by_columns(window: _Window) -> _Form:
+  """All views side by side, and one product: im2col."""
+
+  def join(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.concatenate(_views(x, kernel.shape[:2], window), axis=-1)
+
+  def multiply(columns: jax.Array, kernel: jax.Array) -> jax.Array:
+    return columns @ kernel.reshape(-1, kernel.shape[-1])
+
+  def forward(x, kernel):
+    columns = join(x, kernel)
+    return multiply(columns, kernel), columns
+
+  def backward(args, columns, grad):
+    x, kernel = args
+    grad_columns, grad_kernel = jax.vjp(multiply, columns, kernel)[1](grad)
+    return *jax.vjp(lambda x: join(x, kernel), x)[1](grad_columns), grad_kernel
+
+  return _Form(forward, backward)
+
+
+def _by_row(kernel: jax.Array) -> jax.Array:
+  """`[kh, kw, I, O]` -> `[kw * I, kh * O]`: the kernel's rows side by side."""
+  kh, kw, in_features, features = kernel.shape
+  return kernel.reshape(kh, kw * in_features, features).swapaxes(0, 1).reshape(kw * in_features, kh * features)
+
+
+def _pad_axis(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
+  """Zeros before and after an axis; negative numbers cut it."""
+  widths = [(before, after, 0) if k == axis else (0, 0, 0) for k in range(x.ndim)]
+  return lax.pad(x, jnp.zeros((), x.dtype), widths)
+
+
+def _by_shares(window: _Window) -> _Form:
+  """One product gives every input row's share in the kh output rows that it touches; the shares are added up.
+
+  Stride 1 alone: of a larger one, most shares would be of no use.
+  """
+  assert window.stride == 1
+  above, left = window.pad
+
+  def forward(x, kernel):
+    batch, height, width, _ = x.shape
+    kh, kw, _, features = kernel.shape
+    rows, columns = height + 2 * above - kh + 1, width + 2 * left - kw + 1
+
+    if left:
+      x = _pad_axis(x, 2, left, left)
+    shifted = jnp.concatenate([x[:, :, j : j + columns] for j in range(kw)], axis=-1)
+    shifted = shifted.reshape(-1, shifted.shape[-1])
+    shares = (shifted @ _by_row(kernel)).reshape(batch, height, columns, kh * features)
+    if above:
+      shares = _pad_axis(shares, 1, above, above)
+    out = sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
+    return jnp.asarray(out), shifted
+
+  # Written out because differentiating the forward pass pads every share to full size, adds the copies and transposes
+  # their sum: half of a step's time. Here the output's gradient is padded once and both products read it as it lies.
+  def backward(args, shifted, grad):
+    x, kernel = args
+    kh, kw, in_features, features = kernel.shape
+    batch, _, columns, _ = grad.shape
+    height = x.shape[1]
+
+    padded = _pad_axis(grad, 1, kh - 1 - above, kh - 1 - above)
+    padded = lax.optimization_barrier(padded)  # fused into the concatenation, the padding test runs once a share
+    shares = jnp.concatenate([padded[:, kh - 1 - i : kh - 1 - i + height] for i in range(kh)], axis=-1)
+    shares = shares.reshape(-1, kh * features)
+
+    grad_by_row = lax.dot_general(shifted, shares, (((0,), (0,)), ((), ())))
+    grad_kernel = grad_by_row.reshape(kw * in_features, kh, features).swapaxes(0, 1).reshape(kernel.shape)
+
+    grad_shifted = (shares @ _by_row(kernel).T).reshape(batch, height, columns, kw * in_features)
+    grad_x = sum(
+      _pad_axis(grad_shifted[..., j * in_features : (j + 1) * in_features], 2, j - left, kw - 1 - j - left)
+      for j in range(kw)
+    )
+    return grad_x, grad_kernel
+
+  return _Form(forward, backward)
+
+
+@functools.cache
+def _function(
+  form: Callable[[_Window], _Form], plain: Callable, window: _Window, *, everywhere: bool
+) -> Callable[..., jax.Array]:
+  """A form as a function with its own reverse mode: on every platform, or on CPU and `plain` on all others."""
+  on_cpu = form(window)
+  plain = functools.partial(plain, window=window)
+
+  def elsewhere(*args):
+    kept = jax.eval_shape(on_cpu.forward, *args)[1]  # nothing reads it there: XLA removes it
+    return plain(*args), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept)
+
+  def choose(*args: Any, cpu: Callable, default: Callable) -> Any:
+    return cpu(*args) if everywhere else lax.platform_dependent(*args, cpu=cpu, default=default)
+
+  def forward(*args):
+    out, kept = choose(*args, cpu=on_cpu.forward, default=elsewhere)
+    return out, (args, kept)
+
+  def backward(residuals, grad):
+    return choose(*residuals, grad, cpu=on_cpu.backward, default=_gradients(plain))
+
+  function = jax.custom_vjp(lambda *args: forward(*args)[0])
+  function.defvjp(forward, backward)
+  return function
 
 
 # A function with a batching rule of its own has no reverse mode: it is that of the plain convolution.
-conv_valid_one_by_one.defvjp(
-  lambda x, kernel: (_conv_mapped(x, kernel), (x, kernel)),
-  lambda residuals, grad: jax.vjp(conv_valid, *residuals)[1](grad),
-)
+def _one_by_one(window: _Window) -> _Form:
+  plain = functools.partial(_conv, window=window)
+  return _Form(lambda *args: (_mapped(window)(*args), ()), _gradients(plain))
 
 
-def _conv_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
-  return _conv_mapped(x * scale, kernel)
+def _scaled_at_once(window: _Window) -> _Form:
+  plain = functools.partial(_conv_scaled, window=window)
+  return _Form(lambda *args: (_scaled_mapped(window)(*args), ()), _gradients(plain))
 
 
-_conv_scaled_mapped = custom_vmap(_conv_scaled)
+def _matrix_form(kernel: jax.Array, window: _Window) -> Callable[[_Window], _Form]:
+  kh, kw, in_features, _ = kernel.shape
+  return _by_columns if window.stride > 1 or kh * kw * in_features <= _IM2COL_MAX_DEPTH else _by_shares
 
 
-@_conv_scaled_mapped.def_vmap
-def _conv_scaled_mapped_batched(axis_size, batched, x, scale, kernel):
-  x_batched, scale_batched, kernel_batched = batched
-  if x_batched and not kernel_batched:  # images under vmap: one batch of them
-    if scale_batched:
-      scale = jnp.broadcast_to(scale, (*x.shape[:2], *scale.shape[2:])).reshape(-1, *scale.shape[2:])
-    elif scale.shape[0] > 1:
-      scale = jnp.tile(scale, (axis_size, 1, 1, 1))
-    out = _conv_scaled_mapped(x.reshape(-1, *x.shape[2:]), scale, kernel)
-    return out.reshape(*x.shape[:2], *out.shape[1:]), True
-  if list(batched) != [False, True, False] or jax.default_backend() != "cpu":
-    return jax.vmap(_conv_scaled, [0 if mapped else None for mapped in batched])(x, scale, kernel), True
-  kh, kw, channels, features = kernel.shape
-  batch, rows, columns = x.shape[0], x.shape[1] - kh + 1, x.shape[2] - kw + 1
-  by_channel = jnp.moveaxis(x, -1, 0)
-  views = [by_channel[:, :, i : i + rows, j : j + columns] for i in range(kh) for j in range(kw)]
-  views = jnp.stack(views, axis=-1).reshape(channels, -1, kh * kw)
-  shares = jnp.einsum("ink,iko->ino", views, jnp.moveaxis(kernel, 2, 0).reshape(channels, -1, features))
-  if scale.shape[1] == 1:
-    out = scale.reshape(axis_size, channels) @ shares.reshape(channels, -1)
-  else:
-    out = jnp.einsum("sbi,ibn->sbn", scale.reshape(axis_size, batch, channels), shares.reshape(channels, batch, -1))
-  return out.reshape(axis_size, batch, rows, columns, features), True
+def conv_valid_one_by_one(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """`conv_valid` which, under vmap over kernels, convolves with one kernel after another."""
+  return _function(_one_by_one, _conv, _Window(), everywhere=True)(x, kernel)
 
 
-@jax.custom_vjp
 def conv_valid_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
   """`conv_valid(x * scale, kernel)` which, under vmap over scales on CPU, convolves once for all of them.
 
@@ -113,81 +294,12 @@ def conv_valid_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.
     scale: `[1 or B, 1, 1, I]`, of all images or of each.
     kernel: `[kh, kw, I, O]`.
   """
-  return _conv_scaled_mapped(x, scale, kernel)
-
-
-conv_valid_scaled.defvjp(
-  lambda *args: (_conv_scaled_mapped(*args), args),
-  lambda residuals, grad: jax.vjp(lambda x, scale, kernel: conv_valid(x * scale, kernel), *residuals)[1](grad),
-)
-
-
-def _shifted_columns(x: jax.Array, kw: int) -> jax.Array:
-  """`[B, H, W, I]` -> `[B * H * (W-kw+1), kw * I]`: the column-shifted views side by side."""
-  columns = x.shape[2] - kw + 1
-  shifted = jnp.concatenate([x[:, :, j : j + columns] for j in range(kw)], axis=-1)
-  return shifted.reshape(-1, shifted.shape[-1])
-
-
-def _by_row(kernel: jax.Array) -> jax.Array:
-  """`[kh, kw, I, O]` -> `[kw * I, kh * O]`: the kernel's rows side by side."""
-  kh, kw, in_features, features = kernel.shape
-  return kernel.reshape(kh, kw * in_features, features).swapaxes(0, 1).reshape(kw * in_features, kh * features)
-
-
-@jax.custom_vjp
-def _conv_by_shares(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """One product gives every input row's share in the kh output rows that it touches; the shares are added up."""
-  return _conv_by_shares_forward(x, kernel)[0]
-
-
-def _conv_by_shares_forward(x, kernel):
-  batch, height, width, _ = x.shape
-  kh, kw, _, features = kernel.shape
-  rows = height - kh + 1
-
-  shifted = _shifted_columns(x, kw)
-  shares = (shifted @ _by_row(kernel)).reshape(batch, height, width - kw + 1, kh * features)
-  out = sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
-  return jnp.asarray(out), (shifted, kernel)
-
-
-def _conv_by_shares_backward(residuals, grad):
-  # Written out because differentiating the forward pass pads every share to full size, adds the copies and transposes
-  # their sum: half of a step's time. Here the output's gradient is padded once and both products read it as it lies.
-  shifted, kernel = residuals
-  kh, kw, in_features, features = kernel.shape
-  batch, rows, columns, _ = grad.shape
-  height = rows + kh - 1
-
-  padded = jnp.pad(grad, ((0, 0), (kh - 1, kh - 1), (0, 0), (0, 0)))
-  padded = lax.optimization_barrier(padded)  # fused into the concatenation, the padding test runs once a share
-  shares = jnp.concatenate([padded[:, kh - 1 - i : kh - 1 - i + height] for i in range(kh)], axis=-1)
-  shares = shares.reshape(-1, kh * features)
-
-  grad_by_row = lax.dot_general(shifted, shares, (((0,), (0,)), ((), ())))
-  grad_kernel = grad_by_row.reshape(kw * in_features, kh, features).swapaxes(0, 1).reshape(kernel.shape)
-
-  grad_shifted = (shares @ _by_row(kernel).T).reshape(batch, height, columns, kw * in_features)
-  grad_x = sum(
-    jnp.pad(grad_shifted[..., j * in_features : (j + 1) * in_features], ((0, 0), (0, 0), (j, kw - 1 - j), (0, 0)))
-    for j in range(kw)
-  )
-  return grad_x, grad_kernel
-
-
-_conv_by_shares.defvjp(_conv_by_shares_forward, _conv_by_shares_backward)
+  return _function(_scaled_at_once, _conv_scaled, _Window(), everywhere=False)(x, scale, kernel)
 
 
 def conv_valid_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """`conv_valid` as matrix products, whose gradients are matrix products too."""
-  _, height, width, _ = x.shape
-  kh, kw, in_features, features = kernel.shape
-  if kh * kw * in_features > _IM2COL_MAX_DEPTH:
-    return _conv_by_shares(x, kernel)
-  rows, columns = height - kh + 1, width - kw + 1
-  views = [x[:, i : i + rows, j : j + columns] for i in range(kh) for j in range(kw)]
-  return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
+  return _function(_matrix_form(kernel, _Window()), _conv, _Window(), everywhere=True)(x, kernel)
 
 
 def uniform_within(limit: float) -> nn.initializers.Initializer:
@@ -196,20 +308,25 @@ def uniform_within(limit: float) -> nn.initializers.Initializer:
 
 
 class Conv(nn.Module):
-  """Valid 2-D convolution, stride 1, with bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
+  """2-D convolution, by default valid, of stride 1 and with bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
 
   A call may bring the `scale` `[1 or B, 1, 1, I]` of the channels, which multiplies the images first. Spatial dropout
-  of ones gives it; samples of MC dropout then share the convolution of each channel (`conv_valid_scaled`).
+  of ones gives it; samples of MC dropout then share the convolution of each channel on CPU (`conv_valid_scaled`).
 
   Attributes:
     features: number of output channels.
     kernel_size: `(kh, kw)`.
     kernel_init: initialiser of the `[kh, kw, I, features]` kernel.
     bias_init: initialiser of the `[features]` bias.
-    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by backend and use.
+    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by platform and use. Reverse mode is that of
+      all; forward mode (`jax.jvp`) of `"conv"` alone.
+    strides: the step of the kernel over rows and columns.
+    padding: `"VALID"`, or `"SAME"` for (k-1)/2 zeros on either side of an axis, as PyTorch pads, k being odd. Of
+      H rows, zeros among them, the output has (H - kh) // strides + 1.
+    use_bias: whether a bias is added.
 
   Raises:
-    ValueError: the images are smaller than the kernel.
+    ValueError: the padded images are smaller than the kernel, an even kernel is to pad them, or another padding.
   """
 
   features: int
@@ -217,20 +334,35 @@ class Conv(nn.Module):
   kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
   bias_init: nn.initializers.Initializer = nn.initializers.zeros_init()
   lowering: Lowering = "auto"
+  strides: int = 1
+  padding: Padding = "VALID"
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False, scale: jax.Array | None = None) -> jax.Array:
     (kh, kw), (height, width) = self.kernel_size, x.shape[1:3]
-    if height < kh or width < kw:
+    if self.padding not in ("VALID", "SAME"):
+      raise ValueError(f"padding={self.padding!r} is unknown: choose 'VALID' or 'SAME'")
+    if self.padding == "SAME" and not (kh % 2 and kw % 2):
+      raise ValueError(f"padding='SAME' takes a kernel of odd size, not {kh} x {kw}")
+    pad = ((kh - 1) // 2, (kw - 1) // 2) if self.padding == "SAME" else (0, 0)
+    if height + 2 * pad[0] < kh or width + 2 * pad[1] < kw:
       raise ValueError(f"a {kh} x {kw} convolution has no room in {height} x {width}")
     kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
-    bias = self.param("bias", self.bias_init, (self.features,))
-    depth = kernel.size // self.features
-    lowering = resolve_lowering(self.lowering, depth=depth, train=train)
+    depth, window = kernel.size // self.features, _Window(self.strides, pad)
+    lowering, everywhere = resolve_lowering(self.lowering, depth=depth, train=train), self.lowering != "auto"
     if scale is not None and lowering == "one_by_one":
-      return conv_valid_scaled(x, scale, kernel) + bias.reshape((1, 1, 1, -1))
-    convolve = {"conv": conv_valid, "matrix": conv_valid_matrix, "one_by_one": conv_valid_one_by_one}[lowering]
-    return convolve(x if scale is None else x * scale, kernel) + bias.reshape((1, 1, 1, -1))
+      out = _function(_scaled_at_once, _conv_scaled, window, everywhere=everywhere)(x, scale, kernel)
+    else:
+      x = x if scale is None else x * scale
+      if lowering == "conv":
+        out = _conv(x, kernel, window)
+      else:
+        form = _one_by_one if lowering == "one_by_one" else _matrix_form(kernel, window)
+        out = _function(form, _conv, window, everywhere=everywhere)(x, kernel)
+    if not self.use_bias:
+      return out
+    return out + self.param("bias", self.bias_init, (self.features,)).reshape((1, 1, 1, -1))
 
 
 class Dropout(nn.Dropout):
@@ -253,3 +385,17 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
   batch, height, width, channels = x.shape
   x = x[:, : height // 2 * 2, : width // 2 * 2]
   return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max(axis=(2, 4))
+
+
+def convolves_scaled(function: Callable, *args) -> bool:
+  """Whether a function convolves scaled channels, so that samples share the work. Nothing is computed."""
+
+  def seen(jaxpr) -> bool:
+    for equation in jaxpr.eqns:
+      if getattr(equation.params.get("rule"), "rule", None) in _SHARING:
+        return True
+      if any(seen(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params)):
+        return True
+    return False
+
+  return seen(jax.make_jaxpr(function)(*args).jaxpr)

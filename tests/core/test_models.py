@@ -100,6 +100,12 @@ def test_one_kernel_after_another_under_vmap(batched):
   assert ("scan[" in str(jax.make_jaxpr(forward)(xs, kernels))) == (batched[1] == 0)
 
 
+def convolves(function, platform: str, *args) -> bool:
+  """Whether the program that this host lowers for a platform holds a convolution."""
+  lowered = jax.jit(function).trace(*args).lower(lowering_platforms=(platform,))
+  return "stablehlo.convolution" in lowered.as_text()
+
+
 def scales_of(shape, own: bool, samples: int = 4) -> np.ndarray:
   """`[samples, 1 or B, 1, 1, I]` factors, a third of them 0."""
   rng = np.random.default_rng(1)
@@ -109,7 +115,7 @@ def scales_of(shape, own: bool, samples: int = 4) -> np.ndarray:
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 @pytest.mark.parametrize("shape", SHARES, ids=str)
-def test_convolution_of_scaled_channels(shape, own, monkeypatch):
+def test_convolution_of_scaled_channels(shape, own):
   x, kernel = arrays(shape)
   scales, products = scales_of(shape, own), kernel[..., 0].size
   expected = np.stack([reference.conv_valid(x * scale, kernel) for scale in scales])
@@ -117,11 +123,9 @@ def test_convolution_of_scaled_channels(shape, own, monkeypatch):
   # All scales share the convolution of each channel, which is a product of matrices.
   mapped = jax.vmap(layers.conv_valid_scaled, in_axes=(None, 0, None))
   assert_close(jax.jit(mapped)(x, scales, kernel), expected, products)
-  assert "conv_general_dilated" not in str(jax.make_jaxpr(mapped)(x, scales, kernel))
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  elsewhere = jax.vmap(lambda x, scale, kernel: layers.conv_valid_scaled(x, scale, kernel), in_axes=(None, 0, None))
-  assert "conv_general_dilated" in str(jax.make_jaxpr(elsewhere)(x, scales, kernel))
-  assert_close(elsewhere(x, scales, kernel), expected, products)
+  assert not convolves(mapped, "cpu", x, scales, kernel)
+  assert convolves(mapped, "cuda", x, scales, kernel)
+  assert_close(jax.vmap(lambda scale: layers.conv_valid(x * scale, kernel))(scales), expected, products)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +161,113 @@ def test_conv_layer(lowering):
     assert_close(layer.apply({"params": params}, x, train=train, scale=scale), scaled, 160)
 
 
-def test_lowering_by_use(monkeypatch):
+def test_lowering_by_use():
   first, second = 9, 288  # the default network's convolutions
   assert layers.resolve_lowering("auto", depth=second, train=True) == "matrix"
   assert layers.resolve_lowering("auto", depth=second, train=False) == "one_by_one"
   assert layers.resolve_lowering("auto", depth=first, train=False) == "matrix"
   assert layers.resolve_lowering("conv", depth=first, train=True) == "conv"
   assert layers.resolve_lowering("matrix", depth=second, train=False) == "matrix"
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert layers.resolve_lowering("auto", depth=first, train=True) == "conv"
-  assert layers.resolve_lowering("auto", depth=second, train=False) == "conv"
+
+
+@pytest.mark.parametrize("shape", [IM2COL[0], SHARES[0]], ids=str)
+def test_a_program_is_lowered_for_its_own_platform(shape):
+  x, kernel = arrays(shape)
+
+  def step(lowering):
+    def loss(kernel, x):
+      params = {"kernel": kernel, "bias": jnp.zeros(kernel.shape[-1])}
+      return jnp.sum(jnp.sin(layer.apply({"params": params}, x, train=True)))
+
+    layer = layers.Conv(shape[-1], shape[4:6], lowering=lowering)
+    train = lambda kernel, x: jax.lax.fori_loop(0, 2, lambda _, kernel: kernel - jax.grad(loss)(kernel, x), kernel)
+    score = lambda kernel, x: layer.apply({"params": {"kernel": kernel, "bias": jnp.zeros(kernel.shape[-1])}}, x)
+    return train, score
+
+  train, score = step("auto")
+  for platform in ("tpu", "cuda"):
+    assert convolves(train, platform, kernel, x) and convolves(score, platform, kernel, x)
+    assert not convolves(step("matrix")[0], platform, kernel, x)
+    # One convolution of many kernels there, one after another here.
+    many = jax.jit(jax.vmap(score, (0, None))).trace(np.stack([kernel] * 3), x)
+    assert "stablehlo.while" not in many.lower(lowering_platforms=(platform,)).as_text()
+  assert not convolves(train, "cpu", kernel, x) and convolves(step("conv")[0], "cpu", kernel, x)
+  assert convolves(score, "cpu", kernel, x) == (shape in SHARES)
+  assert ("stablehlo.while" in many.lower(lowering_platforms=("cpu",)).as_text()) == (shape in SHARES)
+
+
+# height, width, in, kernel size, strides, padding: both forms of the matrix lowering, and strides that leave rows over.
+WINDOWS = [
+  (6, 9, 3, (3, 3), 1, "SAME"),
+  (7, 6, 20, (3, 3), 1, "SAME"),
+  (5, 6, 20, (5, 3), 1, "SAME"),
+  (3, 2, 20, (5, 3), 1, "SAME"),
+  (2, 2, 20, (3, 3), 1, "SAME"),
+  (7, 6, 20, (3, 3), 2, "SAME"),
+  (8, 7, 3, (3, 3), 2, "SAME"),
+  (8, 7, 65, (1, 1), 2, "SAME"),
+  (8, 7, 20, (2, 4), 3, "VALID"),
+  (1, 1, 20, (3, 3), 2, "SAME"),
+]
+
+
+def convolution_and_gradients(x, kernel, bias, cotangent, strides: int, padding: str):
+  """In float64: the output, and the gradients of its product with the cotangent."""
+  kh, kw = kernel.shape[:2]
+  pad = ((kh - 1) // 2, (kw - 1) // 2) if padding == "SAME" else (0, 0)
+  padded = np.pad(x.astype(np.float64), [(0, 0), (pad[0], pad[0]), (pad[1], pad[1]), (0, 0)])
+  out = reference.conv_valid(padded, kernel)[:, ::strides, ::strides] + bias
+  grad_padded, grad_kernel = np.zeros_like(padded), np.zeros(kernel.shape)
+  for b, r, c in np.ndindex(out.shape[:3]):
+    rows, columns = slice(r * strides, r * strides + kh), slice(c * strides, c * strides + kw)
+    grad_kernel += padded[b, rows, columns, :, None] * cotangent[b, r, c]
+    grad_padded[b, rows, columns] += kernel @ cotangent[b, r, c].astype(np.float64)
+  grad_x = grad_padded[:, pad[0] : pad[0] + x.shape[1], pad[1] : pad[1] + x.shape[2]]
+  return out, (grad_x, grad_kernel, cotangent.sum(axis=(0, 1, 2)))
+
+
+@pytest.mark.parametrize("lowering", ["conv", "matrix", "one_by_one", "auto"])
+@pytest.mark.parametrize("case", WINDOWS, ids=str)
+def test_strides_and_padding(case, lowering):
+  height, width, in_features, size, strides, padding = case
+  x, kernel = arrays((2, height, width, in_features, *size, 4))
+  layer = layers.Conv(4, size, lowering=lowering, strides=strides, padding=padding)
+  bias = np.arange(4.0, dtype=np.float32)
+  apply = lambda x, kernel, bias, **kwargs: layer.apply({"params": {"kernel": kernel, "bias": bias}}, x, **kwargs)
+  cotangent = np.random.default_rng(1).normal(size=jax.eval_shape(apply, x, kernel, bias).shape).astype(np.float32)
+
+  @functools.partial(jax.jit, static_argnames="train")
+  def pulled(x, kernel, bias, train):
+    out, pull = jax.vjp(functools.partial(apply, train=train), x, kernel, bias)
+    return out, pull(cotangent)
+
+  expected, gradients = convolution_and_gradients(x, kernel, bias, cotangent, strides, padding)
+  for train in (False, True):
+    got, got_gradients = pulled(x, kernel, bias, train=train)
+    assert_close(got, expected, kernel[..., 0].size)
+    for one, other in zip(got_gradients, gradients, strict=True):
+      assert one.shape == other.shape
+      assert_close(one, other, cotangent.size)
+  scales = scales_of((2, height, width, in_features), own=True, samples=2)
+  mapped = jax.jit(jax.vmap(lambda scale: apply(x, kernel, bias, scale=scale)))
+  for got, scale in zip(mapped(scales), scales, strict=True):
+    assert_close(
+      got, convolution_and_gradients(x * scale, kernel, bias, cotangent, strides, padding)[0], kernel[..., 0].size
+    )
+
+
+def test_conv_layer_without_bias_and_with_a_kernel_that_cannot_pad():
+  x = jnp.ones((1, 4, 5, 2))
+  layer = layers.Conv(3, (3, 3), padding="SAME", strides=2, use_bias=False)
+  variables = layer.init(jax.random.key(0), x)
+  assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (3, 3, 2, 3)}
+  assert layer.apply(variables, x).shape == (1, 2, 3, 3)
+  with pytest.raises(ValueError, match="odd size, not 2 x 3"):
+    layers.Conv(3, (2, 3), padding="SAME").init(jax.random.key(0), x)
+  with pytest.raises(ValueError, match="padding='same' is unknown"):
+    layers.Conv(3, (3, 3), padding="same").init(jax.random.key(0), x)
+  with pytest.raises(ValueError, match="no room"):
+    layers.Conv(3, (5, 5)).init(jax.random.key(0), x)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (4, 7), (7, 5)])
