@@ -30,6 +30,7 @@ class Role(enum.IntEnum):
   POOL_IMBALANCE = 12
   EARLY_STOP = 13
   TIES = 14
+  AUGMENT = 15
 
 
 def role_key(key: jax.Array, role: Role, round: jax.Array | int = 0) -> jax.Array:

@@ -11,7 +11,7 @@ ECE_BINS = 15
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-  """Mean of `[M]` values, each counted `weights[m]` times (all once where None)."""
+  """Mean of `[M]` values, each counted `weights[m]` times (all once where None); NaN where nothing counts."""
   if weights is None:
     return jnp.mean(values)
   return jnp.sum(values * weights) / jnp.sum(weights)
@@ -30,11 +30,15 @@ def accuracy(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None 
   return weighted_mean(_correct(log_probs, labels), weights)
 
 
-def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
+def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
   """Mean `-log p(label)` in nats: `[M, C]`, `[M]` -> `[]`."""
   chex.assert_rank([log_probs, labels], [2, 1])
 
-  return -jnp.mean(jnp.take_along_axis(log_probs, labels[:, None], axis=-1))
+  taken = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)
+  if weights is None:
+    return -jnp.mean(taken)
+  # Rows of no weight may have no label, and what is read there may be infinite.
+  return -weighted_mean(jnp.where(weights > 0, taken[:, 0], 0.0), weights)
 
 
 def expected_calibration_error(log_probs: jax.Array, labels: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """The oracle: who is asked for a label, and how often the answer is wrong."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -9,11 +11,11 @@ from al_jax.keys import role_key
 
 
 def answers(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax.Array:
-  """What the oracle says of every pool image: the one place where labels are read for training and validation.
+  """What the oracle says of every pool row: the one place where labels are read for training and validation.
 
-  Each answer is with probability `rate` another class than the image's, each other class alike. Whether it is, and how
+  Each answer is with probability `rate` another class than the row's, each other class alike. Whether it is, and how
   far off, is drawn for the id and not for the question: asked again, in another round or by another strategy of the
-  seed, the oracle says the same; copies of an image err each for itself. No label influences another id's answer.
+  seed, the oracle says the same; copies err each for itself. No label influences another id's answer.
 
   Args:
     key: the run's base key; it is not consumed.
@@ -21,7 +23,7 @@ def answers(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax
     rate: in [0, 1), a number or `[]` traced; with the number 0 the labels come back as they are and nothing is drawn.
 
   Returns:
-    `[N]` int32.
+    `[N]` int32; a label that is not known stays as it is.
   """
   labels = jnp.asarray(data.labels, jnp.int32)  # in a smaller type, another class might wrap
   if not isinstance(rate, jax.Array) and not rate:  # a traced number cannot be looked at
@@ -29,4 +31,9 @@ def answers(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax
   key_errs, key_shift = jax.random.split(role_key(key, Role.LABEL_NOISE))
   errs = jax.random.uniform(key_errs, labels.shape) < rate
   shift = jax.random.randint(key_shift, labels.shape, 1, data.num_classes, labels.dtype)
-  return jnp.where(errs, (labels + shift) % data.num_classes, labels)
+  return jnp.where(errs & (labels >= 0), (labels + shift) % data.num_classes, labels)
+
+
+def answered(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> types.Dataset:
+  """The data set with the oracle's `answers` for the pool's labels."""
+  return dataclasses.replace(data, labels=answers(key, data, rate))

@@ -1,4 +1,8 @@
-"""Fitting a classifier to the labeled part of the pool."""
+"""Fitting a classifier to the labeled part of the pool: `begin`, `advance` and `result`, or `fit` for all of it.
+
+The first part trains one network on given rows, the second what a round trains: the network, or ensemble, of a trainer
+on the labeled rows of a state.
+"""
 
 from collections.abc import Callable
 import functools
@@ -10,15 +14,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from al_jax import inference
+from al_jax import evaluation
+from al_jax import inputs
+from al_jax import metrics
+from al_jax import oracle
+from al_jax import posterior as posteriors
+from al_jax import splits
 from al_jax import types
+from al_jax.keys import Role
+from al_jax.keys import role_key
+from al_jax.learner import Trainer
 
 _MEMBERS = 2**32 - 1  # no step or epoch has this number under a member's key
 
 
-def init_params(key: jax.Array, model: Any, data: types.Dataset) -> types.PyTree:
-  """New parameters for images of the pool's shape. The key is consumed."""
-  return model.init(key, inference.normalize(data.images[:1], data), train=False)["params"]
+class Keys(NamedTuple):
+  """What a training draws with; the same in all calls of a training."""
+
+  batches: jax.Array  # which rows are in which batch
+  dropout: jax.Array
+  augment: jax.Array
 
 
 def member_keys(key: jax.Array, members: int) -> jax.Array:
@@ -27,8 +42,11 @@ def member_keys(key: jax.Array, members: int) -> jax.Array:
   return jnp.concatenate([key[None], others(jnp.arange(1, members))])
 
 
+# --- Optimizers that are told more than gradients: `num_labels` and `progress`. ---
+
+
 def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
-  """Coupled weight decay that `train_step` divides by the number of labels.
+  """Coupled weight decay that is divided by the number of labels, which `advance` tells.
 
   The logarithm of a Gaussian prior weighs so beside a mean of losses; `weight_decay` is its precision. Keras's
   `l2(c / n)` is a `weight_decay` of 2 c.
@@ -42,41 +60,79 @@ def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.Gr
   return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+def scale_by_cosine() -> optax.GradientTransformationExtraArgs:
+  """Updates times `(1 + cos(pi t)) / 2`, t the share of the round's steps that are behind, which `advance` tells.
+
+  Where early stopping may end a training, of the steps that it takes at most.
+
+  Source: Loshchilov & Hutter (2017), equation 5, without restarts.
+  """
+
+  def update(updates, state, params=None, **extra):
+    del params
+    factor = 0.5 * (1 + jnp.cos(jnp.pi * extra["progress"]))
+    return jax.tree.map(lambda leaf: factor * leaf, updates), state
+
+  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+# --- One network on given rows. ---
+
+
 def train_step(
-  key, params, opt_state, images, labels, weights, num_labels, *, model: Any, optimizer: optax.GradientTransformation
-):
-  """One optimiser step on the weighted mean cross-entropy of a batch.
+  key: jax.Array,
+  variables: types.PyTree,
+  opt_state: types.PyTree,
+  batch: types.PyTree,
+  labels: jax.Array,
+  weights: jax.Array,
+  *,
+  network: types.Network,
+  optimizer: optax.GradientTransformation,
+  padded: bool = True,
+  **told: Any,
+) -> tuple[types.PyTree, types.PyTree, jax.Array]:
+  """One optimizer step on the weighted mean cross-entropy of a batch.
 
   Args:
     key: the key of dropout; it is consumed.
-    params: the model's parameters.
-    opt_state: the optimiser's state.
-    images: `[B, ...]` floats as the network takes them.
+    variables: the network's.
+    opt_state: the optimizer's state.
+    batch: `[B, ...]` inputs as the network takes them.
     labels: `[B]` int32.
-    weights: `[B]` floats; 0 leaves an example out.
-    num_labels: `[]` how many the training has in all; handed to optimisers that ask for it.
-    model: a Flax module called as `model(images, train=True)`, returning `[B, C]` logits.
+    weights: `[B]` floats; 0 leaves a row out.
+    network: what is trained.
     optimizer: an optax transformation.
+    padded: whether any weight may be 0.
+    **told: extra arguments of optimizers that take them.
 
   Returns:
-    `(params, opt_state, loss)`: the loss before the step, `[]` nats.
+    `(variables, opt_state, loss)`: the loss before the step, `[]` nats.
   """
 
   def loss_fn(params):
-    logits = model.apply({"params": params}, images, train=True, rngs={"dropout": key})
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return jnp.sum(losses * weights) / jnp.sum(weights)
+    own = variables | {"params": params}
+    logits, new = network.apply(own, batch, key=key, weights=weights if padded else None)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+    return jnp.sum(losses * weights) / jnp.sum(weights), new
 
-  loss, grads = jax.value_and_grad(loss_fn)(params)
+  (loss, new), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
   optimizer = optax.with_extra_args_support(optimizer)
-  updates, opt_state = optimizer.update(grads, opt_state, params, num_labels=num_labels)
-  return optax.apply_updates(params, updates), opt_state, loss
+  updates, opt_state = optimizer.update(grads, opt_state, variables["params"], **told)
+  return new | {"params": optax.apply_updates(variables["params"], updates)}, opt_state, loss
 
 
-def epoch_steps(count: jax.Array | int, *, batch_size: int, epoch_draws: int = 0) -> jax.Array | int:
-  """Batches of an epoch over `count` images; the last may be smaller."""
-  draws = jnp.maximum(count, epoch_draws) if isinstance(count, jax.Array) else max(count, epoch_draws)
-  return (draws + batch_size - 1) // batch_size
+def epoch_steps(count: jax.Array | int, plan: types.TrainPlan) -> jax.Array | int:
+  """Batches of an epoch over `count` rows; the last may be smaller."""
+  most = jnp.maximum if isinstance(count, jax.Array) else max
+  return (most(count, plan.min_epoch_size) + plan.batch_size - 1) // plan.batch_size
+
+
+def num_epochs(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int | None:
+  """Passes of a round's training; None where steps are counted."""
+  if plan.first_epochs is None or plan.epochs is None:
+    return plan.epochs
+  return jnp.where(jnp.asarray(round) == 0, plan.first_epochs, plan.epochs)
 
 
 def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Array:
@@ -85,200 +141,342 @@ def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Ar
   return jnp.argsort(jnp.where(places < count, jax.random.uniform(key, (size,)), jnp.inf), stable=True)
 
 
-class Best(NamedTuple):
-  """The best parameters so far, of those that were looked at."""
+class Batches(NamedTuple):
+  """How a training draws: in stretches, from one validation check, or end of an epoch, to the next."""
 
-  params: types.PyTree
-  score: jax.Array  # `[]` on the validation set; minus infinity before the first look
-  waited: jax.Array  # `[]` int32: looks since
+  stretches: jax.Array | int  # of the whole training
+  steps: jax.Array | int  # of a stretch
+  draw: Callable  # (stretch) -> places among the rows, steps of this stretch, how many of the places count
+  padded: bool  # whether a batch may be smaller than the others
+
+
+def drawn_with_replacement(
+  key: jax.Array, count: jax.Array, plan: types.TrainPlan, *, size: int, max_steps: int | None
+) -> Batches:
+  """`plan.steps` batches, every row drawn alone; without checks a stretch is as long as one call."""
+  del size
+  assert plan.steps is not None
+  total, batch = plan.steps, plan.batch_size
+  steps = min(plan.early_stop.every if plan.early_stop else max_steps or total, total)
+  stretches = -(-total // steps)
+  everything = jax.random.randint(jax.random.fold_in(key, 0), (total * batch,), 0, count)
+
+  def draw(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
+    places = jnp.pad(everything, (0, stretches * steps * batch - everything.size))
+    places = jax.lax.dynamic_slice_in_dim(places, i * steps * batch, steps * batch)
+    return places, jnp.minimum(steps, total - i * steps), steps * batch
+
+  return Batches(stretches, steps, draw, padded=False)
+
+
+def shuffled_passes(
+  key: jax.Array, count: jax.Array, plan: types.TrainPlan, *, size: int, epochs: jax.Array | int
+) -> Batches:
+  """Epochs of shuffled passes; a stretch is an epoch."""
+  batch, draws, steps = plan.batch_size, jnp.maximum(count, plan.min_epoch_size), epoch_steps(count, plan)
+  most = max(size, plan.min_epoch_size)
+  padded_size = -(-most // batch) * batch
+
+  def draw(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
+    places = shuffled_positions(jax.random.fold_in(key, i), draws, size=most)
+    places = jnp.pad(places % count if plan.min_epoch_size else places, (0, padded_size - most))
+    # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never read.
+    return jnp.where(jnp.arange(padded_size) < draws, places, 0), steps, draws
+
+  return Batches(epochs, steps, draw, padded=True)
+
+
+class Best(NamedTuple):
+  """The best variables so far, of those that were checked."""
+
+  variables: types.PyTree
+  score: jax.Array  # `[]` on the validation set; minus infinity before the first check
+  waited: jax.Array  # `[]` int32: checks since
 
 
 class Training(NamedTuple):
-  """A training under way."""
+  """A training under way. Of an ensemble, arrays have a leading axis of members."""
 
   stretch: jax.Array | np.int32 | int  # `[]`: stretches taken, as `advance` counts them
-  params: types.PyTree
+  variables: types.PyTree
   opt_state: types.PyTree
   info: types.FitInfo
   best: Best | None  # kept with early stopping alone
 
 
-def begin(
-  params: types.PyTree, *, optimizer: optax.GradientTransformation, early_stop: types.EarlyStop | None = None
+def begin_network(
+  variables: types.PyTree, *, optimizer: optax.GradientTransformation, plan: types.TrainPlan, opt_state=None
 ) -> Training:
-  """A training that has taken no step; the optimiser's state is new."""
+  """A training that has taken no step, by default with a new state of the optimizer."""
   info = types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1))
-  best = None if early_stop is None else Best(params, jnp.float32(-jnp.inf), jnp.int32(0))
-  return Training(np.int32(0), params, optimizer.init(params), info, best)
+  best = None if plan.early_stop is None else Best(variables, jnp.float32(-jnp.inf), jnp.int32(0))
+  opt_state = optimizer.init(variables["params"]) if opt_state is None else opt_state
+  return Training(np.int32(0), variables, opt_state, info, best)
 
 
-def advance(
-  key_batches: jax.Array,
-  key_dropout: jax.Array,
+def advance_network(
+  keys: Keys,
   training: Training,
   data: types.Dataset,
   ids: jax.Array,
   count: jax.Array,
   *,
-  model: Any,
+  network: types.Network,
   optimizer: optax.GradientTransformation,
-  batch_size: int,
-  train_steps: int | None = None,
-  epochs: int | None = None,
-  epoch_draws: int = 0,
-  early_stop: types.EarlyStop | None = None,
+  plan: types.TrainPlan,
+  epochs: jax.Array | int | None = None,
   validate: Callable[[types.PyTree], jax.Array] | None = None,
-  limit: int | None = None,
+  max_steps: int | None = None,
 ) -> Training:
-  """Trains on the pool images `ids[:count]`: nothing else of the pool is read.
+  """Trains on the pool rows `ids[:count]`: nothing else of the pool is read.
 
-  With `train_steps`, every step draws `batch_size` of them with replacement. With `epochs`, every epoch is one shuffled
-  pass in `ceil(count / batch_size)` batches, the last of which may be smaller; with `epoch_draws`, an epoch is a
-  permutation of `0..max(count, epoch_draws) - 1`, modulo `count`. With `early_stop`, these are ceilings:
-  the model is looked at every so many steps, or after every epoch, and the training ends after `patience` looks in a
-  row that were no better than the best; the best parameters are kept, the earliest of equals.
+  With `plan.steps`, every step draws `batch_size` of them with replacement. With `plan.epochs`, every epoch is one
+  shuffled pass in `ceil(count / batch_size)` batches, the last of which may be smaller; with `min_epoch_size`, an epoch
+  is a permutation of `0..max(count, min_epoch_size) - 1`, modulo `count`. With `early_stop`, these are ceilings: the
+  model is checked every so many steps, or after every epoch, and the training ends after `patience` checks in a row
+  that were no better than the best; the best variables are kept, the earliest of equals.
 
   Args:
-    key_batches: decides which images are in which batch; the same in all calls of a training.
-    key_dropout: decides the dropout masks; likewise.
+    keys: what is drawn with; they are not consumed.
     training: where it stands.
     data: the pool.
     ids: `[K]` int32 pool ids, valid in the first `count` places.
     count: `[]` int32, at least 1.
-    model: a Flax module called as `model(images, train=True)`.
-    optimizer: an optax transformation.
-    batch_size: images a step.
-    train_steps: how many steps; or
-    epochs: how many passes.
-    epoch_draws: images that an epoch has at least.
-    early_stop: when to look and when to stop; or None to train to the end.
-    validate: parameters -> score on the validation set, `[]`, higher is better; read with `early_stop` alone.
-    limit: steps after which the call returns, at the next look or end of an epoch; None for the end of the training.
-      It changes nothing in what is trained, but is the same in all calls of a training.
+    network: what is trained.
+    optimizer: an optax transformation; told `num_labels` and `progress`.
+    plan: how long and in which batches.
+    epochs: passes in place of `plan.epochs`.
+    validate: variables -> score on the validation set, `[]`, higher is better; read with early stopping alone.
+    max_steps: steps after which the call returns, at the next check or end of an epoch; None for the end of the
+      training. It changes nothing in what is trained, but is the same in all calls of a training.
 
   Returns:
     The training, further on.
   """
-  labels = jnp.asarray(data.labels)[ids]
-  # A stretch goes from one look at the validation set to the next; without looks, as far as one call.
-  if train_steps is not None:
-    stretch = min(early_stop.every if early_stop else limit or train_steps, train_steps)
-    stretches = -(-train_steps // stretch)
-    stretch_steps = stretch
-    everything = jax.random.randint(jax.random.fold_in(key_batches, 0), (train_steps * batch_size,), 0, count)
-
-    def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
-      """A stretch's places among `ids`, its number of steps, and how many of the places count."""
-      places = jnp.pad(everything, (0, stretches * stretch * batch_size - everything.size))
-      places = jax.lax.dynamic_slice_in_dim(places, i * stretch * batch_size, stretch * batch_size)
-      return places, jnp.minimum(stretch, train_steps - i * stretch), stretch * batch_size
+  labels, size = jnp.asarray(data.labels)[ids], ids.shape[0]
+  if plan.steps is not None:
+    batches = drawn_with_replacement(keys.batches, count, plan, size=size, max_steps=max_steps)
+    total_steps: Any = plan.steps
   else:
-    assert epochs is not None
-    draws = jnp.maximum(count, epoch_draws)
-    stretches, stretch_steps = epochs, epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
-
-    def positions_of(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
-      most = max(ids.shape[0], epoch_draws)
-      size = -(-most // batch_size) * batch_size
-      places = shuffled_positions(jax.random.fold_in(key_batches, i), draws, size=most)
-      places = jnp.pad(places % count if epoch_draws else places, (0, size - most))
-      # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never looked at.
-      return jnp.where(jnp.arange(size) < draws, places, 0), stretch_steps, draws
-
-  end = stretches
-  if limit is not None:
-    end = jnp.minimum(training.stretch + (limit + stretch_steps - 1) // stretch_steps, stretches)
+    passes = plan.epochs if epochs is None else epochs
+    assert passes is not None
+    batches = shuffled_passes(keys.batches, count, plan, size=size, epochs=passes)
+    total_steps = batches.stretches * batches.steps
+  end = batches.stretches
+  if max_steps is not None:
+    end = jnp.minimum(training.stretch + (max_steps + batches.steps - 1) // batches.steps, batches.stretches)
 
   def one_stretch(i, carry):
-    positions, steps, valid = positions_of(i)
+    positions, steps, valid = batches.draw(i)
 
     def one_step(j, carry):
-      params, opt_state, info = carry
-      batch = jax.lax.dynamic_slice_in_dim(positions, j * batch_size, batch_size)
-      weights = (j * batch_size + jnp.arange(batch_size) < valid).astype(jnp.float32)
-      params, opt_state, loss = train_step(
-        jax.random.fold_in(key_dropout, info.steps),
-        params,
+      variables, opt_state, info = carry
+      places = jax.lax.dynamic_slice_in_dim(positions, j * plan.batch_size, plan.batch_size)
+      weights = (j * plan.batch_size + jnp.arange(plan.batch_size) < valid).astype(jnp.float32)
+      batch = inputs.of_pool(data, ids[places])
+      if plan.augment is not None:
+        batch = plan.augment(jax.random.fold_in(keys.augment, info.steps), batch)
+      variables, opt_state, loss = train_step(
+        jax.random.fold_in(keys.dropout, info.steps),
+        variables,
         opt_state,
-        inference.pool_inputs(data, ids[batch]),
-        labels[batch],
+        batch,
+        labels[places],
         weights,
-        count,
-        model=model,
+        network=network,
         optimizer=optimizer,
+        padded=batches.padded,
+        num_labels=count,
+        progress=info.steps / total_steps,
       )
       first_bad = jnp.where((info.first_bad_step < 0) & ~jnp.isfinite(loss), info.steps, info.first_bad_step)
-      return params, opt_state, types.FitInfo(loss, info.steps + 1, first_bad)
+      return variables, opt_state, types.FitInfo(loss, info.steps + 1, first_bad)
 
     return jax.lax.fori_loop(0, steps, one_step, carry)
 
-  def look(params: types.PyTree, best: Best) -> Best:
+  start = (training.variables, training.opt_state, training.info)
+  early_stop = plan.early_stop
+  if early_stop is None:
+    return Training(end, *jax.lax.fori_loop(training.stretch, end, one_stretch, start), None)
+
+  def check(variables: types.PyTree, best: Best) -> Best:
     assert validate is not None
-    score = validate(params)
+    score = validate(variables)
     better = score > best.score
-    kept = jax.tree.map(functools.partial(jnp.where, better), params, best.params)
+    kept = jax.tree.map(functools.partial(jnp.where, better), variables, best.variables)
     return Best(kept, jnp.where(better, score, best.score), jnp.where(better, 0, best.waited + 1))
 
   def goes_on(training: Training) -> jax.Array:
-    assert training.best is not None and early_stop is not None
+    assert training.best is not None
     return jnp.logical_and(training.stretch < end, training.best.waited < early_stop.patience)
 
-  def stretch_and_look(training: Training) -> Training:
+  def stretch_and_check(training: Training) -> Training:
     assert training.best is not None
-    params, opt_state, info = one_stretch(training.stretch, (training.params, training.opt_state, training.info))
-    return Training(training.stretch + 1, params, opt_state, info, look(params, training.best))
+    variables, *rest = one_stretch(training.stretch, (training.variables, training.opt_state, training.info))
+    return Training(training.stretch + 1, variables, *rest, check(variables, training.best))
 
-  if early_stop is not None:
-    return jax.lax.while_loop(goes_on, stretch_and_look, training)
-  start = (training.params, training.opt_state, training.info)
-  params, opt_state, info = jax.lax.fori_loop(training.stretch, end, one_stretch, start)
-  return Training(end, params, opt_state, info, None)
+  return jax.lax.while_loop(goes_on, stretch_and_check, training)
 
 
-def unfinished(
-  training: Training,
-  count: jax.Array,
-  *,
-  batch_size: int,
-  train_steps: int | None = None,
-  epochs: int | None = None,
-  epoch_draws: int = 0,
-  early_stop: types.EarlyStop | None = None,
+def network_unfinished(
+  training: Training, count: jax.Array, *, plan: types.TrainPlan, epochs: jax.Array | int | None = None
 ) -> jax.Array:
-  """`[]` bool: whether a training has steps to take. Arguments as in `advance`."""
-  steps: jax.Array | int | None = train_steps
+  """`[]` bool: whether a training has steps to take. Arguments as in `advance_network`."""
+  steps: Any = plan.steps
   if steps is None:
-    assert epochs is not None
-    steps = epochs * epoch_steps(count, batch_size=batch_size, epoch_draws=epoch_draws)
+    passes = plan.epochs if epochs is None else epochs
+    assert passes is not None
+    steps = passes * epoch_steps(count, plan)
   left = training.info.steps < steps
-  if early_stop is None:
+  if plan.early_stop is None:
     return left
   assert training.best is not None
-  return left & (training.best.waited < early_stop.patience)
+  return left & (training.best.waited < plan.early_stop.patience)
 
 
-def result(training: Training) -> tuple[types.PyTree, types.FitInfo]:
-  """The fitted parameters, with early stopping the best ones, and how the training went."""
-  params, info = (training.params if training.best is None else training.best.params), training.info
+def network_result(training: Training, *, plan: types.TrainPlan) -> tuple[types.PyTree, types.FitInfo]:
+  """The fitted variables, with early stopping the best or the last as it says, and how the training went."""
+  keeps_best = plan.early_stop is not None and plan.early_stop.keep == "best"
+  variables, info = training.variables, training.info
+  if keeps_best:
+    assert training.best is not None
+    variables = training.best.variables
   # No loss was worked out after the last update.
-  is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]).all()
+  is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables["params"])]).all()
   bad = jnp.where((info.first_bad_step < 0) & ~is_finite, info.steps, info.first_bad_step)
-  return params, info._replace(first_bad_step=bad)
+  return variables, info._replace(first_bad_step=bad)
 
 
-def fit(
-  key_batches: jax.Array,
-  key_dropout: jax.Array,
-  params: types.PyTree,
+def fit_network(
+  keys: Keys,
+  variables: types.PyTree,
   data: types.Dataset,
   ids: jax.Array,
   count: jax.Array,
   *,
+  network: types.Network,
   optimizer: optax.GradientTransformation,
-  early_stop: types.EarlyStop | None = None,
-  **how: Any,
+  plan: types.TrainPlan,
+  validate: Callable[[types.PyTree], jax.Array] | None = None,
 ) -> tuple[types.PyTree, types.FitInfo]:
-  """A whole training from `params`: `begin`, `advance` to the end, `result`; takes and returns what they do."""
-  training = begin(params, optimizer=optimizer, early_stop=early_stop)
-  how |= {"optimizer": optimizer, "early_stop": early_stop}
-  return result(advance(key_batches, key_dropout, training, data, ids, count, **how))
+  """A whole training from `variables`; takes what `advance_network` takes and returns what `network_result` does."""
+  training = begin_network(variables, optimizer=optimizer, plan=plan)
+  how: dict[str, Any] = {"network": network, "optimizer": optimizer, "plan": plan, "validate": validate}
+  return network_result(advance_network(keys, training, data, ids, count, **how), plan=plan)
+
+
+# --- What a round trains. ---
+
+
+def init_variables(key: jax.Array, data: types.Dataset, trainer: Trainer) -> types.PyTree:
+  """New variables for inputs like the pool's, with a leading axis of members for an ensemble. The key is consumed."""
+  init = lambda key: trainer.network.init(key, inputs.example(data))
+  return init(key) if trainer.members == 1 else jax.vmap(init)(member_keys(key, trainer.members))
+
+
+def init_opt_state(variables: types.PyTree, trainer: Trainer) -> types.PyTree:
+  """The state that an optimizer carried through the rounds begins with; None where it is made anew in each."""
+  if not trainer.plan.train.keep_optimizer:
+    return None
+  init = trainer.optimizer.init
+  return (init if trainer.members == 1 else jax.vmap(init))(variables["params"])
+
+
+def _axes(trainer: Trainer) -> Training:
+  """Where the trainings of an ensemble have their axis of members. Without early stopping all are equally far."""
+  axes: list[Any] = [None if trainer.plan.train.early_stop is None else 0, 0, 0, 0, 0]
+  return Training(*axes)
+
+
+def begin(state: types.ALState, data: types.Dataset, trainer: Trainer) -> Training:
+  """This round's training before its first step: from new variables unless the plan starts warm."""
+  plan = trainer.plan.train
+  variables = state.variables
+  if not plan.warm_start:
+    variables = init_variables(role_key(state.key, Role.MODEL_INIT, state.round), data, trainer)
+  one = lambda variables, opt_state: begin_network(
+    variables, optimizer=trainer.optimizer, plan=plan, opt_state=opt_state
+  )
+  if trainer.members == 1:
+    return one(variables, state.opt_state)
+  return jax.vmap(one, out_axes=_axes(trainer))(variables, state.opt_state)
+
+
+def _validate(variables: types.PyTree, state: types.ALState, data: types.Dataset, trainer: Trainer) -> jax.Array:
+  """`[]` score of one network on the validation set, by the oracle's answers in `data`."""
+  early_stop = trainer.plan.train.early_stop
+  assert early_stop is not None
+  ids = splits.validation_ids(state.key, data, trainer.plan)
+  log_probs = evaluation.mean_prediction(
+    role_key(state.key, Role.EARLY_STOP, state.round),
+    trainer.network,
+    variables,
+    functools.partial(inputs.of_pool, data),
+    ids,
+    posterior=posteriors.mc_dropout(early_stop.samples) if early_stop.samples > 1 else posteriors.deterministic(),
+    chunk_size=trainer.plan.chunk_size,
+  )
+  labels, weights = jnp.asarray(data.labels)[ids], splits.validation_weights(data, ids)
+  if early_stop.metric == "nll":
+    return -metrics.negative_log_likelihood(log_probs, labels, weights)
+  return metrics.accuracy(log_probs, labels, weights)
+
+
+def advance(
+  begun: Training, state: types.ALState, data: types.Dataset, trainer: Trainer, *, max_steps: int | None = None
+) -> Training:
+  """Goes on with this round's training: to its end, or so many steps and to the next check or end of an epoch."""
+  plan = trainer.plan
+  answered = oracle.answered(state.key, data, trainer.label_noise)
+
+  def one(keys: Keys, begun: Training) -> Training:
+    return advance_network(
+      keys,
+      begun,
+      answered,
+      splits.trained_ids(state, plan),
+      splits.trained_count(state, plan),
+      network=trainer.network,
+      optimizer=trainer.optimizer,
+      plan=plan.train,
+      epochs=num_epochs(plan.train, state.round),
+      validate=functools.partial(_validate, state=state, data=answered, trainer=trainer),
+      max_steps=max_steps,
+    )
+
+  keys = Keys(*(role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT, Role.AUGMENT)))
+  if trainer.members == 1:
+    return one(keys, begun)
+  keys = Keys(*(member_keys(key, trainer.members) for key in keys))
+  return jax.vmap(one, in_axes=(0, _axes(trainer)), out_axes=_axes(trainer))(keys, begun)
+
+
+def unfinished(begun: Training, state: types.ALState, trainer: Trainer) -> jax.Array:
+  """`[]` bool: whether this round's training, or that of a member of the ensemble, has steps to take."""
+  plan = trainer.plan
+  epochs, count = num_epochs(plan.train, state.round), splits.trained_count(state, plan)
+  return network_unfinished(begun, count, plan=plan.train, epochs=epochs).any()
+
+
+def result(begun: Training, state: types.ALState, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:
+  """The state with the fitted variables, with a leading axis of members for an ensemble, and how the training went.
+
+  Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
+  have one.
+  """
+  plan = trainer.plan.train
+  opt_state = begun.opt_state if plan.keep_optimizer else None
+  if trainer.members == 1:
+    variables, info = network_result(begun, plan=plan)
+    return state._replace(variables=variables, opt_state=opt_state), info
+  variables, info = jax.vmap(functools.partial(network_result, plan=plan), in_axes=(_axes(trainer),))(begun)
+  bad = info.first_bad_step
+  first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, jnp.iinfo(jnp.int32).max, bad).min())
+  info = types.FitInfo(info.loss.mean(), info.steps.sum() // trainer.members, first_bad)
+  return state._replace(variables=variables, opt_state=opt_state), info
+
+
+@functools.partial(jax.named_call, name="train")
+def fit(state: types.ALState, data: types.Dataset, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:
+  """Trains this round's model, or ensemble: `begin`, `advance` to the end, `result`."""
+  return result(advance(begin(state, data, trainer), state, data, trainer), state, trainer)

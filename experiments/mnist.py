@@ -54,7 +54,7 @@ def main(_) -> None:
       config = initial_sets.resolve(config, loaded, data)
       build.check(config, data)
       workdir = Workdir(config, fingerprint)
-      display.line(f"{config.dataset}: a pool of {data.pool_size}, {len(data.test_images)} to test on")
+      display.line(f"{config.dataset}: a pool of {data.pool_size}, {data.test_size} to test on")
       if config.imbalance > 1:
         display.line(f"images of each class: {', '.join(map(str, pools.class_counts(data)))}")
       for line in describe.posterior_lines(config, data.num_classes):

@@ -13,7 +13,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 from al_jax import acquisition
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import posterior
 from al_jax import types
+from al_jax.learner import Learner
+from al_jax.learner import Trainer
 from tests.support import programs
 from tests.support import wrapped
 
@@ -71,6 +76,7 @@ class TinyMLP(nn.Module):
 
 # One object each, because a learner is hashed by the identity of its parts.
 MODEL = TinyMLP()
+NETWORK = from_flax(MODEL)
 OPTIMIZER = optax.adam(1e-2)
 # Sizes that suit a pool of a hundred.
 _SMALL = {"targets": 9, "max_configs": 100}
@@ -90,7 +96,7 @@ def data() -> types.Dataset:
   images, labels = load_digits(return_X_y=True)
   images = images.astype(np.uint8).reshape(-1, 8, 8, 1)[: POOL + TEST]
   labels = labels.astype(np.int32)[: POOL + TEST]
-  return types.Dataset(images[:POOL], labels[:POOL], images[POOL:], labels[POOL:], num_classes=10, std=16.0)
+  return types.Dataset(images[:POOL], labels[:POOL], images[POOL:], labels[POOL:], 10, inputs.images(std=16))
 
 
 @pytest.fixture(scope="session")
@@ -101,18 +107,22 @@ def model() -> TinyMLP:
 
 @pytest.fixture(scope="session")
 def make_learner():
-  """`(acquisition name, **protocol) -> Learner` of the tiny network: two rounds of 7 after 10 random labels.
+  """`(acquisition name, **changes) -> Learner` of the tiny network: two rounds of 7 after 10 random labels.
 
-  Strategies that compare samples get three of MC dropout.
+  Changes are fields of the plan, of its `TrainPlan`, of the trainer or of the learner. Strategies that compare samples
+  get three of MC dropout.
   """
 
-  def make(name: str = "entropy", **changes) -> types.Learner:
-    plan = {"init_labels": 10, "acq_size": 7, "rounds": 2, "batch_size": 8, "chunk_size": 30, "init_balanced": False}
-    if "epochs" not in changes:
-      plan["train_steps"] = 12
+  def make(name: str = "entropy", **changes) -> Learner:
+    of = lambda fields: {field: changes.pop(field) for field in list(changes) if field in fields}
+    train = {"batch_size": 8} | ({} if "epochs" in changes else {"steps": 12}) | of(types.TrainPlan.__annotations__)
+    plan = {"init_labels": 10, "acq_size": 7, "rounds": 2, "chunk_size": 30, "init_balanced": False}
+    plan |= of(types.Plan.__annotations__)
+    parts = {"network": NETWORK, "optimizer": OPTIMIZER} | of(Trainer._fields)
     acquired = ACQUISITIONS[name]
-    posterior = types.Posterior("dropout", 3) if "posterior" in acquired.needs else types.Posterior()
-    return types.Learner(MODEL, OPTIMIZER, acquired, types.Protocol(**{**plan, **changes}), posterior)
+    own = posterior.mc_dropout(3) if acquired.needs.samples > 1 else posterior.deterministic()
+    trainer = Trainer(**parts, plan=types.Plan(train=types.TrainPlan(**train), **plan))
+    return Learner(trainer, acquired, **{"posterior": own, **changes})
 
   return make
 

@@ -74,4 +74,4 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
     h = jnp.where(view.candidates[:, None], given(view, "features"), 0.0)
     return clustering.plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
 
-  return from_select(select, needs={"samples", "features"})
+  return from_select(select, needs=types.Needs(samples=1, features=True))

@@ -284,4 +284,4 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
     del key  # the batch is a function of the view
     return _select(view, num=num, regularization=regularization, oversample=oversample, chunk_size=chunk_size)
 
-  return from_select(select, needs={"samples", "features"})
+  return from_select(select, needs=types.Needs(samples=1, features=True))

@@ -289,4 +289,4 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
     sizes = {"max_configs": max_configs, "chunk_size": chunk_size}
     return _greedy(key, view.log_probs, view.candidates, view.tie_break, num=num, **sizes)
 
-  return from_select(select, needs={"posterior", "joint"})
+  return from_select(select, needs=types.Needs(samples=2, joint=True))

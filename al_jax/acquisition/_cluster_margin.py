@@ -98,4 +98,4 @@ def cluster_margin(
     taken = jnp.lexsort((cluster, sizes, turns, ~valid))[:num]
     return ids[by_cluster[taken]]
 
-  return from_select(select, needs={"samples", "embedding"})
+  return from_select(select, needs=types.Needs(samples=1, embedding=True))

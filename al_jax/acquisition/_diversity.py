@@ -56,7 +56,7 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
     start = _distances_to_labeled(x, view.labeled, chunk_size=chunk_size), view.candidates
     return jax.lax.scan(step, start, length=num)[1]
 
-  return from_select(select, needs={"embedding"})
+  return from_select(select, needs=types.Needs(embedding=True))
 
 
 @factory
@@ -92,4 +92,4 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
     largest_first = jnp.argsort(-sizes, stable=True)
     return jax.lax.scan(step, (view.candidates, view.candidates), centers[largest_first])[1]
 
-  return from_select(select, needs={"embedding"})
+  return from_select(select, needs=types.Needs(embedding=True))

@@ -44,4 +44,4 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
     chunk = lambda log_probs: information_from_labels(*relative(log_probs), tilt, weights)
     return map_chunks(chunk, given(view, "log_probs"), chunk_size=chunk_size)
 
-  return from_pool_score(score, needs={"posterior", "joint"}, targets=targets)
+  return from_pool_score(score, needs=types.Needs(samples=2, joint=True, targets=targets))

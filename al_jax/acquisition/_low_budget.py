@@ -139,7 +139,7 @@ def typiclust(
     start = jnp.zeros(num, jnp.int32), view.candidates, jnp.zeros(most, jnp.int32)
     return jax.lax.fori_loop(0, num, pick, start)[0]
 
-  return from_select(select, needs={"embedding"})
+  return from_select(select, needs=types.Needs(embedding=True))
 
 
 def count_within(x: jax.Array, among: jax.Array, squared_radius: jax.Array, *, chunk_size: int) -> jax.Array:
@@ -246,4 +246,4 @@ def probcover(
     start = jnp.zeros(num, jnp.int32), within(uncovered), uncovered, view.candidates
     return jax.lax.fori_loop(0, num, pick, start)[0]
 
-  return from_select(select, needs={"embedding"})
+  return from_select(select, needs=types.Needs(embedding=True))

@@ -15,20 +15,20 @@ from al_jax.chunks import map_chunks
 
 @factory
 def from_score(
-  score: Callable[[jax.Array], jax.Array], *, needs: str = "samples", chunk_size: int = 1024
+  score: Callable[[jax.Array], jax.Array], *, samples: int = 1, chunk_size: int = 1024
 ) -> types.Acquisition:
   """A strategy that labels the images of highest score first.
 
   Args:
     score: maths on one example: `[S, C]` log-probabilities -> `[]`, higher = label first.
-    needs: `"samples"`, or `"posterior"` where one sample would say nothing.
+    samples: posterior samples that it needs at least; 2 where one would say nothing.
     chunk_size: images scored at a time.
 
   Returns:
     An `Acquisition` that scores the pool by vmapping `score`.
   """
   pool_scores = lambda view: map_chunks(jax.vmap(score), given(view, "log_probs"), chunk_size=chunk_size)
-  return from_pool_score(pool_scores, needs={needs})
+  return from_pool_score(pool_scores, needs=types.Needs(samples=samples))
 
 
 @factory
@@ -85,7 +85,7 @@ def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
   Formula: 1 - (share of samples that vote for the modal class)
   Source: Freeman 1965; Gal et al. 2017
   """
-  return from_score(uncertainty.variation_ratio, needs="posterior", chunk_size=chunk_size)
+  return from_score(uncertainty.variation_ratio, samples=2, chunk_size=chunk_size)
 
 
 @factory
@@ -95,7 +95,7 @@ def mean_std(*, chunk_size: int = 1024) -> types.Acquisition:
   Formula: mean_c sqrt(Var_s p_sc)
   Source: Kampffmeyer et al. 2016; Gal et al. 2017
   """
-  return from_score(uncertainty.mean_std, needs="posterior", chunk_size=chunk_size)
+  return from_score(uncertainty.mean_std, samples=2, chunk_size=chunk_size)
 
 
 @factory
@@ -105,7 +105,7 @@ def bald(*, chunk_size: int = 1024) -> types.Acquisition:
   Formula: H[E_s p_s] - E_s H[p_s]
   Source: Houlsby et al. 2011; Gal et al. 2017
   """
-  return from_score(uncertainty.mutual_information, needs="posterior", chunk_size=chunk_size)
+  return from_score(uncertainty.mutual_information, samples=2, chunk_size=chunk_size)
 
 
 @factory
@@ -117,7 +117,7 @@ def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
   Formula: -sum_c v_c log v_c, v the share of votes
   Source: Dagan & Engelson 1995
   """
-  return from_score(uncertainty.vote_entropy, needs="posterior", chunk_size=chunk_size)
+  return from_score(uncertainty.vote_entropy, samples=2, chunk_size=chunk_size)
 
 
 @factory

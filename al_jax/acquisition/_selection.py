@@ -6,7 +6,6 @@ precision: accelerators would shorten them, and what is left of two almost equal
 """
 
 from collections.abc import Callable
-from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +34,13 @@ def given(view: types.PoolView, field: str) -> jax.Array:
   return value
 
 
-def usable(view: types.PoolView, needs: Collection[str]) -> jax.Array:
+def usable(view: types.PoolView, needs: types.Needs) -> jax.Array:
   """`[N]` bool: rows whose needed fields hold no NaN and, but for the log-probability of 0, nothing infinite.
 
   Nor features of a length that float32 cannot square.
   """
   out = jnp.ones(view.candidates.shape, bool)
-  for field in {types.NEEDS[need] for need in needs}:
+  for field in needs.fields:
     rows = given(view, field).astype(jnp.float32)
     axes = tuple(range(1, rows.ndim))
     # A comparison with NaN is false.
@@ -52,15 +51,12 @@ def usable(view: types.PoolView, needs: Collection[str]) -> jax.Array:
   return out
 
 
-def from_pool_score(
-  score: Callable[[types.PoolView], jax.Array], *, needs: Collection[str], targets: int = 0
-) -> types.Acquisition:
+def from_pool_score(score: Callable[[types.PoolView], jax.Array], *, needs: types.Needs) -> types.Acquisition:
   """A strategy that labels the images of highest score first; that of a row that is not usable is NaN, the lowest.
 
   Args:
     score: `(view) -> [N]` floats, higher = label first.
-    needs: keys of `types.NEEDS`.
-    targets: how many images `view.target_log_probs` is of.
+    needs: what of the view it reads.
   """
 
   def precise(view: types.PoolView) -> jax.Array:
@@ -71,16 +67,16 @@ def from_pool_score(
     tie_break = with_tie_break(key, view).tie_break
     return pool.masked_top_k(precise(view), view.candidates, num=num, tie_break=tie_break)
 
-  return types.Acquisition(select, precise, frozenset(needs), targets)
+  return types.Acquisition(select, precise, needs)
 
 
-def from_select(select: types.SelectFn, *, needs: Collection[str]) -> types.Acquisition:
+def from_select(select: types.SelectFn, *, needs: types.Needs) -> types.Acquisition:
   """A strategy that chooses a set of images for what they are together.
 
   Args:
     select: `(key, view, *, num) -> [num]` int32 ids, best first. The masks of its view hold usable rows alone, and
       `tie_break` is there; where it has fewer candidates than `num`, the places behind them may hold anything.
-    needs: keys of `types.NEEDS`.
+    needs: what of the view it reads.
   """
 
   def complete(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
@@ -93,4 +89,4 @@ def from_select(select: types.SelectFn, *, needs: Collection[str]) -> types.Acqu
     places, chosen = jnp.arange(num), candidates.sum()
     return jnp.where(places < chosen, ids, last[jnp.maximum(places - chosen, 0)])
 
-  return types.Acquisition(complete, None, frozenset(needs))
+  return types.Acquisition(complete, None, needs)

@@ -16,7 +16,9 @@ import numpy as np
 from rich.table import Table
 
 from al_jax import acquisition
-from al_jax import inference
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import posterior as posteriors
 from al_jax import types
 from al_jax.models.cnn import CNN
 from experiments.benchmarks.jax_side import IMAGE
@@ -48,9 +50,9 @@ def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int
   out = []
   for size, name in itertools.product(sizes, names):
     made = acquisitions.of(name)
-    for s in samples if "posterior" in made.needs else [1]:
+    for s in samples if made.needs.samples > 1 else [1]:
       # Scores are worked out once, however many are taken; BatchBALD costs as much again for every one.
-      several = made.score is None and made.needs & {"features", "embedding"}
+      several = made.score is None and (made.needs.features or made.needs.embedding)
       out += [Selection(name, size, s, num) for num in (nums if several else nums[:1])]
   return out
 
@@ -66,9 +68,10 @@ def made_view(key: jax.Array, case: Selection) -> types.PoolView:
   features = jax.nn.relu(jax.random.normal(keys[3], (case.size, FEATURES)))
   fields = {"log_probs": jax.nn.log_softmax(logits), "features": features, "embedding": features}
   labeled = jnp.arange(case.size) % 100 == 0
-  needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in made.needs}
-  if made.targets:
-    needed["target_log_probs"] = fields["log_probs"][: made.targets]
+  wanted = {"log_probs": made.needs.samples, "features": made.needs.features, "embedding": made.needs.embedding}
+  needed = {name: value for name, value in fields.items() if wanted[name]}
+  if made.needs.targets:
+    needed["target_log_probs"] = fields["log_probs"][: made.needs.targets]
   return types.PoolView(labeled=labeled, candidates=~labeled, **needed)
 
 
@@ -94,19 +97,20 @@ def measure_selection(case: Selection, repeats: int) -> Measured:
 
 def measure_passes(size: int, samples: int, chunk_size: int, repeats: int) -> Measured:
   """The default network over the whole pool: once, or `samples` times by MC dropout."""
-  model = CNN()
+  network = from_flax(CNN())
   images = jax.random.randint(jax.random.key(0), (size, *IMAGE), 0, 256, jnp.uint8)
-  data = types.Dataset(images, jnp.zeros(size, jnp.int32), images[:1], jnp.zeros(1, jnp.int32), num_classes=CLASSES)
-  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *IMAGE)))["params"]
-  posterior = types.Posterior("dropout", samples) if samples > 1 else types.Posterior()
+  data = types.Dataset(
+    images, jnp.zeros(size, jnp.int32), images[:1], jnp.zeros(1, jnp.int32), CLASSES, inputs.images(std=255)
+  )
+  variables = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, *IMAGE)))
+  posterior = posteriors.mc_dropout(samples) if samples > 1 else posteriors.deterministic()
 
-  def score(params, data):
-    inputs = functools.partial(inference.pool_inputs, data)
-    return inference.outputs(
-      jax.random.key(2), model, params, inputs, jnp.arange(size), chunk_size=chunk_size, posterior=posterior
-    ).log_probs
+  def score(variables, data):
+    images_of, ids = functools.partial(inputs.of_pool, data), jnp.arange(size)
+    key = jax.random.key(2)
+    return posterior.predict(key, network, variables, images_of, ids, chunk_size=chunk_size, features=False).log_probs
 
-  return _measure(jax.jit(score).lower(params, data).compile(), repeats, params, data)
+  return _measure(jax.jit(score).lower(variables, data).compile(), repeats, variables, data)
 
 
 class Witness(NamedTuple):

@@ -16,9 +16,14 @@ import optax
 from rich.table import Table
 
 from al_jax import checks
-from al_jax import loop
+from al_jax import from_flax
+from al_jax import posterior as posteriors
 from al_jax import types
+from al_jax.learner import Learner
+from al_jax.learner import Trainer
 from al_jax.models.cnn import CNN
+from al_jax.sweep import Runs
+from al_jax.sweep import sweep
 from experiments import data as data_sources
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
@@ -33,7 +38,7 @@ class Way(NamedTuple):
   """How runs are computed."""
 
   name: str
-  pack: str  # of loop.PACKS
+  pack: str  # of sweep.PACKS
   score_dtype: str  # of types.SCORE_DTYPES
 
 
@@ -56,7 +61,7 @@ def _shared(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
   return (ours[..., :, None] == theirs[..., None, :]).any(axis=-1).mean(axis=-1)
 
 
-def agreement(reference: loop.Runs, other: loop.Runs) -> Agreement:
+def agreement(reference: Runs, other: Runs) -> Agreement:
   """Compares the same K runs, run by run."""
   ours, theirs = (runs.info.selected[:, :-1] for runs in (reference, other))  # the last round buys nothing
   whole = lambda ids: ids.reshape(len(ids), -1)
@@ -70,12 +75,12 @@ def agreement(reference: loop.Runs, other: loop.Runs) -> Agreement:
   )
 
 
-def make_learner(name: str, protocol: types.Protocol, way: Way) -> types.Learner:
+def make_learner(name: str, plan: types.Plan, way: Way) -> Learner:
   """The learner of a strategy on the default network."""
   made = acquisitions.of(name)
-  posterior = types.Posterior("dropout", SAMPLES) if "posterior" in made.needs else types.Posterior()
-  protocol = dataclasses.replace(protocol, score_dtype=way.score_dtype)
-  return types.Learner(CNN(), optax.adam(LEARNING_RATE), made, protocol, posterior)
+  posterior = posteriors.mc_dropout(SAMPLES) if made.needs.samples > 1 else posteriors.deterministic()
+  plan = dataclasses.replace(plan, score_dtype=way.score_dtype)
+  return Learner(Trainer(from_flax(CNN()), optax.adam(LEARNING_RATE), plan), made, posterior)
 
 
 def run(display: Display, *, names: list[str], seeds: int, rounds: int, train_steps: int, chunk_size: int) -> dict:
@@ -89,18 +94,17 @@ def run(display: Display, *, names: list[str], seeds: int, rounds: int, train_st
     RuntimeError: the ways start from different initial sets.
   """
   data = jax.device_put(data_sources.load("digits"))
-  protocol = types.Protocol(
-    init_labels=INIT_LABELS, acq_size=ACQ_SIZE, rounds=rounds, train_steps=train_steps, chunk_size=chunk_size
-  )
+  train = types.TrainPlan(steps=train_steps)
+  own = types.Plan(INIT_LABELS, ACQ_SIZE, rounds, train, chunk_size=chunk_size)
   try:
-    checks.check(protocol, data)
+    checks.check(own, data)
   except ValueError as error:
     raise UsageError(error) from error
   keys = jax.vmap(jax.random.key)(jnp.arange(seeds, dtype=jnp.uint32))
 
-  def compute(name: str, way: Way) -> loop.Runs:
+  def compute(name: str, way: Way) -> Runs:
     display.phase(f"{name}, {seeds} runs by {way.name}")
-    (runs,) = jax.device_get(loop.sweep(keys, data, (make_learner(name, protocol, way),), pack=way.pack))
+    (runs,) = jax.device_get(sweep(keys, data, (make_learner(name, own, way),), pack=way.pack))
     display.advance()
     return runs
 
@@ -117,7 +121,8 @@ def run(display: Display, *, names: list[str], seeds: int, rounds: int, train_st
       out.append({"acquisition": name, "way": way.name} | found._asdict())
   display.line("initial sets: 100% of the ids equal, by every strategy in every way")
   plan = {"dataset": "digits", "seeds": seeds, "learning_rate": LEARNING_RATE, "samples": SAMPLES}
-  return {"plan": plan | dataclasses.asdict(protocol), "agreements": out}
+  plan["train_steps"] = train_steps
+  return {"plan": plan | dataclasses.asdict(own), "agreements": out}
 
 
 def table(measured: list[dict]) -> Table:

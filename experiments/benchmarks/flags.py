@@ -32,7 +32,7 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_integer("steps", 30, "training steps in one measurement", lower_bound=1, **own)
   flags.DEFINE_integer("images", 60_000, "images to score", lower_bound=1, **own)
   flags.DEFINE_integer(
-    "chunk_size", types.Protocol.chunk_size, "images in one forward pass of scoring", lower_bound=1, **own
+    "chunk_size", types.Plan.chunk_size, "images in one forward pass of scoring", lower_bound=1, **own
   )
   flags.DEFINE_list("acq", bench_acquisition.NAMES, "acquisitions to measure, a comma list", **own)
   flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one for --suite=loop", **own)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from al_jax import inference
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import posterior as posteriors
 from al_jax import training
 from al_jax import types
 from al_jax import uncertainty
@@ -116,25 +118,32 @@ class JaxSide:
       product = self._compile(task, jnp.matmul, matrix, matrix)
       return lambda _: [product(matrix, matrix).block_until_ready() for _ in range(task.count)]
 
-    model = CNN()
+    network = from_flax(CNN())
     num = LABELED if task.kind == "step" else task.size
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (num, *IMAGE), dtype=np.uint8)
     labels = rng.integers(0, 10, num, dtype=np.int32)
-    data = jax.device_put(types.Dataset(images, labels, images[:1], labels[:1], num_classes=10))
-    params = jax.jit(lambda key, data: training.init_params(key, model, data))(jax.random.key(0), data)
+    data = jax.device_put(types.Dataset(images, labels, images[:1], labels[:1], 10, inputs.images(std=255)))
+    variables = jax.jit(lambda key, data: network.init(key, inputs.example(data)))(jax.random.key(0), data)
 
     if task.kind == "step":
       fit = functools.partial(
-        training.fit, model=model, optimizer=optax.adam(1e-3), batch_size=task.size, train_steps=task.count
+        training.fit_network,
+        network=network,
+        optimizer=optax.adam(1e-3),
+        plan=types.TrainPlan(batch_size=task.size, steps=task.count),
       )
-      rest = params, data, jnp.arange(num), jnp.int32(num)
-      compiled = self._compile(task, fit, *jax.random.split(jax.random.key(0)), *rest)
-      return lambda keys: jax.block_until_ready(compiled(*keys, *rest))
+      rest = variables, data, jnp.arange(num), jnp.int32(num)
+      drawn_with = lambda keys: training.Keys(*keys, keys[0])
+      compiled = self._compile(task, fit, drawn_with(jax.random.split(jax.random.key(0))), *rest)
+      return lambda keys: jax.block_until_ready(compiled(drawn_with(keys), *rest))
 
-    def score(params, data):
-      log_probs = inference.predict(model, params, data.images, data, chunk_size=self.chunk_size)
-      return jax.vmap(uncertainty.entropy)(log_probs)
+    def score(variables, data):
+      images_of, ids = functools.partial(inputs.of_pool, data), jnp.arange(num)
+      out = posteriors.deterministic().predict(
+        None, network, variables, images_of, ids, chunk_size=self.chunk_size, features=False
+      )
+      return jax.vmap(uncertainty.entropy)(out.log_probs)
 
-    compiled = self._compile(task, score, params, data)
-    return lambda _: compiled(params, data).block_until_ready()
+    compiled = self._compile(task, score, variables, data)
+    return lambda _: compiled(variables, data).block_until_ready()

@@ -11,11 +11,17 @@ import optax
 from rich.table import Table
 
 from al_jax import acquisition
+from al_jax import from_flax
+from al_jax import inputs
 from al_jax import loop
 from al_jax import rounds
 from al_jax import types
 from al_jax import views
+from al_jax.learner import Learner
+from al_jax.learner import Trainer
 from al_jax.models.cnn import CNN
+from al_jax.sweep import Runs
+from al_jax.sweep import sweep_program
 from experiments.benchmarks.jax_side import IMAGE
 from experiments.benchmarks.jax_side import JAX
 from experiments.benchmarks.jax_side import JaxSide
@@ -60,7 +66,7 @@ def peak_rate(seconds: Seconds, measured: list[Task]) -> float:
   return max(task.flops / min(seconds[task.name][JAX]) for task in measured if task.kind == "matmul")
 
 
-def done(runs: loop.Runs) -> dict[str, int]:
+def done(runs: Runs) -> dict[str, int]:
   """What the diagnostics of runs tell of the work in `Plan.work`."""
   info = jax.device_get(runs.info)
   return {
@@ -80,17 +86,19 @@ class JaxLoopSide(JaxSide):
     made = made_data(plan)
     labels, test_labels = made.labels.astype(np.int32), made.test_labels.astype(np.int32)
     self.plan = plan
-    self.data = jax.device_put(types.Dataset(made.images, labels, made.test_images, test_labels, num_classes=10))
-    protocol = types.Protocol(
+    self.data = jax.device_put(
+      types.Dataset(made.images, labels, made.test_images, test_labels, 10, inputs.images(std=255))
+    )
+    own = types.Plan(
       init_labels=plan.init_labels,
       acq_size=plan.acq_size,
       rounds=plan.rounds,
-      batch_size=plan.batch_size,
-      train_steps=plan.train_steps,
+      train=types.TrainPlan(batch_size=plan.batch_size, steps=plan.train_steps),
       chunk_size=chunk_size,
       init_balanced=False,
     )
-    self.learner = types.Learner(model or CNN(), optax.adam(1e-3), acquisition.make("entropy"), protocol)
+    trainer = Trainer(from_flax(model or CNN()), optax.adam(1e-3), own)
+    self.learner = Learner(trainer, acquisition.make("entropy"))
 
   def prepare(self, task: Task) -> None:
     """Compiles the task's program, and runs it once unless that takes minutes."""
@@ -103,11 +111,11 @@ class JaxLoopSide(JaxSide):
     if task.kind != "loop":
       return super()._program(task)
     seeds, data = task.size, self.data
-    sweep = functools.partial(loop.sweep, learners=(self.learner,), pack="map")
+    sweep = functools.partial(sweep_program, learners=(self.learner,), pack="map")
     compiled = self._compile(task, sweep, jax.random.split(jax.random.key(0), seeds), data)
     expected = self.plan.work()
 
-    def run(keys: jax.Array) -> loop.Runs:
+    def run(keys: jax.Array) -> Runs:
       (runs,) = jax.block_until_ready(compiled(jax.random.split(keys[0], seeds), data))
       for what, number in done(runs).items():
         if number != seeds * expected[what]:
@@ -129,15 +137,15 @@ def measure_phases(side: JaxLoopSide, repeats: int) -> list[Phase]:
   """The parts of the first round, each compiled on its own, one after the other as in a round."""
   learner, data = side.learner, side.data
   state = loop.init_state(jax.random.key(0), data, learner)
-  params, _ = rounds.JITTED_PHASES.fit(state, data, learner=learner)
+  fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
   score = jax.jit(views.pool_view, static_argnames="learner")
-  view, _ = score(params, state, data, learner=learner)
+  view, _ = score(fitted, data, learner=learner)
   select = jax.jit(functools.partial(learner.acquisition.select, num=side.plan.acq_size))
   key = jax.random.key(1)
   calls = {
-    "train": lambda: rounds.JITTED_PHASES.fit(state, data, learner=learner),
-    "evaluate": lambda: rounds.JITTED_PHASES.evaluate(params, state, data, learner=learner),
-    "score": lambda: score(params, state, data, learner=learner),
+    "train": lambda: rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer),
+    "evaluate": lambda: rounds.JITTED_PHASES.evaluate(fitted, data, trainer=learner.trainer),
+    "score": lambda: score(fitted, data, learner=learner),
     "select": lambda: select(key, view),
   }
   seconds = {name: [] for name in calls}

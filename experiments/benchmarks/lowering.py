@@ -4,6 +4,7 @@ The default network is trained and scores a pool. The BatchBALD net, whose sampl
 its channels, samples one.
 """
 
+import functools
 import statistics
 import time
 from typing import NamedTuple
@@ -13,7 +14,9 @@ import jax.numpy as jnp
 import optax
 from rich.table import Table
 
-from al_jax import inference
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import posterior as posteriors
 from al_jax import training
 from al_jax import types
 from al_jax.models.batchbald import BatchBALDNet
@@ -42,39 +45,44 @@ def cases(batch_sizes: list[int], pool: int) -> list[Case]:
 
 def _program(case: Case, lowering: str, steps: int, chunk_size: int):
   """`(compiled, arguments, units)`: units are the steps or scorings of one network that a call does."""
-  model = (BatchBALDNet if case.use == "sampling" else CNN)(lowering=lowering)
+  network = from_flax((BatchBALDNet if case.use == "sampling" else CNN)(lowering=lowering))
   num = max(case.images, 256)
   images = jax.random.randint(jax.random.key(0), (num, *IMAGE), 0, 256, jnp.uint8)
   labels = jax.random.randint(jax.random.key(1), (num,), 0, 10)
-  data = types.Dataset(images, labels, images[:1], labels[:1], num_classes=10)
+  data = types.Dataset(images, labels, images[:1], labels[:1], 10, inputs.images(std=255))
   keys = jax.random.split(jax.random.key(2), case.networks)
-  params = jax.vmap(lambda key: training.init_params(key, model, data))(keys)
+  variables = jax.vmap(lambda key: network.init(key, inputs.example(data)))(keys)
+  images_of = lambda data: lambda ids: inputs.of_pool(data, ids)
 
-  def train(params, key, data):
-    sizes = {"batch_size": case.images, "train_steps": steps}
-    optimizer = optax.adam(1e-3)
-    params, _ = training.fit(
-      key, key, params, data, jnp.arange(num), jnp.int32(num), model=model, optimizer=optimizer, **sizes
+  def train(variables, key, data):
+    fitted, _ = training.fit_network(
+      training.Keys(key, key, key),
+      variables,
+      data,
+      jnp.arange(num),
+      jnp.int32(num),
+      network=network,
+      optimizer=optax.adam(1e-3),
+      plan=types.TrainPlan(batch_size=case.images, steps=steps),
     )
-    return sum(
-      leaf.sum() for leaf in jax.tree.leaves(params)
-    )  # the loss alone would leave the last step's gradient out
+    # The loss alone would leave the last step's gradient out.
+    return sum(leaf.sum() for leaf in jax.tree.leaves(fitted))
 
-  def score(params, key, data):
-    return inference.predict(model, params, data.images[: case.images], data, chunk_size=chunk_size).sum(0)
-
-  def sample(params, key, data):
-    inputs, posterior = lambda ids: inference.pool_inputs(data, ids), types.Posterior("dropout", SAMPLES)
+  def predict(posterior, variables, key, data):
     ids = jnp.arange(case.images)
-    return inference.outputs(key, model, params, inputs, ids, chunk_size=chunk_size, posterior=posterior).log_probs
+    return posterior.predict(
+      key, network, variables, images_of(data), ids, chunk_size=chunk_size, features=False
+    ).log_probs
 
+  score = lambda *args: predict(posteriors.deterministic(), *args).sum(0)
+  sample = functools.partial(predict, posteriors.mc_dropout(SAMPLES))
   one = {"training": train, "scoring": score, "sampling": sample}[case.use]
   if case.networks == 1:
-    params, keys, packed = jax.tree.map(lambda leaf: leaf[0], params), keys[0], one
+    variables, keys, packed = jax.tree.map(lambda leaf: leaf[0], variables), keys[0], one
   else:
     packed = jax.vmap(one, in_axes=(0, 0, None))
   units = case.networks * (steps if case.use == "training" else 1)
-  return jax.jit(packed).lower(params, keys, data).compile(), (params, keys, data), units
+  return jax.jit(packed).lower(variables, keys, data).compile(), (variables, keys, data), units
 
 
 def run(

@@ -12,6 +12,7 @@ from experiments.common import spelling
 from experiments.common.errors import UsageError
 from experiments.common.spelling import Number
 from experiments.common.spelling import Spelling
+from experiments.config.posteriors import POSTERIORS
 
 # Wrappers are called by what they put before a name.
 _ENTRIES = acquisition.REGISTRY | {f"{name}_": entry for name, entry in acquisition.WRAPPERS.items()}
@@ -25,8 +26,8 @@ def parse(text: str) -> Spelling:
     UsageError: it cannot be read, or names what is not there.
   """
   found = spelling.parse(text)
-  if found.posterior not in (None, *types.POSTERIORS):
-    raise UsageError(f"{text!r}: unknown posterior {found.posterior!r}; choose from {', '.join(types.POSTERIORS)}")
+  if found.posterior not in (None, *POSTERIORS):
+    raise UsageError(f"{text!r}: unknown posterior {found.posterior!r}; choose from {', '.join(POSTERIORS)}")
   make(found)
   return found
 
@@ -131,13 +132,19 @@ def describe(name: str) -> Description:
   sections = dict(re.findall(r"^(Formula|Source): (.+)$", text, re.MULTILINE))
   needs = ("scores",)
   if name in acquisition.REGISTRY:
-    made = entry.factory()
-    needs = (*sorted(made.needs), *(["targets"] if made.targets else []))
+    needs = said_needs(entry.factory().needs)
   hyper = {key: default for key, default in entry.hyper_parameters.items() if key != "chunk_size"}
   details = rest.partition("Formula:")[0].strip()
   return Description(
     name, summary.rstrip("."), details, sections["Formula"], sections["Source"], needs, entry.cost, hyper
   )
+
+
+def said_needs(needs: types.Needs) -> tuple[str, ...]:
+  """What an acquisition reads, in words."""
+  samples = {0: (), 1: ("a prediction",)}.get(needs.samples, (f"{needs.samples} samples",))
+  rest = [name for name in ("joint", "features", "embedding", "labels", "targets") if getattr(needs, name)]
+  return (*samples, *rest)
 
 
 def table() -> str:

@@ -5,12 +5,15 @@ import sys
 
 from absl import flags
 
+from al_jax import inputs
 from al_jax import models
 from al_jax import types
-from al_jax.loop import PACKS
+from al_jax.sweep import PACKS
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 from experiments.config import presets
+from experiments.config.optimizers import OPTIMIZERS
+from experiments.config.posteriors import POSTERIORS
 
 FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}
@@ -99,7 +102,7 @@ _posterior.enum(
   None,
   "what acquisitions see; by default the network as it is, or MC dropout for those that compare samples;"
   " of one alone: entropy(posterior=dropout)",
-  enum_values=list(types.POSTERIORS),
+  enum_values=list(POSTERIORS),
 )
 _posterior.integer("mc_samples", 20, "samples of MC dropout", **_at_least(1))
 _posterior.integer("ensemble_size", 5, "networks of an ensemble", **_at_least(1))
@@ -109,9 +112,7 @@ _posterior.enum(
   "MC dropout's masks: of a sample the same for all images, or each image its own",
   enum_values=["consistent", "per_example"],
 )
-_posterior.enum(
-  "eval_posterior", "deterministic", "what test metrics are measured on", enum_values=list(types.POSTERIORS)
-)
+_posterior.enum("eval_posterior", "deterministic", "what test metrics are measured on", enum_values=list(POSTERIORS))
 
 _hyper = _Group("Acquisitions' own (written with one: power_bald(coldness=8); as a flag, told to all that take it)")
 HYPER = acquisitions.hyper_flags()
@@ -121,11 +122,19 @@ for _name, (_default, _takers) in HYPER.items():
 
 _training = _Group("Model and training")
 _training.enum("model", "cnn", "network", enum_values=list(models.NETWORKS))
+_training.enum("norm", None, "normalisation, of networks that have a choice", enum_values=["group", "batch"])
 _training.float("dropout_rate", None, "share of activations dropped; by default the network's own", **_share())
-_training.enum("optimizer", "adam", "optax optimiser", enum_values=["adam", "sgd", "adadelta"])
+_training.enum("optimizer", "adam", "optax optimizer", enum_values=list(OPTIMIZERS))
 _training.float("learning_rate", 3e-4, "step size of the optimiser", **_at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
-_training.float("weight_decay", 0.0, "coupled L2 penalty, added to the gradient", **_at_least(0.0))
+_training.boolean("nesterov", False, "Nesterov's momentum in sgd")
+_training.enum(
+  "schedule",
+  "constant",
+  "of the step size in a round: constant, or falling to 0",
+  enum_values=["constant", "cosine"],
+)
+_training.float("weight_decay", 0.0, "L2 penalty, added to the gradient; adamw decays the weights", **_at_least(0.0))
 _training.string(
   "decay_layers", None, "layers whose kernels alone decay, a comma list of Flax names (Dense_0); by default all decays"
 )
@@ -133,6 +142,7 @@ _training.boolean("decay_over_labels", False, "weight decay divided by the numbe
 _training.integer("batch_size", 32, "images a step", **_at_least(1))
 _training.integer("train_steps", 200, "optimiser steps a round", **_at_least(1))
 _training.integer("epochs", None, "passes a round, in place of --train_steps", **_at_least(1))
+_training.integer("first_epochs", None, "passes of round 0, where these are others", **_at_least(1))
 _training.integer(
   "epoch_draws", 0, "images that an epoch has at least, going over the labeled ones again", **_at_least(0)
 )
@@ -158,9 +168,16 @@ _training.enum(
   "what a look asks for: a higher accuracy, or a lower negative log-likelihood",
   enum_values=list(types.STOP_METRICS),
 )
+_training.enum(
+  "early_stop_keep", "best", "weights kept: of the best check, or the last ones", enum_values=list(types.KEPT)
+)
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
+_training.boolean("keep_optimizer", False, "with --warm_start, go on with the last round's optimizer state too")
+_training.string(
+  "augment", None, f"of training batches, a comma list in order: {', '.join(inputs.AUGMENTATIONS)}; by default none"
+)
 _training.integer(
-  "chunk_size", types.Protocol.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
+  "chunk_size", types.Plan.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
 )
 _training.enum(
   "precision", "float32", "arithmetic of the passes that acquisitions look at", enum_values=list(types.SCORE_DTYPES)

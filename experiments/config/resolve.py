@@ -5,6 +5,8 @@ import math
 import os
 from typing import Any
 
+from al_jax import inputs
+from al_jax import models
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.common.spelling import split
@@ -12,6 +14,7 @@ from experiments.config import acquisitions
 from experiments.config import presets
 from experiments.config.flags import FLAGS
 from experiments.config.flags import HYPER
+from experiments.config.optimizers import OPTIMIZERS
 from experiments.data import initial_sets
 
 
@@ -57,22 +60,29 @@ class Config:
   eval_posterior: str
   model: str
   dropout_rate: float | None
+  norm: str | None
   optimizer: str
   learning_rate: float
   momentum: float
+  nesterov: bool
+  schedule: str
   weight_decay: float
   decay_layers: str | None
   decay_over_labels: bool
   batch_size: int
   train_steps: int | None
   epochs: int | None
+  first_epochs: int | None
   epoch_draws: int
   full_train_steps: int
   early_stop: int | None
   eval_every: int
   early_stop_samples: int
   early_stop_metric: str
+  early_stop_keep: str
   warm_start: bool
+  keep_optimizer: bool
+  augment: str | None
   chunk_size: int
   precision: str
   pack: str | None
@@ -127,6 +137,20 @@ def resolve() -> Config:
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["learning_rate"] == 0:
     raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
+  for name, needed in [("nesterov", values["optimizer"] == "sgd"), ("keep_optimizer", values["warm_start"])]:
+    if values[name] and not needed:
+      of = {"nesterov": "--optimizer=sgd", "keep_optimizer": "--warm_start"}[name]
+      raise UsageError(f"--{name} is of {of}: give both or neither")
+  if values["decay_over_labels"] and OPTIMIZERS[values["optimizer"]].decays:
+    raise UsageError(f"--decay_over_labels is of a penalty, and {values['optimizer']} decays the weights themselves")
+  if values["augment"] is not None:
+    for name in values["augment"].split(","):
+      if name not in inputs.AUGMENTATIONS:
+        raise UsageError(f"--augment: unknown {name!r}; choose from {', '.join(inputs.AUGMENTATIONS)}")
+  if values["norm"] is not None and "norm" not in models.NETWORKS[values["model"]].__dataclass_fields__:
+    raise UsageError(f"--norm={values['norm']}: --model={values['model']} normalises nothing")
+  if {"train_steps", "first_epochs"} <= typed or (values["first_epochs"] and values["epochs"] is None):
+    raise UsageError("--first_epochs is of --epochs: give both, and no --train_steps")
   decays = values["weight_decay"] or "weight_decay" in dict(values["vmap_over"])
   for name in ("decay_layers", "decay_over_labels"):
     if values[name] and name in typed and not decays:
@@ -136,7 +160,7 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if {"train_steps", "epoch_draws"} <= typed:
     raise UsageError("--epoch_draws is of --epochs, and --train_steps trains without them: give one of them")
   if "train_steps" in typed:
-    return {"epochs": None, "epoch_draws": 0}
+    return {"epochs": None, "epoch_draws": 0, "first_epochs": None}
   return {} if values["epochs"] is None else {"train_steps": None}
 
 

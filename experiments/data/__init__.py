@@ -107,7 +107,7 @@ def _from_folder(name: names.Name, data_dir: str) -> Dataset:
 def fingerprint(dataset: Dataset) -> str:
   """SHA-256 (hex) over the shapes, dtypes and bytes of the four arrays: the same data, wherever it came from."""
   digest = hashlib.sha256()
-  for array in (dataset.images, dataset.labels, dataset.test_images, dataset.test_labels):
+  for array in (dataset.inputs, dataset.labels, dataset.test_inputs, dataset.test_labels):
     array = np.ascontiguousarray(array)
     digest.update(f"{array.shape} {array.dtype.str} ".encode())
     digest.update(array)

@@ -15,12 +15,14 @@ import zlib
 from absl import logging
 import numpy as np
 
+from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.common import user_cache
 from experiments.data.errors import one_line
 
 _FORMAT = 1
-_ARRAYS = ("images", "labels", "test_images", "test_labels")
+# By the names in the file: fields of a data set.
+_ARRAYS = {"images": "inputs", "labels": "labels", "test_images": "test_inputs", "test_labels": "test_labels"}
 # What `numpy.load` and `zipfile` raise for bytes that are no archive, another kind of archive, or a broken one.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
@@ -49,9 +51,9 @@ def read(source: Path) -> Dataset | None:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
       if str(file["stamp"]) != stamp(source):
         return None
-      arrays = {name: file[name] for name in _ARRAYS}
+      arrays = {field: file[name] for name, field in _ARRAYS.items()}
       num_classes, mean, std = int(file["num_classes"]), float(file["mean"]), float(file["std"])
-    return Dataset(**arrays, num_classes=num_classes, mean=mean, std=std)
+    return Dataset(**arrays, num_classes=num_classes, prepare=inputs.images(mean=mean, std=std))
   except FileNotFoundError:
     return None
   except _DAMAGE as error:
@@ -72,8 +74,8 @@ def write(source: Path, made_from: str, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".tmp", dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
-      arrays = {name: np.asarray(getattr(dataset, name)) for name in _ARRAYS}
-      static = {"num_classes": dataset.num_classes, "mean": dataset.mean, "std": dataset.std}
+      arrays = {name: np.asarray(getattr(dataset, field)) for name, field in _ARRAYS.items()}
+      static = {"num_classes": dataset.num_classes, "mean": dataset.prepare.mean, "std": dataset.prepare.std}
       np.savez(file, stamp=np.array(made_from), **static, **arrays)
     os.replace(temporary, path)
   except OSError as error:

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from al_jax import inputs
 from al_jax.types import Dataset
 
 _NUM_TEST = 500
@@ -22,4 +23,6 @@ def load() -> Dataset:
   images = bunch.images.astype(np.uint8)[..., None]
   labels = bunch.target.astype(np.int32)
   train, test = train_test_split(np.arange(len(labels)), test_size=_NUM_TEST, stratify=labels, random_state=0)
-  return Dataset(images[train], labels[train], images[test], labels[test], num_classes=10, mean=0.0, std=16.0)
+  return Dataset(
+    images[train], labels[train], images[test], labels[test], num_classes=10, prepare=inputs.images(std=16)
+  )

@@ -12,6 +12,7 @@ import zlib
 
 import numpy as np
 
+from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.data.errors import DataError
 from experiments.data.errors import one_line
@@ -116,9 +117,10 @@ def load(paths: dict[str, Path], dataset: str) -> Dataset:
     if other != dataset and published["train-images"] == actual:
       raise DataError(f"{paths['train-images']} holds the images of {other}, not of {dataset}: use --dataset={other}.")
   return Dataset(
-    images=arrays["train-images"][..., None],
+    inputs=arrays["train-images"][..., None],
     labels=arrays["train-labels"].astype(np.int32),
-    test_images=arrays["t10k-images"][..., None],
+    test_inputs=arrays["t10k-images"][..., None],
     test_labels=arrays["t10k-labels"].astype(np.int32),
     num_classes=NUM_CLASSES,
+    prepare=inputs.images(std=255),
   )

@@ -44,14 +44,14 @@ def to_idx_order(dataset: Dataset, name: str) -> Dataset:
   if base not in PUBLISHED_MD5:
     raise DataError(f"The IDX order is known for {' and '.join(PUBLISHED_MD5)} only, not for {name!r}.")
   published = PUBLISHED_MD5[base]
-  train = _restore(dataset.images, dataset.labels, "train", published["train-images"], published["train-labels"])
-  test = _restore(dataset.test_images, dataset.test_labels, "test", published["t10k-images"], published["t10k-labels"])
+  train = _restore(dataset.inputs, dataset.labels, "train", published["train-images"], published["train-labels"])
+  test = _restore(dataset.test_inputs, dataset.test_labels, "test", published["t10k-images"], published["t10k-labels"])
   for split, restored in (("train", train), ("test", test)):
     if restored is None:
       raise DataError(f"The {split} examples given as {name} match its published IDX files in no known order.")
-  if train[0] is dataset.images and test[0] is dataset.test_images:
+  if train[0] is dataset.inputs and test[0] is dataset.test_inputs:
     return dataset
-  return dataclasses.replace(dataset, images=train[0], labels=train[1], test_images=test[0], test_labels=test[1])
+  return dataclasses.replace(dataset, inputs=train[0], labels=train[1], test_inputs=test[0], test_labels=test[1])
 
 
 def _restore(images, labels, split: str, images_md5: str, labels_md5: str):

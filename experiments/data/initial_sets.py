@@ -73,7 +73,7 @@ def resolve(config, loaded: Dataset, data: Dataset):
   from experiments.data import idx_order
 
   wanted: Sequence[int] = BATCHBALD
-  found = places_of(idx_order.to_idx_order(loaded, config.dataset).images[list(wanted)], data.images)
+  found = places_of(idx_order.to_idx_order(loaded, config.dataset).inputs[list(wanted)], data.inputs)
   if None in found:
     missing = wanted[found.index(None)]
     raise UsageError(

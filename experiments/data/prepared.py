@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.data import cache
 from experiments.data import library
@@ -101,7 +102,7 @@ def _decode(folder: Path) -> Dataset:
     arrays += [images, labels]
     if labels.min() < 0 or labels.max() >= num_classes:
       raise DataError(f"The split {split} in {folder} has a label outside 0..{num_classes - 1}.")
-  return Dataset(*arrays, num_classes=num_classes)
+  return Dataset(*arrays, num_classes=num_classes, prepare=inputs.images(std=255))
 
 
 def _check(folder: Path, features, splits) -> tuple[tuple[int, int, int], int]:

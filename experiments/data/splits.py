@@ -23,9 +23,9 @@ def apply(split: str, data: Dataset, name: str) -> Dataset:
   from experiments.data import names
 
   data = idx_order.to_idx_order(data, names.parse(name).dataset)
-  images = np.concatenate([data.images, data.test_images])
+  images = np.concatenate([data.inputs, data.test_inputs])
   labels = np.concatenate([data.labels, data.test_labels])
   train, test = train_test_split(np.arange(len(labels)), test_size=0.33, random_state=42)
   return dataclasses.replace(
-    data, images=images[train], labels=labels[train], test_images=images[test], test_labels=labels[test]
+    data, inputs=images[train], labels=labels[train], test_inputs=images[test], test_labels=labels[test]
   )

@@ -8,20 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from al_jax import inference
+from al_jax import evaluation
+from al_jax import inputs
 from al_jax import types
-from al_jax import views
+from al_jax.learner import Learner
 from experiments.analysis.records import sheet_name
 
 _COLUMNS, _MOST = 10, 100
 
 
 @functools.partial(jax.jit, static_argnames="learner")
-def _look(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: types.Learner):
-  return views.predict_pool(state, data, ids, learner), inference.pool_inputs(data, ids)
+def _look(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: Learner):
+  return evaluation.predict_pool(state, data, ids, learner), inputs.of_pool(data, ids)
 
 
-def writer(folder: Path, data: types.Dataset, learner: types.Learner) -> Callable[[dict, types.ALState], None]:
+def writer(folder: Path, data: types.Dataset, learner: Learner) -> Callable[[dict, types.ALState], None]:
   """A function of a row and the state that its round ended with; it writes the round's sheet as PNG.
 
   The prediction is the mean of the samples that the strategy looked at; a deterministic one where it looked at none.

@@ -11,8 +11,8 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
   samples = {"dropout": "samples of MC dropout", "ensemble": "networks of an ensemble"}
   by_posterior: dict[str, list[str]] = {}
   for name, learner in build.learners(config, num_classes).items():
-    if learner.posterior.kind != "deterministic" and learner.acquisition.needs & {"samples", "posterior"}:
-      text = f"{learner.posterior.samples} {samples[learner.posterior.kind]}"
+    if learner.posterior.name != "deterministic" and learner.acquisition.needs.samples:
+      text = f"{learner.posterior.samples} {samples[learner.posterior.name]}"
       by_posterior.setdefault(text, []).append(name)
   return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
 

@@ -16,13 +16,13 @@ from experiments.runs.workdir import Workdir
 
 def run_study(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
   """Trains on the whole pool for every seed: the reference line."""
-  learner = build.full_data_learner(config, data.num_classes)
+  trainer = build.full_data_trainer(config, data.num_classes)
   rows = {row["seed"]: row for row in workdir.full_data()}
   for seed in range(config.seed, config.seed + config.seeds):
     if seed not in rows:
       display.phase(f"full data, seed {seed}: training")
       start = time.perf_counter()
-      _, fit, measured = jax.block_until_ready(loop.fit_full(jax.random.key(seed), data, learner))
+      _, fit, measured = jax.block_until_ready(loop.fit_full(jax.random.key(seed), data, trainer))
       if fit.first_bad_step >= 0:
         raise UsageError(f"seed {seed}: the loss on the full data was not finite at step {fit.first_bad_step}")
       row = {"seed": seed, **metrics_row(measured)}

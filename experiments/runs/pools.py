@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from al_jax import inputs
 from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.types import Dataset
@@ -22,7 +23,7 @@ def original_ids(config: Config, data: Dataset) -> np.ndarray | None:
   Raises:
     UsageError: there are not as many.
   """
-  size = len(data.images)
+  size = len(data.inputs)
   if config.pool_size is not None and config.pool_size > size:
     raise UsageError(f"--pool_size={config.pool_size} is more than the {size} training images of {config.dataset}")
   if config.imbalance > 1:
@@ -74,22 +75,29 @@ def apply(config: Config, data: Dataset) -> Dataset:
   Raises:
     UsageError: the pool cannot be made.
   """
-  embedding = None if config.embedding is None else load_embedding(Path(config.embedding), len(data.images))
+  embedding = None if config.embedding is None else load_embedding(Path(config.embedding), len(data.inputs))
   ids = original_ids(config, data)
-  images, labels = data.images, data.labels
+  images, labels = data.inputs, data.labels
   if ids is not None:
     images, labels = images[ids], labels[ids]
     embedding = None if embedding is None else embedding[ids]
   return dataclasses.replace(
     data,
-    images=images,
+    inputs=images,
     labels=np.tile(labels, config.pool_copies),
-    mean=data.mean + config.input_mean * data.std,
-    std=data.std * config.input_std,
+    prepare=_prepare(config, data),
+    copies=config.pool_copies,
     embedding=embedding,
     noise=config.pool_noise,
     noise_key=role_key(jax.random.key(config.pool_seed), Role.POOL_NOISE) if config.pool_noise else None,
   )
+
+
+def _prepare(config: Config, data: Dataset) -> inputs.Images:
+  """The data set's own scale to 0..1, and then the mean and the deviation of the flags."""
+  own = data.prepare
+  assert isinstance(own, inputs.Images) and isinstance(own.mean, float) and isinstance(own.std, float)
+  return inputs.images(mean=own.mean + config.input_mean * own.std, std=own.std * config.input_std)
 
 
 def load_embedding(path: Path, size: int) -> np.ndarray:

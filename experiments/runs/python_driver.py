@@ -12,8 +12,11 @@ import numpy as np
 from al_jax import loop
 from al_jax import oracle
 from al_jax import rounds
+from al_jax import states
 from al_jax import training
 from al_jax import types
+from al_jax.learner import Learner
+from al_jax.learner import Trainer
 from experiments.analysis import summary
 from experiments.analysis.records import run_name
 from experiments.common.console import Display
@@ -32,9 +35,9 @@ NOTHING: OnRound = lambda row, state: None
 _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
 PART = 1000  # steps; those of the default network take half a minute on two cores
 
-_begin = rounds.jit_without_acquisition(rounds.begin_fit)
-_advance = rounds.jit_without_acquisition(rounds.advance_fit, static_argnames=("learner", "limit"))
-_unfinished = rounds.jit_without_acquisition(rounds.fit_unfinished)
+_begin = jax.jit(training.begin, static_argnames="trainer")
+_advance = jax.jit(training.advance, static_argnames=("trainer", "max_steps"))
+_unfinished = jax.jit(training.unfinished, static_argnames="trainer")
 
 
 def run_study(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
@@ -67,7 +70,7 @@ def run_python(
   acq: str,
   seed: int,
   data: types.Dataset,
-  learner: types.Learner,
+  learner: Learner,
   done: list[dict],
   on_phase: OnPhase,
   on_round: OnRound = NOTHING,
@@ -94,11 +97,12 @@ def run_python(
   """
   key = jax.random.key(seed)
   state = loop.init_state(key, data, learner)
-  initial = np.asarray(loop.initial_ids(state, learner.protocol)).tolist()
-  labels = np.asarray(oracle.answers(key, data, learner.label_noise))
+  initial = np.asarray(states.initial_ids(state, learner.plan)).tolist()
+  labels = np.asarray(oracle.answers(key, data, learner.trainer.label_noise))
   if done:
     state = _resumed(state, done, learner, checkpoints)
   seconds: dict[str, float] = {}
+  scored = learner.acquisition.score is not None
 
   def timed(name: str, phase: Callable) -> Callable:
     def call(*args, **kwargs):
@@ -111,15 +115,15 @@ def run_python(
     return call
 
   phases = rounds.JITTED_PHASES
-  if checkpoints is not None and is_long(learner.protocol):
+  if checkpoints is not None and is_long(learner.plan):
     phases = phases._replace(fit=functools.partial(fit_in_parts, checkpoints))
   phases = rounds.Phases(*(timed(name, phase) for name, phase in phases._asdict().items()))
-  for r in range(int(state.round), learner.protocol.rounds + 1):
+  for r in range(int(state.round), learner.plan.rounds + 1):
     start = time.perf_counter()
     state, info = loop.round_fn(state, data, learner, phases)
     info = jax.device_get(info)
     total = {"total": time.perf_counter() - start}
-    row = row_of(acq, seed, r, info, labels, seconds | total, initial, {}, learner.acquisition.score is not None)
+    row = row_of(acq, seed, r, info, labels, seconds | total, initial, {}, scored, data.test_size > 0)
     if r >= len(done):
       if "error" not in row:
         if checkpoints is not None:
@@ -131,7 +135,7 @@ def run_python(
 
 
 def _resumed(
-  state: types.ALState, done: list[dict], learner: types.Learner, checkpoints: Checkpoints | None
+  state: types.ALState, done: list[dict], learner: Learner, checkpoints: Checkpoints | None
 ) -> types.ALState:
   """The state that the next round, or of a warm start without a checkpoint the first one, starts from.
 
@@ -139,14 +143,14 @@ def _resumed(
     UsageError: the rows did not start from this seed's initial set, or do not agree with the checkpoint.
   """
   whose = f"the rows of {done[0]['acq']}, seed {done[0]['seed']},"
-  if done[0].get("initial") != np.asarray(loop.initial_ids(state, learner.protocol)).tolist():
+  if done[0].get("initial") != np.asarray(states.initial_ids(state, learner.plan)).tolist():
     raise UsageError(f"{whose} have another initial set: --overwrite")
   kept = None if checkpoints is None else checkpoints.load_round(state, len(done))
-  if kept is None and learner.protocol.warm_start:
+  if kept is None and learner.plan.train.warm_start:
     return state
   replayed = state
   for row in done:
-    replayed = loop.label(replayed, jnp.array(row["selected"], jnp.int32), learner.protocol)
+    replayed = rounds.label(replayed, jnp.array(row["selected"], jnp.int32), learner.plan)
   if kept is None:
     return replayed
   if not (kept.labeled == replayed.labeled).all():
@@ -154,25 +158,26 @@ def _resumed(
   return kept
 
 
-def is_long(protocol: types.Protocol) -> bool:
-  """Whether the last round's training may take more steps than one part."""
-  if protocol.epochs is None:
-    return protocol.train_steps > PART
-  size, draws = protocol.batch_size, protocol.epoch_draws
-  return protocol.epochs * training.epoch_steps(protocol.max_labels, batch_size=size, epoch_draws=draws) > PART
+def is_long(plan: types.Plan) -> bool:
+  """Whether a training may take more steps than one part."""
+  train = plan.train
+  if train.epochs is None:
+    return train.steps > PART
+  first = (train.first_epochs or train.epochs) * training.epoch_steps(plan.init_labels, train)
+  return max(first, train.epochs * training.epoch_steps(plan.max_labels, train)) > PART
 
 
 def fit_in_parts(
-  checkpoints: Checkpoints, state: types.ALState, data: types.Dataset, learner: types.Learner
-) -> tuple[types.PyTree, types.FitInfo]:
-  """What `rounds.fit_round` returns, trained in parts that are saved: a kill costs the part in hand and not the round.
+  checkpoints: Checkpoints, state: types.ALState, data: types.Dataset, trainer: Trainer
+) -> tuple[types.ALState, types.FitInfo]:
+  """What `training.fit` returns, trained in parts that are saved: a kill costs the part in hand and not the round.
 
   Goes on where the checkpoints have this round's training.
   """
   this_round = int(state.round)
-  begun = _begin(state, data, learner=learner)
+  begun = _begin(state, data, trainer=trainer)
   begun = checkpoints.load_training(this_round, begun) or begun
-  while _unfinished(begun, state, learner=learner):
-    begun = jax.block_until_ready(_advance(begun, state, data, learner=learner, limit=PART))
+  while _unfinished(begun, state, trainer=trainer):
+    begun = jax.block_until_ready(_advance(begun, state, data, trainer=trainer, max_steps=PART))
     checkpoints.save_training(this_round, begun)
-  return rounds.end_fit(begun, learner)
+  return training.result(begun, state, trainer)

@@ -19,15 +19,16 @@ def rows_of(
   seconds: float,
   point: dict,
   scored: bool,
+  tested: bool = True,
 ) -> Iterator[dict]:
   """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
 
   `labels` are the oracle's answers for the pool, `seconds` those of one round, `point` the values of a grid.
-  `scored` is whether the acquisition scores single images.
+  `scored` is whether the acquisition scores single images, `tested` whether there are test images.
   """
   for r in range(len(infos.num_labeled)):
     info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
-    row = row_of(acq, seed, r, info, labels, {"total": seconds}, initial, point, scored)
+    row = row_of(acq, seed, r, info, labels, {"total": seconds}, initial, point, scored, tested)
     yield row
     if "error" in row:
       return
@@ -43,6 +44,7 @@ def row_of(
   initial: list[int],
   point: dict,
   scored: bool,
+  tested: bool = True,
 ) -> dict:
   """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
   key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
@@ -51,7 +53,7 @@ def row_of(
     # The loss is measured before a step: after the last one there is none.
     said = f"loss was not finite at step {bad} of {steps}" if bad < steps else f"model was not finite after step {bad}"
     return key | {"error": f"the {said}"}
-  if not np.isfinite(info.metrics[:3]).all():
+  if tested and not np.isfinite(info.metrics[:3]).all():
     return key | {"error": f"the model was not finite after step {info.fit.steps}"}
   selected = info.selected[info.selected >= 0]
   row = key | {
@@ -79,11 +81,8 @@ def _finite_or_null(scores: np.ndarray) -> list[float | None]:
 
 
 def metrics_row(measured: types.Metrics) -> dict:
-  """The metrics by name; a validation accuracy that was not measured is null."""
-  row = {name: float(value) for name, value in measured._asdict().items()}
-  if math.isnan(row["val_accuracy"]):
-    row["val_accuracy"] = None
-  return row
+  """The metrics by name; one that was not measured is null."""
+  return {name: None if math.isnan(value) else float(value) for name, value in measured._asdict().items()}
 
 
 def _peak_bytes() -> int:

@@ -13,9 +13,12 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 import numpy as np
 
-from al_jax import loop
+from al_jax import checks
 from al_jax import oracle
 from al_jax import types
+from al_jax.learner import Learner
+from al_jax.sweep import Runs
+from al_jax.sweep import sweep_program
 from experiments.analysis import grid
 from experiments.analysis import summary
 from experiments.common.console import Display
@@ -49,6 +52,7 @@ class Program:
 
 def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display, stop: Interrupt) -> None:
   """Runs every strategy on every seed and point, a program of jobs at a time, writing its rows when it has ended."""
+  checks.check_values(data)  # which a program cannot see
   data = jax.device_put(data, NamedSharding(mesh(), PartitionSpec()))
   for seed, point, acq in itertools.product(_seeds(config), grid.points(config.vmap_over), config.acq):
     display.advance(len(workdir.done(acq, seed, point)))
@@ -95,7 +99,7 @@ def missing(config: Config, workdir: Workdir) -> Iterator[tuple[list[str], list[
     yield list(acqs), jobs
 
 
-def _learners(config: Config, acqs: list[str], num_classes: int) -> dict[str, types.Learner | build.Recipe]:
+def _learners(config: Config, acqs: list[str], num_classes: int) -> dict[str, Learner | build.Recipe]:
   if config.vmap_over:
     return {acq: build.Recipe(config, acq, num_classes) for acq in acqs}
   made = build.learners(config, num_classes)
@@ -123,7 +127,7 @@ def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[
   start, pack = time.perf_counter(), build.packing(config)
   keys, points = _arguments(jobs)
   try:
-    lowered = loop.sweep.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
+    lowered = sweep_program.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
   except jax.errors.JAXTypeError as error:
     raise UsageError(f"{_culprit(data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
   compiled = lowered.compile()
@@ -136,7 +140,7 @@ def _culprit(data: types.Dataset, learners: dict, jobs: list[Job]) -> str:
   """The first strategy that cannot be traced."""
   keys, points = _arguments(jobs)
   for acq, learner in learners.items():
-    alone = functools.partial(loop.sweep, learners=(learner,), pack="map")
+    alone = functools.partial(sweep_program, learners=(learner,), pack="map")
     try:
       jax.eval_shape(lambda keys, points, alone=alone: alone(keys, data, points=points), keys, points)
     except jax.errors.JAXTypeError:
@@ -189,7 +193,7 @@ def free_bytes() -> int:
   return available // len(jax.local_devices())
 
 
-def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[loop.Runs, ...], float]:
+def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[Runs, ...], float]:
   """What the jobs came to, on the host, and the seconds they took. A last, smaller group is filled up with repeats."""
   keys, points = _arguments(_filled(jobs, program.size))
   start = time.perf_counter()
@@ -210,7 +214,9 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
       own = jax.tree.map(lambda leaf, k=k: leaf[k], run)
       done = workdir.done(acq, job.seed, dict(job.point))
       initial = own.initial.tolist()
-      rows = list(rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored[acq]))
+      rows = list(
+        rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored[acq], data.test_size > 0)
+      )
       for row in rows[len(done) :]:
         workdir.append(row)
       display.advance(len(rows) - len(done))

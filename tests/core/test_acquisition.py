@@ -87,16 +87,16 @@ KINDS = ["ordinary", "tied", "duplicated", "extreme", "certain"]
 
 
 def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23, seed: int = 0) -> types.PoolView:
-  """A view with what the acquisition needs and no more; some images are labeled, others not for sale."""
+  """A view with what the acquisition needs and no more; some images are labeled, others not available."""
   fields = {
     "log_probs": log_probs_of(kind, size, seed),
     "features": features_of(kind, size, seed),
     "embedding": features_of(kind, size, seed + 1),
   }
   place = (jnp.arange(size) + seed) % 5
-  needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in acquired.needs}
-  if acquired.targets:
-    needed["target_log_probs"] = log_probs_of(kind, acquired.targets, seed + 2)
+  needed = {name: fields[name] for name in acquired.needs.fields}
+  if acquired.needs.targets:
+    needed["target_log_probs"] = log_probs_of(kind, acquired.needs.targets, seed + 2)
   return ties_by_id(types.PoolView(labeled=place == 0, candidates=(place > 0) & (jnp.arange(size) != 6), **needed))
 
 
@@ -117,7 +117,7 @@ def test_signature(name):
   if made.score is not None:
     assert list(inspect.signature(made.score).parameters) == ["view"]
   assert hash(made) == hash(made)  # a learner is a static argument
-  assert isinstance(made.needs, frozenset) and made.needs <= set(types.NEEDS)
+  assert isinstance(made.needs, types.Needs) and all(type(value) in (bool, int) for value in made.needs)
 
 
 @pytest.mark.parametrize("name", [*acquisition.REGISTRY, *acquisition.WRAPPERS])
@@ -132,12 +132,13 @@ def test_the_factory_is_public_and_takes_numbers_by_name(name):
 
 
 def test_needs_are_fields_of_the_view():
-  assert set(types.NEEDS.values()) <= set(types.PoolView._fields)
+  assert set(types.Needs(samples=1, features=True, embedding=True).fields) <= set(types.PoolView._fields)
 
 
-def test_view_carries_no_labels():
-  assert [field for field in types.PoolView._fields if "label" in field] == ["labeled"]
-  assert not {"test_images", "data", "images"} & set(types.PoolView._fields)
+def test_view_carries_labels_where_asked_for_alone():
+  assert [field for field in types.PoolView._fields if "label" in field] == ["labeled", "labels"]
+  assert not any(acquisition.make(name).needs.labels for name in acquisition.REGISTRY)
+  assert not {"test_inputs", "data", "inputs"} & set(types.PoolView._fields)
 
 
 def test_unknown_name_lists_the_choices():
@@ -211,7 +212,11 @@ ONE_A_WAY = ("margin", "power_bald", "badge")
 
 @pytest.mark.parametrize(
   "name",
-  [name if name in ONE_A_WAY else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if make(name).needs],
+  [
+    name if name in ONE_A_WAY else pytest.param(name, marks=pytest.mark.slow)
+    for name in NAMES
+    if make(name).needs.fields
+  ],
 )
 def test_without_draws_ties_are_broken_by_the_key(name):
   view = view_of(make(name), "tied")._replace(tie_break=None)
@@ -230,12 +235,12 @@ def test_few_samples_of_a_pool_sorted_by_class_acquire_more_than_its_first_class
     assert len(set((ids // 100).tolist())) == 10
 
 
-def broken_rows(view: types.PoolView, needs, how: float) -> tuple[types.PoolView, np.ndarray]:
+def broken_rows(view: types.PoolView, needs: types.Needs, how: float) -> tuple[types.PoolView, np.ndarray]:
   """The view with two candidates and a labeled image whose row is not finite, and which these are."""
   size = view.candidates.shape[0]
   rows = [int(i) for i in (*np.flatnonzero(view.candidates)[[2, 9]], np.flatnonzero(view.labeled)[1])]
   spoiled = {}
-  for field in {types.NEEDS[need] for need in needs}:
+  for field in needs.fields:
     if field != "log_probs" or not np.isfinite(how):  # a prediction is no longer finite long before
       spoiled[field] = getattr(view, field).at[jnp.array(rows), ..., 0].set(how)
   return view._replace(**spoiled), np.isin(np.arange(size), rows)
@@ -243,8 +248,8 @@ def broken_rows(view: types.PoolView, needs, how: float) -> tuple[types.PoolView
 
 @pytest.mark.parametrize(
   ("name", "how"),
-  [(name, how) for name in NAMES if make(name).needs for how in (np.nan, np.inf)]
-  + [(name, 1e20) for name in NAMES if make(name).needs & {"features", "embedding"}],
+  [(name, how) for name in NAMES if make(name).needs.fields for how in (np.nan, np.inf)]
+  + [(name, 1e20) for name in NAMES if {"features", "embedding"} & set(make(name).needs.fields)],
 )
 def test_a_row_that_is_not_finite_comes_last_and_touches_no_other(name, how):
   made = make(name)
@@ -325,16 +330,16 @@ def test_later_rounds_compile_nothing(name):
   assert len({*ids.tolist(), *rest.tolist()}) == 2 * NUM
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if make(name).needs])
+@pytest.mark.parametrize("name", [name for name in NAMES if make(name).needs.fields])
 def test_rows_out_of_the_game_may_hold_anything(name):
   made = make(name)
   view = view_of(made)
-  compares = made.needs & {"features", "embedding"}  # with the labeled images, among others
+  compares = {"features", "embedding"} & set(made.needs.fields)  # with the labeled images, among others
   in_play = view.candidates | view.labeled if compares else view.candidates
   fields = {}
-  for need in made.needs:
-    values = getattr(view, types.NEEDS[need])
-    fields[types.NEEDS[need]] = jnp.where(in_play.reshape((-1, *[1] * (values.ndim - 1))), values, jnp.nan)
+  for field in made.needs.fields:
+    values = getattr(view, field)
+    fields[field] = jnp.where(in_play.reshape((-1, *[1] * (values.ndim - 1))), values, jnp.nan)
   spoiled = view._replace(**fields)
   assert select(name, spoiled).tolist() == select(name, view).tolist()
 
@@ -360,7 +365,7 @@ def test_pointwise_scores_equal_the_reference(name):
 
 def test_random_looks_at_no_image_and_differs_by_key():
   made = acquisition.make("random")
-  assert made.needs == frozenset() and made.score is None
+  assert made.needs == types.Needs() and made.score is None
   view = view_of(made)
   draws = {tuple(select("random", view, seed=seed, num=6).tolist()) for seed in range(8)}
   assert len(draws) == 8  # two of them are equal with probability 2e-6

@@ -17,9 +17,9 @@ def shapes(made: types.Acquisition, N: int, S: int, C: int, F: int) -> types.Poo
   """A view of shapes alone."""
   floats = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
   fields = {"log_probs": floats(N, S, C), "features": floats(N, F), "embedding": floats(N, F)}
-  needed = {types.NEEDS[need]: fields[types.NEEDS[need]] for need in made.needs}
-  if made.targets:
-    needed["target_log_probs"] = floats(made.targets, S, C)
+  needed = {name: fields[name] for name in made.needs.fields}
+  if made.needs.targets:
+    needed["target_log_probs"] = floats(made.needs.targets, S, C)
   mask = jax.ShapeDtypeStruct((N,), bool)
   return types.PoolView(labeled=mask, candidates=mask, **needed)
 
@@ -37,7 +37,7 @@ def test_temporary_memory_is_within_the_formula(name, size):
 
   wrapper, _, base = name.partition("_")
   hyper = hyper_parameters(name) | sized
-  values = size | hyper | {"num": num, "chunk": CHUNK, "T": made.targets}
+  values = size | hyper | {"num": num, "chunk": CHUNK, "T": made.needs.targets}
   allowed = acquisition.REGISTRY[name if wrapper not in acquisition.WRAPPERS else base].memory(**values)
   allowed += acquisition.WRAPPERS[wrapper].memory(**values) if wrapper in acquisition.WRAPPERS else 0
   assert used <= allowed, f"{used} bytes, of {allowed} stated"

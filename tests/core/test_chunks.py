@@ -15,10 +15,10 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 @given(st.integers(1, 12), st.integers(1, 15))
 @settings(max_examples=10)
 def test_map_chunks_equals_the_function_on_everything(size, chunk_size):
-  images = np.arange(size * 6, dtype=np.float32).reshape(size, 3, 2)
+  rows = np.arange(size * 6, dtype=np.float32).reshape(size, 3, 2)
   function = lambda chunk: jnp.stack([chunk.sum(axis=2), chunk.max(axis=2)], axis=1)
-  out = map_chunks(function, images, chunk_size=chunk_size)
-  np.testing.assert_array_equal(out, function(images))
+  out = map_chunks(function, rows, chunk_size=chunk_size)
+  np.testing.assert_array_equal(out, function(rows))
 
 
 @pytest.mark.parametrize(("size", "chunk_size", "shape"), [(3, 8, 3), (8, 8, 8), (10, 4, 4), (12, 4, 4), (9, 1, 1)])

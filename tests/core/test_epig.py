@@ -131,8 +131,8 @@ def test_prefers_what_bears_on_the_targets():
 
 
 def test_number_of_targets():
-  assert acquisition.make("epig").targets == 100
-  assert acquisition.make("epig", targets=7).targets == 7
-  assert acquisition.power(acquisition.epig(targets=7)).targets == 7
+  assert acquisition.make("epig").needs.targets == 100
+  assert acquisition.make("epig", targets=7).needs.targets == 7
+  assert acquisition.power(acquisition.epig(targets=7)).needs.targets == 7
   with pytest.raises(ValueError, match="targets must be at least 1, not 0"):
     acquisition.make("epig", targets=0)

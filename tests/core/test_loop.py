@@ -12,11 +12,14 @@ import pytest
 
 from al_jax import acquisition
 from al_jax import checks
-from al_jax import inference
+from al_jax import from_flax
+from al_jax import inputs
 from al_jax import loop
 from al_jax import oracle
 from al_jax import pool
+from al_jax import posterior
 from al_jax import rounds
+from al_jax import splits
 from al_jax import training
 from al_jax import types
 from al_jax import views
@@ -26,6 +29,7 @@ from tests.conftest import ACQUISITIONS
 from tests.conftest import TinyMLP
 from tests.support.kinds import KINDS
 from tests.support.kinds import kind_of
+from tests.support.learners import changed
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -37,7 +41,7 @@ FROZEN = optax.sgd(0.0)
 def by_hand(key, data, learner):
   """The run as a round-by-round driver makes it: the final state and the list of the rounds' diagnostics."""
   state, infos = loop.init_state(key, data, learner), []
-  for _ in range(learner.protocol.rounds + 1):
+  for _ in range(learner.plan.rounds + 1):
     state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     infos.append(info)
   return state, infos
@@ -104,8 +108,8 @@ def test_what_is_labeled_and_when(name, data, make_learner):
   assert info.num_labeled.tolist() == [10, 17, 24]
   assert info.fit.steps.tolist() == [12, 12, 12] and (info.fit.first_bad_step == -1).all()
   assert (info.selected[-1] == -1).all() and state.round == 3
-  bought = info.selected[:-1].ravel().tolist()
-  known = initial_ids(KEY, data, learner) + bought
+  acquired = info.selected[:-1].ravel().tolist()
+  known = initial_ids(KEY, data, learner) + acquired
   assert len(set(known)) == 24 and min(known) >= 0 and max(known) < len(data.labels)
   assert np.flatnonzero(state.labeled).tolist() == sorted(known)
   assert np.isnan(info.metrics.val_accuracy).all()
@@ -135,11 +139,11 @@ def test_test_labels_change_no_id_and_no_parameter(name, data, make_learner):
 def test_a_revealed_label_changes_the_parameters(data, make_learner):
   learner = make_learner("margin")
   state, info = loop.run(KEY, data, learner)
-  for changed in (initial_ids(KEY, data, learner)[0], int(info.selected[0, 0])):
+  for moved in (initial_ids(KEY, data, learner)[0], int(info.selected[0, 0])):
     labels = np.array(data.labels)
-    labels[changed] = (labels[changed] + 1) % 10
+    labels[moved] = (labels[moved] + 1) % 10
     other_state, _ = loop.run(KEY, with_labels(data, labels), learner)
-    assert not equal(state.params, other_state.params)
+    assert not equal(state.variables, other_state.variables)
 
 
 APART = {"init_balanced": True, "init_labels": 20, "val_size": 11}
@@ -154,7 +158,7 @@ def test_strategies_of_one_seed_start_alike(plan, data, make_learner):
   for seed in (0, 1):
     assert equal(starts["random"][seed], starts["margin"][seed])
   assert not equal(starts["random"][0].labeled, starts["random"][1].labeled)
-  assert not equal(starts["random"][0].params, starts["random"][1].params)
+  assert not equal(starts["random"][0].variables, starts["random"][1].variables)
 
 
 def test_strategies_of_one_seed_share_the_first_model(data, make_learner):
@@ -168,7 +172,7 @@ def test_initial_set_balanced(data, make_learner):
   learner = make_learner("margin", **APART)
   ids = initial_ids(KEY, data, learner)
   assert np.bincount(data.labels[ids], minlength=10).tolist() == [2] * 10
-  assert not set(ids) & set(views.validation_ids(KEY, data, learner.protocol).tolist())
+  assert not set(ids) & set(splits.validation_ids(KEY, data, learner.plan).tolist())
 
 
 @pytest.mark.parametrize(
@@ -221,8 +225,8 @@ def test_strategies_share_the_compiled_training(data, make_learner, compilations
   other = learner._replace(acquisition=acquisition.make("margin"))  # a strategy that no test has used
   assert other != learner
   with compilations() as events:
-    params, _ = rounds.JITTED_PHASES.fit(state, data, learner=other)
-    rounds.JITTED_PHASES.evaluate(params, state, data, learner=other)
+    fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=other.trainer)
+    rounds.JITTED_PHASES.evaluate(fitted, data, trainer=other.trainer)
   assert not events
 
 
@@ -233,10 +237,10 @@ def test_view_holds_neither_labels_nor_test_data(data, make_learner):
     seen.append(view)
     return pool.random_subset(key, view.candidates, num=num)
 
-  spy = types.Acquisition(select, needs=frozenset({"samples"}))
+  spy = types.Acquisition(select, needs=types.Needs(samples=1))
   learner = make_learner("margin", **APART)
   start = loop.init_state(KEY, data, learner)
-  rounds.JITTED_PHASES.acquire(start.params, start, data, learner=learner._replace(acquisition=spy))
+  rounds.JITTED_PHASES.acquire(start, data, learner=learner._replace(acquisition=spy))
   (view,) = seen
   given = {name: (value.shape, value.dtype) for name, value in view._asdict().items() if value is not None}
   assert given == {
@@ -250,12 +254,38 @@ def test_view_holds_neither_labels_nor_test_data(data, make_learner):
 view_of = jax.jit(views.pool_view, static_argnames="learner")
 
 
+def by_revealed_labels(key, view, *, num):
+  """In an order that every label of a labeled row decides."""
+  rows = jnp.arange(view.labels.shape[0])
+  mixed = jnp.sum(jnp.where(view.labeled, (view.labels + 1) * (rows % 89 + 1), 0))
+  return pool.masked_top_k((rows * (1 + mixed) % 101).astype(jnp.float32), view.candidates, num=num)
+
+
+@pytest.mark.parametrize("plan", [{}, {"pool_subset": 40}], ids=str)
+def test_a_strategy_may_read_revealed_labels_and_no_others(plan, data, make_learner):
+  acquired = types.Acquisition(by_revealed_labels, needs=types.Needs(labels=True))
+  learner = make_learner("random", label_noise=0.3, **plan)._replace(acquisition=acquired)
+  state, infos = by_hand(KEY, data, learner)
+  hidden = ~np.asarray(state.labeled)
+  labels = np.array(data.labels)
+  labels[hidden] = (labels[hidden] + 1) % 10
+  assert equal((state, infos), by_hand(KEY, with_labels(data, labels), learner))
+  known = initial_ids(KEY, data, learner)
+  labels = np.array(data.labels)
+  labels[known] = (labels[known] + 5) % 10
+  assert not equal(infos[0].selected, by_hand(KEY, with_labels(data, labels), learner)[1][0].selected)
+  view, ids = view_of(loop.init_state(KEY, data, learner), data, learner=learner)
+  answers = np.asarray(oracle.answers(KEY, data, 0.3))[ids]
+  np.testing.assert_array_equal(view.labels, np.where(view.labeled, answers, types.UNKNOWN))
+  assert view.labeled.sum() == 10
+
+
 def test_ties_are_broken_by_draws_of_seed_round_and_id_alone(data, make_learner):
   """The same for every strategy, and for an image whether the whole pool is scored or a part."""
 
   def draws(state, **changes):
     learners = [make_learner(name, **APART | changes) for name in ("random", "kcenter")]
-    made = [view_of(state.params, state, data, learner=learner) for learner in learners]
+    made = [view_of(state, data, learner=learner) for learner in learners]
     return [(np.asarray(rows), np.asarray(view.tie_break)) for view, rows in made]
 
   start = loop.init_state(KEY, data, make_learner("margin", **APART))
@@ -278,55 +308,55 @@ def test_what_is_not_needed_is_not_computed(data, make_learner):
 
   blind = make_learner()._replace(acquisition=types.Acquisition(select))
   start = loop.init_state(KEY, data, make_learner())
-  rounds.JITTED_PHASES.acquire(start.params, start, data, learner=blind)
+  rounds.JITTED_PHASES.acquire(start, data, learner=blind)
   assert seen == [None]
 
 
 def test_last_round_asks_nothing(data, make_learner):
   start = loop.init_state(KEY, data, make_learner())
   for num, asked in [(0, False), (1, True)]:
-    ids, scores = rounds.JITTED_PHASES.acquire(start.params, start, data, learner=make_learner("random", rounds=num))
+    ids, scores = rounds.JITTED_PHASES.acquire(start, data, learner=make_learner("random", rounds=num))
     assert np.isnan(scores).all()
     assert (ids >= 0).tolist() == [asked] * 7
     assert (pool.reveal(start.labeled, ids).sum() == 10) != asked
 
 
 @pytest.mark.slow
-def test_the_whole_pool_can_be_bought(data, make_learner):
+def test_the_whole_pool_can_be_acquired(data, make_learner):
   state, infos = by_hand(KEY, data, make_learner("margin", init_labels=13, acq_size=28, rounds=3))
   assert state.labeled.all() and stacked(infos).num_labeled.tolist() == [13, 41, 69, 97]
 
 
-apply = jax.jit(lambda model, params, images: model.apply({"params": params}, images), static_argnames="model")
+sample = jax.jit(lambda network, variables, x: network.sample(None, variables, x)[0], static_argnames="network")
 
 
-def predicted_classes(learner, params, data) -> np.ndarray:
-  logits = apply(learner.model, params, data.images / np.float32(16))
+def predicted_classes(learner, variables, data) -> np.ndarray:
+  logits = sample(learner.trainer.network, variables, data.inputs / np.float32(16))
   return np.asarray(logits).argmax(-1).astype(np.int32)
 
 
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_where_a_round_starts_from(warm_start, data, make_learner):
   learner = make_learner(warm_start=warm_start, epochs=1)
-  frozen = learner._replace(optimizer=FROZEN)
-  start = loop.init_state(KEY, data, frozen)
-  state, params = start, [start.params]
+  frozen = changed(learner, optimizer=FROZEN)
+  state = loop.init_state(KEY, data, frozen)
+  variables = [state.variables]
   for _ in range(3):
-    fitted, _ = rounds.JITTED_PHASES.fit(state, data, learner=frozen)
-    state = state._replace(params=fitted, round=state.round + 1)
-    params.append(fitted)
-  assert equal(params[0], params[1])  # round 0 starts from the initial weights either way
-  same = [equal(a, b) for a, b in zip(params[1:-1], params[2:], strict=True)]
+    fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=frozen.trainer)
+    state = fitted._replace(round=state.round + 1)
+    variables.append(fitted.variables)
+  assert equal(variables[0], variables[1])  # round 0 starts from the initial weights either way
+  same = [equal(a, b) for a, b in zip(variables[1:-1], variables[2:], strict=True)]
   assert same == [warm_start] * 2
 
 
 def test_validation_set_is_apart_and_measured(data, make_learner):
   learner = make_learner("margin", **APART)
-  held_out = views.validation_ids(KEY, data, learner.protocol)
+  held_out = splits.validation_ids(KEY, data, learner.plan)
   assert len(set(held_out.tolist())) == 11
   state, infos = by_hand(KEY, data, learner)
   assert not set(held_out.tolist()) & set(np.flatnonzero(state.labeled).tolist())
-  expected = np.mean(predicted_classes(learner, state.params, data)[held_out] == data.labels[held_out])
+  expected = np.mean(predicted_classes(learner, state.variables, data)[held_out] == data.labels[held_out])
   np.testing.assert_allclose(infos[-1].metrics.val_accuracy, expected, rtol=1e-6)
 
   labels = np.array(data.labels)
@@ -335,7 +365,7 @@ def test_validation_set_is_apart_and_measured(data, make_learner):
   assert equal(state, other_state)
   of = lambda rounds: [info.metrics.val_accuracy for info in rounds]
   assert not equal(of(infos), of(other_infos))
-  seeds = [set(views.validation_ids(jax.random.key(seed), data, learner.protocol).tolist()) for seed in (0, 1)]
+  seeds = [set(splits.validation_ids(jax.random.key(seed), data, learner.plan).tolist()) for seed in (0, 1)]
   assert seeds[0] != seeds[1]
 
 
@@ -352,16 +382,15 @@ def test_val_last_trains_on_the_first_rows_in_order_of_acquisition(data, make_le
     assert info.fit.steps == 2 * kept  # one example a batch, two epochs
 
     held_out = np.array(known[kept:])
-    expected = np.mean(predicted_classes(learner, state.params, data)[held_out] == data.labels[held_out])
+    expected = np.mean(predicted_classes(learner, state.variables, data)[held_out] == data.labels[held_out])
     np.testing.assert_allclose(info.metrics.val_accuracy, expected, rtol=1e-6)
 
-    images, labels = np.array(data.images), np.array(data.labels)
+    images, labels = np.array(data.inputs), np.array(data.labels)
     images[held_out], labels[held_out] = 0, (labels[held_out] + 1) % 10
-    changed = dataclasses.replace(data, images=images, labels=labels)
-    assert equal(state.params, rounds.JITTED_PHASES.fit(before, changed, learner=learner)[0])
+    fitted = lambda other: rounds.JITTED_PHASES.fit(before, other, trainer=learner.trainer)[0].variables  # noqa: B023
+    assert equal(state.variables, fitted(dataclasses.replace(data, inputs=images, labels=labels)))
     labels[known[kept - 1]] = (labels[known[kept - 1]] + 1) % 10
-    changed = dataclasses.replace(data, images=images, labels=labels.copy())
-    assert not equal(state.params, rounds.JITTED_PHASES.fit(before, changed, learner=learner)[0])
+    assert not equal(state.variables, fitted(dataclasses.replace(data, inputs=images, labels=labels.copy())))
     known += info.selected.tolist()
 
 
@@ -370,35 +399,35 @@ def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, da
   learner = make_learner(init_labels=10, acq_size=5, rounds=4, val_last=share)
   start = loop.init_state(KEY, data, make_learner(init_labels=10, acq_size=5, rounds=4))
   try:
-    checks.check(learner.protocol, data)
+    checks.check(learner.plan, data)
   except ValueError:
     assert math.floor(10 * (1 - share)) == 0
     return
   for r in range(5):
     n = 10 + 5 * r
     order = jnp.arange(30)
-    state = start._replace(round=jnp.int32(r), order=order)
+    state = start._replace(round=jnp.int32(r), order=order, labeled=jnp.arange(97) < n)
     kept = math.floor(n * (1 - share))
-    assert rounds.num_trained(state, learner.protocol) == kept
+    assert splits.trained_count(state, learner.plan) == kept
     # Right on the held-out rows and nowhere else: the accuracy counts every one of them, and no other row.
     sure = np.asarray(data.labels).copy()
-    predicted = predicted_classes(learner, start.params, data)
+    predicted = predicted_classes(learner, start.variables, data)
     outside = np.setdiff1d(np.arange(97), np.arange(kept, n))
     sure[kept:n], sure[outside] = predicted[kept:n], (predicted[outside] + 1) % 10
     for wrong, expected in [(None, 1.0), (kept, 1 - 1 / (n - kept)), (n - 1, 1 - 1 / (n - kept))]:
       labels = sure.copy()
       if wrong is not None:
         labels[wrong] = (labels[wrong] + 1) % 10
-      measured = rounds.JITTED_PHASES.evaluate(start.params, state, with_labels(data, labels), learner=learner)
+      measured = rounds.JITTED_PHASES.evaluate(state, with_labels(data, labels), trainer=learner.trainer)
       np.testing.assert_allclose(measured.val_accuracy, expected, rtol=1e-6)
 
 
-def test_fit_full_trains_on_everything_for_sale(data, make_learner):
+def test_fit_full_trains_on_everything_available(data, make_learner):
   learner = make_learner("random", epochs=30, batch_size=10)
-  params, info, measured = loop.fit_full(KEY, data, learner)
+  params, info, measured = loop.fit_full(KEY, data, learner.trainer)
   assert info.steps == 30 * 10  # ceil(97 / 10) batches an epoch
   assert measured.test_accuracy == np.mean(
-    predicted_classes(learner, params, dataclasses.replace(data, images=data.test_images)) == data.test_labels
+    predicted_classes(learner, params, dataclasses.replace(data, inputs=data.test_inputs)) == data.test_labels
   )
   assert np.mean(predicted_classes(learner, params, data) == data.labels) > 0.9
   assert np.isnan(measured.val_accuracy)
@@ -406,79 +435,80 @@ def test_fit_full_trains_on_everything_for_sale(data, make_learner):
 
 def test_fit_full_leaves_the_validation_set_and_the_test_set_alone(data, make_learner):
   for plan, held_out in [
-    ({"val_size": 12}, views.validation_ids(KEY, data, make_learner(val_size=12).protocol)),
+    ({"val_size": 12}, splits.validation_ids(KEY, data, make_learner(val_size=12).plan)),
     ({"val_last": 0.2}, np.arange(math.floor(97 * 0.8), 97)),
   ]:
     learner = make_learner("random", epochs=1, **plan)
-    params, info, measured = loop.fit_full(KEY, data, learner)
+    params, info, measured = loop.fit_full(KEY, data, learner.trainer)
     assert info.steps == math.ceil((97 - len(held_out)) / 8)
-    other = dataclasses.replace(data, test_images=data.test_images[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
-    assert equal((params, info), loop.fit_full(KEY, other, learner)[:2])
+    other = dataclasses.replace(data, test_inputs=data.test_inputs[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
+    assert equal((params, info), loop.fit_full(KEY, other, learner.trainer)[:2])
     labels = np.array(data.labels)
     labels[held_out] = predicted_classes(learner, params, data)[held_out]
-    other_params, _, other = loop.fit_full(KEY, with_labels(data, labels), learner)
+    other_params, _, other = loop.fit_full(KEY, with_labels(data, labels), learner.trainer)
     assert equal(params, other_params)
     assert measured.val_accuracy < 1 and other.val_accuracy == 1
     labels = (np.array(data.labels) + 1) % 10
-    assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner)[0])
+    assert not equal(params, loop.fit_full(KEY, with_labels(data, labels), learner.trainer)[0])
 
 
-def looks(samples: int, metric: str = "accuracy") -> types.EarlyStop:
+def checked_by(samples: int, metric: str = "accuracy") -> types.EarlyStop:
   return types.EarlyStop(patience=3, every=2, samples=samples, metric=metric)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("round", "metric"), [(0, "accuracy"), (1, "accuracy"), (1, "nll")])
-def test_a_look_by_mc_dropout_takes_the_mean_of_its_samples(round, metric, data, make_learner):
-  model, fit_round = TinyMLP(dropout_rate=0.6), rounds.JITTED_PHASES.fit
+def test_a_check_by_mc_dropout_takes_the_mean_of_its_samples(round, metric, data, make_learner):
+  network, fit = from_flax(TinyMLP(dropout_rate=0.6)), rounds.JITTED_PHASES.fit
 
   def fitted(samples: int, metric: str):
-    learner = make_learner(val_size=40, train_steps=60, early_stop=looks(samples, metric))
-    learner = learner._replace(model=model, label_noise=0.2)
+    learner = make_learner(val_size=40, steps=60, early_stop=checked_by(samples, metric))
+    learner = changed(learner, network=network, label_noise=0.2)
     state = loop.init_state(KEY, data, learner)
-    bought = np.flatnonzero(views.for_sale(KEY, data, learner.protocol) & ~state.labeled)[: 7 * round]
-    state = state._replace(round=jnp.int32(round), labeled=state.labeled.at[bought].set(True))
-    return learner, state, fit_round(state, data, learner=learner)
+    acquired = np.flatnonzero(splits.for_labeling(KEY, data, learner.plan) & ~state.labeled)[: 7 * round]
+    state = state._replace(round=jnp.int32(round), labeled=state.labeled.at[acquired].set(True))
+    return learner, state, fit(state, data, trainer=learner.trainer)
 
-  learner, state, (params, info) = fitted(20, metric)
-  held_out = views.validation_ids(KEY, data, learner.protocol)
+  learner, state, (after, info) = fitted(20, metric)
+  held_out = splits.validation_ids(KEY, data, learner.plan)
   taught = with_labels(data, oracle.answers(KEY, data, 0.2))
 
-  def by_hand(params):
-    key, inputs, posterior = role_key(KEY, Role.EARLY_STOP, round), views.in_pool(data), types.Posterior("dropout", 20)
-    out = inference.outputs(key, model, params, inputs, held_out, chunk_size=7, posterior=posterior)
+  def by_hand(variables):
+    key, inputs_of = role_key(KEY, Role.EARLY_STOP, round), functools.partial(inputs.of_pool, data)
+    out = posterior.mc_dropout(20).predict(key, network, variables, inputs_of, held_out, chunk_size=7, features=False)
     probs, labels = jnp.exp(out.log_probs).mean(axis=1), taught.labels[held_out]
     if metric == "nll":
       return jnp.log(probs[jnp.arange(len(labels)), labels]).mean()
     return jnp.mean(probs.argmax(axis=1) == labels)
 
-  how = {"batch_size": 8, "train_steps": 60, "early_stop": types.EarlyStop(3, 2), "validate": by_hand}
-  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=learner.optimizer, **how))
-  start = training.init_params(role_key(KEY, Role.MODEL_INIT, round), model, data)
-  keys = [role_key(KEY, role, round) for role in (Role.MINIBATCH, Role.DROPOUT)]
-  ids = np.pad(np.flatnonzero(state.labeled), (0, learner.protocol.max_labels - 10 - 7 * round))
-  expected, steps = fit(*keys, start, taught, jnp.array(ids), jnp.int32(10 + 7 * round))
+  train = types.TrainPlan(batch_size=8, steps=60, early_stop=types.EarlyStop(3, 2))
+  how = {"network": network, "optimizer": learner.trainer.optimizer, "plan": train, "validate": by_hand}
+  fit_given = jax.jit(functools.partial(training.fit_network, **how))
+  start = network.init(role_key(KEY, Role.MODEL_INIT, round), inputs.example(data))
+  keys = training.Keys(*(role_key(KEY, role, round) for role in (Role.MINIBATCH, Role.DROPOUT, Role.AUGMENT)))
+  ids = np.pad(np.flatnonzero(state.labeled), (0, learner.plan.max_labels - 10 - 7 * round))
+  expected, steps = fit_given(keys, start, taught, jnp.array(ids), jnp.int32(10 + 7 * round))
   assert info.steps == steps.steps < 60
-  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), params, expected)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), after.variables, expected)
   *_, (other, _) = fitted(1, "accuracy")
-  assert not equal(params, other)
+  assert not equal(after.variables, other.variables)
 
 
-def test_looks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
-  learner = make_learner(val_size=20, early_stop=looks(20))
+def test_checks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
+  learner = make_learner(val_size=20, early_stop=checked_by(20))
   checks.check_learner(learner, data)
-  still = learner._replace(model=TinyMLP(dropout_rate=0.0))
+  still = changed(learner, network=from_flax(TinyMLP(dropout_rate=0.0)))
   with pytest.raises(ValueError, match="MC dropout needs a network with dropout, and TinyMLP drops nothing"):
     checks.check_learner(still, data)
-  checks.check_learner(still._replace(protocol=make_learner(val_size=20, early_stop=looks(1)).protocol), data)
+  checks.check_learner(changed(still, early_stop=checked_by(1)), data)
 
 
 @pytest.mark.slow
-def test_nothing_is_tuned_stopped_or_bought_by_test_data(data, make_learner):
-  learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), train_steps=40)
+def test_nothing_is_tuned_stopped_or_acquired_by_test_data(data, make_learner):
+  learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), steps=40)
   state, infos = by_hand(KEY, data, learner)
   assert min(info.fit.steps for info in infos) < 40  # it does stop
-  other = dataclasses.replace(data, test_images=data.test_images[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
+  other = dataclasses.replace(data, test_inputs=data.test_inputs[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
   other_state, other_infos = by_hand(KEY, other, learner)
   of = lambda infos: [(info.fit, info.selected, info.scores, info.metrics.val_accuracy) for info in infos]
   assert equal((state, of(infos)), (other_state, of(other_infos)))
@@ -492,19 +522,19 @@ REFUSALS = [
   ({"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
   ({"rounds": -1}, "rounds must not be negative, but is -1"),
   ({"val_size": -2}, "val_size must not be negative, but is -2"),
-  ({"train_steps": None}, "exactly one of train_steps and epochs"),
-  ({"train_steps": 5, "epochs": 5}, "exactly one of train_steps and epochs"),
-  ({"train_steps": 0}, "train_steps or epochs must be at least 1"),
-  ({"epochs": 0}, "train_steps or epochs must be at least 1"),
-  ({"epochs": -3}, "train_steps or epochs must be at least 1"),
+  ({"steps": None}, "exactly one of steps and epochs"),
+  ({"steps": 5, "epochs": 5}, "exactly one of steps and epochs"),
+  ({"steps": 0}, "steps or epochs must be at least 1"),
+  ({"epochs": 0}, "steps or epochs must be at least 1"),
+  ({"epochs": -3}, "steps or epochs must be at least 1"),
   ({"val_size": 5, "val_last": 0.1}, "val_size and val_last"),
-  ({"early_stop": types.EarlyStop(3, 10)}, "early stopping looks at a validation set: give val_size"),
+  ({"early_stop": types.EarlyStop(3, 10)}, "early stopping checks a validation set: give val_size"),
   ({"early_stop": types.EarlyStop(0, 10), "val_size": 5}, "must be at least 1, not 0"),
   ({"early_stop": types.EarlyStop(3, -2), "val_size": 5}, "must be at least 1, not -2"),
-  ({"early_stop": types.EarlyStop(3, 10, 0), "val_size": 5}, "samples of a look must be at least 1, not 0"),
+  ({"early_stop": types.EarlyStop(3, 10, 0), "val_size": 5}, "samples of a check must be at least 1, not 0"),
   ({"early_stop": types.EarlyStop(3, 10, 1, "loss"), "val_size": 5}, "unknown metric of early stopping 'loss'"),
-  ({"epoch_draws": 64}, "epoch_draws=64 is the least length of an epoch: give epochs"),
-  ({"epochs": 2, "epoch_draws": -1}, "epoch_draws=-1 .* give epochs, and 0 or more"),
+  ({"min_epoch_size": 64}, "min_epoch_size=64 is the least length of an epoch: give epochs"),
+  ({"epochs": 2, "min_epoch_size": -1}, "min_epoch_size=-1 .* give epochs, and 0 or more"),
   ({"score_dtype": "float16"}, "unknown score_dtype 'float16'; choose from float32, bfloat16"),
   ({"val_last": 1.0}, "val_last is a share"),
   ({"val_last": -0.1}, "val_last is a share"),
@@ -523,7 +553,7 @@ REFUSALS = [
 def test_check_refuses(changes, sentence, data, make_learner, compilations):
   learner = make_learner(**changes)
   with pytest.raises(ValueError, match=sentence) as caught:
-    checks.check(learner.protocol, data)
+    checks.check(learner.plan, data)
   assert "\n" not in str(caught.value)
   with compilations() as events, pytest.raises(ValueError, match=sentence):
     loop.run(KEY, data, learner)
@@ -534,7 +564,7 @@ def test_check_refuses(changes, sentence, data, make_learner, compilations):
 def test_check_accepts_what_just_fits(changes, data, make_learner):
   if "val_last" in changes:
     changes = {**changes, "init_labels": 11}  # floor(11 * 0.1) = 1
-  checks.check(make_learner(**changes).protocol, data)
+  checks.check(make_learner(**changes).plan, data)
 
 
 def test_learners_made_alike_are_one(make_learner):

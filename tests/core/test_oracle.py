@@ -9,6 +9,7 @@ import scipy.stats
 from al_jax import checks
 from al_jax import loop
 from al_jax import oracle
+from al_jax import posterior
 from al_jax import rounds
 from al_jax import types
 from tests.core.test_loop import by_hand
@@ -16,6 +17,7 @@ from tests.core.test_loop import equal
 from tests.core.test_loop import initial_ids
 from tests.core.test_loop import stacked
 from tests.core.test_loop import with_labels
+from tests.support.learners import changed
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -24,9 +26,9 @@ CLASSES, MANY = 7, 40_000
 
 
 def pool_of(labels) -> types.Dataset:
-  """A pool of these labels with nothing to see."""
-  images = np.zeros((len(labels), 1), np.float32)
-  return types.Dataset(images, np.asarray(labels, np.int32), images[:1], np.int32([0]), num_classes=CLASSES)
+  """A pool of these labels, all of whose inputs are alike."""
+  rows = np.zeros((len(labels), 1), np.float32)
+  return types.Dataset(rows, np.asarray(labels, np.int32), rows[:1], np.int32([0]), CLASSES)
 
 
 def shifts(key, labels, rate) -> np.ndarray:
@@ -71,7 +73,7 @@ def test_whether_and_how_an_answer_errs_is_a_matter_of_id_and_seed_alone():
   assert abs(both - 0.09) < 4 * np.sqrt(0.09 * 0.91 / MANY)
 
 
-def test_copies_of_an_image_err_each_for_itself():
+def test_copies_of_a_row_err_each_for_itself():
   first, second = shifts(KEY, np.tile(np.arange(MANY // 2) % CLASSES, 2), 0.3).reshape(2, -1) > 0
   assert abs((first & second).mean() - 0.09) < 4 * np.sqrt(0.09 * 0.91 / (MANY // 2))
 
@@ -94,33 +96,33 @@ PLANS = [
 def test_a_run_hears_the_answers_for_training_and_validation_and_nothing_else(plan, data, make_learner):
   """It is the run of a pool that has the answers for labels; its test labels are the true ones."""
   learner = make_learner("margin", **plan)  # its initial set is random, and so free of labels
-  noisy = learner._replace(label_noise=0.3)
+  noisy = changed(learner, label_noise=0.3)
   heard = with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
   run = by_hand(KEY, data, noisy)
   assert equal(run, by_hand(KEY, heard, learner))
-  assert not equal(run[0].params, by_hand(KEY, data, learner)[0].params)
+  assert not equal(run[0].variables, by_hand(KEY, data, learner)[0].variables)
 
 
 def test_every_driver_and_full_supervision_hear_the_same(data, make_learner):
   learner = make_learner("margin")
-  noisy, heard = learner._replace(label_noise=0.3), with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
+  noisy, heard = changed(learner, label_noise=0.3), with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
   state, infos = by_hand(KEY, data, noisy)
   assert equal(loop.run(KEY, data, noisy), (state, stacked(infos)))
-  assert equal(loop.fit_full(KEY, data, noisy), loop.fit_full(KEY, heard, learner))
+  assert equal(loop.fit_full(KEY, data, noisy.trainer), loop.fit_full(KEY, heard, learner.trainer))
 
 
 @pytest.mark.slow
 def test_an_ensembles_members_hear_the_same(data, make_learner):
-  learner = make_learner("bald")._replace(posterior=types.Posterior("ensemble", 2))
+  learner = changed(make_learner("bald"), posterior=posterior.ensemble(2), members=2)
   start = loop.init_state(KEY, data, learner)
   heard = with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
-  fitted = rounds.JITTED_PHASES.fit(start, data, learner=learner._replace(label_noise=0.3))
-  assert equal(fitted, rounds.JITTED_PHASES.fit(start, heard, learner=learner))
+  fitted = rounds.JITTED_PHASES.fit(start, data, trainer=changed(learner, label_noise=0.3).trainer)
+  assert equal(fitted, rounds.JITTED_PHASES.fit(start, heard, trainer=learner.trainer))
 
 
 @pytest.mark.parametrize("name", ["margin", "badge"])
 def test_unrevealed_labels_change_nothing_where_answers_err(name, data, make_learner):
-  learner = make_learner(name)._replace(label_noise=0.3)
+  learner = changed(make_learner(name), label_noise=0.3)
   run = by_hand(KEY, data, learner)
   hidden = ~np.asarray(run[0].labeled)
   labels = np.array(data.labels)
@@ -131,13 +133,13 @@ def test_unrevealed_labels_change_nothing_where_answers_err(name, data, make_lea
 
 def test_a_balanced_initial_set_is_of_true_classes(data, make_learner):
   learner = make_learner("margin", init_balanced=True, init_labels=20)
-  ids = initial_ids(KEY, data, learner._replace(label_noise=0.9))
+  ids = initial_ids(KEY, data, changed(learner, label_noise=0.9))
   assert ids == initial_ids(KEY, data, learner)
   assert np.bincount(data.labels[ids], minlength=10).tolist() == [2] * 10
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_what_is_no_probability_is_refused(rate, data, make_learner):
-  learner = make_learner()._replace(label_noise=rate)
+  learner = changed(make_learner(), label_noise=rate)
   with pytest.raises(ValueError, match=rf"label_noise is a probability in \[0, 1\), not {rate}"):
     checks.check_learner(learner, data)

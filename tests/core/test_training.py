@@ -4,6 +4,7 @@ Most tests fit a linear model to one-hot features: row i of its kernel then move
 and by how much says with which weight.
 """
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -15,9 +16,15 @@ import numpy as np
 import optax
 import pytest
 
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import loop
+from al_jax import rounds
 from al_jax import training
 from al_jax import types
+from tests.conftest import NETWORK
 from tests.support import reference
+from tests.support.learners import changed
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -25,11 +32,14 @@ CLASSES = 4
 
 
 class Linear(nn.Module):
-  """`images @ W` from zero."""
+  """`inputs @ W` from zero."""
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     return nn.Dense(CLASSES, use_bias=False, kernel_init=nn.initializers.zeros_init())(x)
+
+
+LINEAR = from_flax(Linear())
 
 
 def one_hot_data(size: int) -> types.Dataset:
@@ -42,19 +52,28 @@ ADAM = optax.adam(1e-2)
 sgd = functools.cache(optax.sgd)  # one object a rate: programs are shared by those whose parts are the same
 
 
+def keys_of(seed: int) -> training.Keys:
+  return training.Keys(*jax.random.split(jax.random.key(seed), 3))
+
+
+def at_rest(size: int) -> types.PyTree:
+  """The linear model's variables before its first step."""
+  return {"params": {"Dense_0": {"kernel": jnp.zeros((size, CLASSES))}}}
+
+
 @functools.cache
 def fit_of(optimizer, **sizes):
   """The compiled training of a linear model."""
-  return jax.jit(functools.partial(training.fit, model=Linear(), optimizer=optimizer, **sizes))
+  plan = types.TrainPlan(**sizes)
+  return jax.jit(functools.partial(training.fit_network, network=LINEAR, optimizer=optimizer, plan=plan))
 
 
 def fit_linear(data, ids, count, optimizer, *, seed: int = 0, **sizes):
   """The fitted kernel `[features, CLASSES]` and how it went."""
   fit = fit_of(optimizer, **sizes)
-  params = {"Dense_0": {"kernel": jnp.zeros((data.images.shape[1], CLASSES))}}
-  keys = jax.random.split(jax.random.key(seed))
-  params, info = fit(*keys, params, data, jnp.asarray(ids, jnp.int32), jnp.int32(count))
-  return np.asarray(params["Dense_0"]["kernel"], np.float64), info
+  ids, start = jnp.asarray(ids, jnp.int32), at_rest(data.inputs.shape[1])
+  variables, info = fit(keys_of(seed), start, data, ids, jnp.int32(count))
+  return np.asarray(variables["params"]["Dense_0"]["kernel"], np.float64), info
 
 
 def shares(kernel, data, rate: float) -> np.ndarray:
@@ -101,7 +120,7 @@ def test_batches_of_an_epoch_are_shuffled():
 
 def test_steps_draw_evenly_from_the_labeled():
   data, rate, steps = one_hot_data(9), 1e-5, 400
-  kernel, info = fit_linear(data, [8, 6, 4, 2, 0, 1], 4, sgd(rate), batch_size=8, train_steps=steps)
+  kernel, info = fit_linear(data, [8, 6, 4, 2, 0, 1], 4, sgd(rate), batch_size=8, steps=steps)
   assert info.steps == steps
   visits = shares(kernel, data, rate) * 8
   drawn = [8, 6, 4, 2]
@@ -117,22 +136,24 @@ MOST_STEPS = 200
 
 @functools.cache
 def recorder_of(size: int, **sizes):
-  """A compiled training at rest that keeps its gradients, and its optimizer."""
+  """A compiled training at rest that keeps its gradients, its optimizer and its plan."""
 
   def record(grads, seen, params=None):
     step, rows = seen
     return jax.tree.map(jnp.zeros_like, grads), (step + 1, rows.at[step].set(grads["Dense_0"]["kernel"]))
 
   recorder = optax.GradientTransformation(lambda params: (0, jnp.zeros((MOST_STEPS, size, CLASSES))), record)
-  return jax.jit(functools.partial(training.advance, model=Linear(), optimizer=recorder, **sizes)), recorder
+  plan = types.TrainPlan(**sizes)
+  how = {"network": LINEAR, "optimizer": recorder, "plan": plan}
+  return jax.jit(functools.partial(training.advance_network, **how)), recorder, plan
 
 
 def recorded_batches(count, *, buffer=11, size=11, **sizes) -> np.ndarray:
   """`[steps, size]`: each example's share of the batch at every step, read off the gradients of a model at rest."""
-  data, (advance, recorder) = one_hot_data(size), recorder_of(size, **sizes)
-  start = training.begin({"Dense_0": {"kernel": jnp.zeros((size, CLASSES))}}, optimizer=recorder)
+  data, (advance, recorder, plan) = one_hot_data(size), recorder_of(size, **sizes)
+  start = training.begin_network(at_rest(size), optimizer=recorder, plan=plan)
   ids = jnp.arange(buffer, dtype=jnp.int32)[::-1]
-  trained = advance(*jax.random.split(jax.random.key(3)), start, data, ids, jnp.int32(count))
+  trained = advance(keys_of(3), start, data, ids, jnp.int32(count))
   steps, rows = trained.opt_state
   assert trained.info.steps == steps < MOST_STEPS
   label = np.asarray(data.labels)
@@ -143,9 +164,9 @@ def recorded_batches(count, *, buffer=11, size=11, **sizes) -> np.ndarray:
   ("count", "draws", "batch_size"),
   [(6, 20, 4), (6, 20, 8), (6, 21, 8), (5, 12, 5), (1, 7, 3), (7, 13, 13), (7, 13, 20), (11, 23, 6), (4, 6, 4)],
 )
-def test_an_epoch_of_draws_goes_over_the_images_again_until_it_has_so_many(count, draws, batch_size):
+def test_an_epoch_of_draws_goes_over_the_rows_again_until_it_has_so_many(count, draws, batch_size):
   epochs = 3
-  shares = recorded_batches(count, batch_size=batch_size, epochs=epochs, epoch_draws=draws)
+  shares = recorded_batches(count, batch_size=batch_size, epochs=epochs, min_epoch_size=draws)
   sizes = [min(batch_size, draws - first) for first in range(0, draws, batch_size)]
   assert len(shares) == epochs * len(sizes) == epochs * -(-draws // batch_size)
   visits = shares.reshape(epochs, len(sizes), -1) * np.array(sizes)[:, None]
@@ -161,49 +182,59 @@ def test_an_epoch_of_draws_goes_over_the_images_again_until_it_has_so_many(count
 
 
 @pytest.mark.parametrize("draws", [1, 5, 9])
-def test_an_epoch_of_no_more_draws_than_images_is_one_pass(draws):
+def test_an_epoch_of_no_more_draws_than_rows_is_one_pass(draws):
   passes = recorded_batches(9, batch_size=4, epochs=3)
-  np.testing.assert_array_equal(recorded_batches(9, batch_size=4, epochs=3, epoch_draws=draws), passes)
+  np.testing.assert_array_equal(recorded_batches(9, batch_size=4, epochs=3, min_epoch_size=draws), passes)
   np.testing.assert_allclose((passes.reshape(3, 3, 11)[..., 2:] > 0).sum(axis=1), 1)
 
 
 @pytest.mark.parametrize(("count", "draws", "steps"), [(20, 5056, 79), (300, 5056, 79), (6000, 5056, 94), (65, 0, 2)])
 def test_steps_of_an_epoch(count, draws, steps):
   for held in (count, jnp.int32(count)):
-    assert training.epoch_steps(held, batch_size=64, epoch_draws=draws) == steps
+    assert training.epoch_steps(held, types.TrainPlan(64, epochs=1, min_epoch_size=draws)) == steps
 
 
-@pytest.mark.parametrize("limit", [4, *(pytest.param(limit, marks=pytest.mark.slow) for limit in (1, 100))])
-def test_an_epoch_of_draws_in_parts_is_the_training_in_one(limit):
+@pytest.mark.parametrize("most", [4, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 100))])
+def test_an_epoch_of_draws_in_parts_is_the_training_in_one(most):
   data, optimizer = one_hot_data(9), ADAM
-  sizes = {"batch_size": 4, "epochs": 5, "epoch_draws": 10}
-  how = functools.partial(training.advance, model=Linear(), optimizer=optimizer, limit=limit, **sizes)
-  advance, keys = jax.jit(how), jax.random.split(jax.random.key(0))
-  under_way, parts = training.begin({"Dense_0": {"kernel": jnp.zeros((9, CLASSES))}}, optimizer=optimizer), 0
-  while training.unfinished(under_way, jnp.int32(7), **sizes):
-    under_way, parts = advance(*keys, under_way, data, jnp.arange(9), jnp.int32(7)), parts + 1
+  sizes = {"batch_size": 4, "epochs": 5, "min_epoch_size": 10}
+  plan = types.TrainPlan(**sizes)
+  how = {"network": LINEAR, "optimizer": optimizer, "plan": plan, "max_steps": most}
+  advance = jax.jit(functools.partial(training.advance_network, **how))
+  under_way, parts = training.begin_network(at_rest(9), optimizer=optimizer, plan=plan), 0
+  while training.network_unfinished(under_way, jnp.int32(7), plan=plan):
+    under_way, parts = advance(keys_of(0), under_way, data, jnp.arange(9), jnp.int32(7)), parts + 1
   kernel, info = fit_linear(data, range(9), 7, optimizer, **sizes)
-  assert under_way.info.steps == info.steps == 15 and parts == {1: 5, 4: 3, 100: 1}[limit]
-  np.testing.assert_array_equal(under_way.params["Dense_0"]["kernel"], kernel)
+  assert under_way.info.steps == info.steps == 15 and parts == {1: 5, 4: 3, 100: 1}[most]
+  np.testing.assert_array_equal(under_way.variables["params"]["Dense_0"]["kernel"], kernel)
+
+
+def tiny_fit(optimizer=None, **sizes):
+  """The compiled training of the tiny network, on given rows."""
+  how = {"network": NETWORK, "optimizer": ADAM if optimizer is None else optimizer, "plan": types.TrainPlan(**sizes)}
+  return jax.jit(functools.partial(training.fit_network, **how))
+
+
+def start_of(seed: int, data) -> types.PyTree:
+  """New variables of the tiny network."""
+  return NETWORK.init(jax.random.key(seed), inputs.example(data))
 
 
 @pytest.mark.parametrize(
-  "sizes", [{"train_steps": 25}, {"epochs": 4}, {"epochs": 2, "epoch_draws": 19}], ids=["steps", "epochs", "draws"]
+  "sizes", [{"steps": 25}, {"epochs": 4}, {"epochs": 2, "min_epoch_size": 19}], ids=["steps", "epochs", "draws"]
 )
-def test_reads_nothing_but_the_first_count_ids(sizes, data, model):
+def test_reads_nothing_but_the_first_count_ids(sizes, data):
   ids = np.array([5, 90, 13, 7, 44, 60, 2, 31, 8, 0, 0, 0], np.int32)
   count = 8
-  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=optax.adam(1e-2), batch_size=3, **sizes))
-  start = training.init_params(jax.random.key(0), model, data)
-  keys = jax.random.split(jax.random.key(1))
+  fit, start = tiny_fit(batch_size=3, **sizes), start_of(0, data)
   rng = np.random.default_rng(0)
 
   def fitted(changed, ids=ids):
-    images, labels = np.array(data.images), np.array(data.labels)
+    images, labels = np.array(data.inputs), np.array(data.labels)
     images[changed] = rng.integers(0, 17, images[changed].shape)
     labels[changed] = (labels[changed] + 1) % 10
-    other = types.Dataset(images, labels, data.test_images, data.test_labels, num_classes=10, std=16.0)
-    return jax.tree.leaves(fit(*keys, start, other, ids, jnp.int32(count)))
+    other = dataclasses.replace(data, inputs=images, labels=labels)
+    return jax.tree.leaves(fit(keys_of(1), start, other, ids, jnp.int32(count)))
 
   plain = fitted([])
   others = np.setdiff1d(np.arange(len(data.labels)), ids[:count])
@@ -216,16 +247,13 @@ def test_reads_nothing_but_the_first_count_ids(sizes, data, model):
 
 def test_learns(data, model):
   ids = np.arange(60, dtype=np.int32)
-  fit = jax.jit(
-    functools.partial(training.fit, model=model, optimizer=optax.adam(1e-2), batch_size=20, train_steps=200)
-  )
-  start = training.init_params(jax.random.key(0), model, data)
-  params, info = fit(*jax.random.split(jax.random.key(1)), start, data, ids, jnp.int32(60))
-  right = lambda params: np.mean(
-    model.apply({"params": params}, data.images[:60] / np.float32(16)).argmax(-1) == data.labels[:60]
+  start = start_of(0, data)
+  variables, info = tiny_fit(batch_size=20, steps=200)(keys_of(1), start, data, ids, jnp.int32(60))
+  right = lambda variables: np.mean(
+    model.apply(variables, data.inputs[:60] / np.float32(16)).argmax(-1) == data.labels[:60]
   )
   assert right(start) < 0.4
-  assert right(params) > 0.95
+  assert right(variables) > 0.95
   assert info.loss < 1.0 and info.first_bad_step == -1
 
 
@@ -244,7 +272,7 @@ def test_training_equals_the_textbook(ours, textbook, steps):
   rng = np.random.default_rng(0)
   images = rng.normal(size=(12, 5)).astype(np.float32)
   labels = rng.integers(0, CLASSES, 12).astype(np.int32)
-  data = types.Dataset(images, labels, images[:1], labels[:1], num_classes=CLASSES)
+  data = types.Dataset(images, labels, images[:1], labels[:1], CLASSES)
   kernel, info = fit_linear(data, range(12), 9, ours, batch_size=9, epochs=steps)
   expected, loss = reference.fit_softmax_regression(images[:9], labels[:9], CLASSES, textbook, steps)
   assert info.steps == steps
@@ -274,26 +302,24 @@ def test_weight_decay_over_labels_is_divided_by_how_many_there_are_and_not_by_th
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_bad_image_is_reported_at_its_step(bad):
+def test_a_bad_row_is_reported_at_its_step(bad):
   data = one_hot_data(4)
-  images = np.array(data.images)
-  images[2] = bad
-  spoiled = types.Dataset(images, data.labels, data.test_images, data.test_labels, num_classes=CLASSES)
-  _, info = fit_linear(spoiled, [2], 1, sgd(0.1), batch_size=1, train_steps=5)
+  rows = np.array(data.inputs)
+  rows[2] = bad
+  spoiled = dataclasses.replace(data, inputs=rows)
+  _, info = fit_linear(spoiled, [2], 1, sgd(0.1), batch_size=1, steps=5)
   assert (info.first_bad_step, info.steps) == (0, 5)
-  _, info = fit_linear(spoiled, [0, 1, 3], 3, sgd(0.1), batch_size=3, train_steps=5)
+  _, info = fit_linear(spoiled, [0, 1, 3], 3, sgd(0.1), batch_size=3, steps=5)
   assert info.first_bad_step == -1 and np.isfinite(info.loss)
 
 
 @pytest.mark.parametrize(
-  "sizes", [{"train_steps": 4}, {"epochs": 2}, {"epochs": 2, "epoch_draws": 5}], ids=["steps", "epochs", "draws"]
+  "sizes", [{"steps": 4}, {"epochs": 2}, {"epochs": 2, "min_epoch_size": 5}], ids=["steps", "epochs", "draws"]
 )
-def test_a_bad_image_in_the_padding_does_no_harm(sizes):
+def test_a_bad_row_in_the_padding_does_no_harm(sizes):
   # Buffers are padded with id 0, which need not be labeled: 0 times not a number is not a number.
   data = one_hot_data(6)
-  spoiled = types.Dataset(
-    data.images.at[0].set(jnp.nan), data.labels, data.test_images, data.test_labels, num_classes=CLASSES
-  )
+  spoiled = dataclasses.replace(data, inputs=data.inputs.at[0].set(jnp.nan))
   kernel, info = fit_linear(spoiled, [4, 2, 5, 0, 0, 0], 3, sgd(0.1), batch_size=2, **sizes)
   assert info.first_bad_step == -1
   assert np.isfinite(kernel).all()
@@ -301,12 +327,12 @@ def test_a_bad_image_in_the_padding_does_no_harm(sizes):
 
 def test_divergence_is_reported_at_the_first_bad_step():
   # The first loss is log 4; the step overflows, so the second is not a number.
-  _, info = fit_linear(one_hot_data(1), [0], 1, sgd(np.inf), batch_size=1, train_steps=6)
+  _, info = fit_linear(one_hot_data(1), [0], 1, sgd(np.inf), batch_size=1, steps=6)
   assert (info.first_bad_step, info.steps) == (1, 6)
 
 
-@pytest.mark.parametrize("sizes", [{"train_steps": 1}, {"epochs": 1}], ids=["steps", "epochs"])
-def test_an_update_that_no_loss_follows_is_looked_at(sizes):
+@pytest.mark.parametrize("sizes", [{"steps": 1}, {"epochs": 1}], ids=["steps", "epochs"])
+def test_an_update_that_no_loss_follows_is_checked(sizes):
   kernel, info = fit_linear(one_hot_data(1), [0], 1, sgd(np.inf), batch_size=1, **sizes)
   assert not np.isfinite(kernel).all()
   assert (info.first_bad_step, info.steps) == (1, 1)
@@ -326,15 +352,20 @@ def data_of(key) -> np.ndarray:
   return np.asarray(jax.random.key_data(key))
 
 
-def test_dropout_and_batches_have_keys_of_their_own(data, model):
-  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=sgd(0.1), batch_size=4, train_steps=3))
-  start = training.init_params(jax.random.key(0), model, data)
-  fitted = lambda batches, dropout: fit(
-    jax.random.key(batches), jax.random.key(dropout), start, data, jnp.arange(20), jnp.int32(20)
-  )[0]["Dense_0"]["kernel"]
-  np.testing.assert_array_equal(fitted(1, 2), fitted(1, 2))
-  assert (fitted(1, 2) != fitted(1, 3)).any()
-  assert (fitted(1, 2) != fitted(4, 2)).any()
+def test_dropout_and_batches_and_augmentation_have_keys_of_their_own(data):
+  plain = tiny_fit(sgd(0.1), batch_size=4, steps=3)
+  flipping = tiny_fit(sgd(0.1), batch_size=4, steps=3, augment=inputs.Flip())
+  start = start_of(0, data)
+
+  def fitted(fit, *seeds):
+    keys = training.Keys(*map(jax.random.key, seeds))
+    return fit(keys, start, data, jnp.arange(20), jnp.int32(20))[0]["params"]["Dense_0"]["kernel"]
+
+  np.testing.assert_array_equal(fitted(plain, 1, 2, 5), fitted(plain, 1, 2, 6))
+  np.testing.assert_array_equal(fitted(flipping, 1, 2, 5), fitted(flipping, 1, 2, 5))
+  assert (fitted(plain, 1, 2, 5) != fitted(plain, 1, 3, 5)).any()
+  assert (fitted(plain, 1, 2, 5) != fitted(plain, 4, 2, 5)).any()
+  assert (fitted(flipping, 1, 2, 5) != fitted(flipping, 1, 2, 6)).any()
 
 
 @pytest.mark.parametrize("size", [1, 6, 13])
@@ -349,84 +380,91 @@ def test_shuffled_positions(size):
   assert (False in orders) == (size > 1)
 
 
-def test_init_params_reads_one_image_shape_and_the_key(data, model):
-  first, again, other = (training.init_params(jax.random.key(seed), model, data) for seed in (0, 0, 1))
+def test_new_variables_read_the_shape_of_one_row_and_the_key(data, make_learner):
+  trainer, other_values = make_learner().trainer, dataclasses.replace(data, inputs=15 - data.inputs // 2)
+  drawn = [(0, data), (0, other_values), (1, data)]
+  first, again, other = (training.init_variables(jax.random.key(seed), rows, trainer)["params"] for seed, rows in drawn)
   assert first["Dense_0"]["kernel"].shape == (64, 16)
   np.testing.assert_array_equal(first["Dense_0"]["kernel"], again["Dense_0"]["kernel"])
   assert (first["Dense_0"]["kernel"] != other["Dense_0"]["kernel"]).any()
 
 
-# Early stopping, against a loop in Python. The labels are noise, so that accuracy on the held-out images wanders.
+# Early stopping, against a loop in Python. Rows are few, so that accuracy on those that are held out wanders.
 _IDS = np.array([5, 90, 13, 7, 44, 60, 2, 31, 8, 11, 0, 0], np.int32)
 _COUNT = 10
 _HELD_OUT = np.arange(20, 41)
 
 
-def _accuracy(params, data, model) -> jax.Array:
-  logits = model.apply({"params": params}, data.images[_HELD_OUT] / 16.0, train=False)
+def _accuracy(variables, data, model) -> jax.Array:
+  logits = model.apply(variables, data.inputs[_HELD_OUT] / 16.0, train=False)
   return jnp.mean((logits.argmax(-1) == data.labels[_HELD_OUT]).astype(jnp.float32))
 
 
 @functools.cache
-def _step_of(model, optimizer):
-  return jax.jit(functools.partial(training.train_step, model=model, optimizer=optimizer))
+def _step_of(network, optimizer):
+  return jax.jit(functools.partial(training.train_step, network=network, optimizer=optimizer))
 
 
 _QUICK = optax.adam(2e-2)
 
 
-def _stopped_in_python(keys, params, model, data, optimizer, validate, patience, stretches, batches):
-  """Parameters of the earliest best look and the steps taken; `batches(i)` gives a stretch's ids and weights."""
-  step = _step_of(model, optimizer)
-  opt_state, taken, best, kept, waited, looks = optimizer.init(params), 0, -1.0, params, 0, []
+def _stopped_in_python(keys, variables, network, data, optimizer, validate, patience, stretches, batches):
+  """Variables of the earliest best check, those at the end, and the steps taken, with the checks' scores.
+
+  `batches(i)` gives a stretch's ids and weights.
+  """
+  step = _step_of(network, optimizer)
+  opt_state, taken, best, kept, waited, scores = optimizer.init(variables["params"]), 0, -1.0, variables, 0, []
   for i in range(stretches):
     for ids, weights in batches(i):
-      images, labels = jnp.asarray(data.images[ids]) / 16.0, jnp.asarray(data.labels)[ids]
-      key = jax.random.fold_in(keys[1], taken)
-      params, opt_state, _ = step(key, params, opt_state, images, labels, jnp.asarray(weights, jnp.float32), 1)
+      batch, labels = jnp.asarray(data.inputs[ids]) / 16.0, jnp.asarray(data.labels)[ids]
+      key, weights = jax.random.fold_in(keys.dropout, taken), jnp.asarray(weights, jnp.float32)
+      variables, opt_state, _ = step(key, variables, opt_state, batch, labels, weights)
       taken += 1
-    looks.append(float(validate(params)))
-    if looks[-1] > best:
-      best, kept, waited = looks[-1], params, 0
+    scores.append(float(validate(variables)))
+    if scores[-1] > best:
+      best, kept, waited = scores[-1], variables, 0
     else:
       waited += 1
     if waited == patience:
       break
-  return kept, taken, looks
+  return kept, variables, taken, scores
 
 
-@pytest.mark.parametrize("patience", [3, *(pytest.param(looks, marks=pytest.mark.slow) for looks in (1, 100))])
+@pytest.mark.parametrize("patience", [3, *(pytest.param(checks, marks=pytest.mark.slow) for checks in (1, 100))])
 @pytest.mark.parametrize("mode", ["steps", "epochs"])
 def test_early_stopping_equals_a_loop_in_python(mode, patience, data, model):
-  early_stop, batch, optimizer = types.EarlyStop(patience, every=4), 4, _QUICK
-  sizes = {"steps": {"train_steps": 30}, "epochs": {"epochs": 9}}[mode]
+  batch, optimizer = 4, _QUICK
+  plan = types.TrainPlan(batch, early_stop=types.EarlyStop(patience, every=4), **_LENGTHS[mode])
   validate = jax.jit(functools.partial(_accuracy, data=data, model=model))
-  how = {"batch_size": batch, "early_stop": early_stop, "validate": validate} | sizes
-  fit = jax.jit(functools.partial(training.fit, model=model, optimizer=optimizer, **how))
+  how = {"network": NETWORK, "optimizer": optimizer, "plan": plan, "validate": validate}
+  fit = jax.jit(functools.partial(training.fit_network, **how))
   for seed in (1, 2):
-    keys = jax.random.split(jax.random.key(seed))
-    start = training.init_params(jax.random.key(seed), model, data)
+    keys, start = keys_of(seed), start_of(seed, data)
     batches, stretches = _batches(mode, keys, batch)
-    expected, steps, looks = _stopped_in_python(
-      keys, start, model, data, optimizer, validate, patience, stretches, batches
+    expected, _, steps, scores = _stopped_in_python(
+      keys, start, NETWORK, data, optimizer, validate, patience, stretches, batches
     )
-    params, info = fit(*keys, start, data, _IDS, jnp.int32(_COUNT))
+    variables, info = fit(keys, start, data, _IDS, jnp.int32(_COUNT))
     assert info.steps == steps
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), params, expected)
-    assert float(validate(params)) == max(looks)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), variables, expected)
+    assert float(validate(variables)) == max(scores)
     whole = 30 if mode == "steps" else 27
     assert patience == 3 or (steps == whole) == (patience == 100)
+
+
+_LENGTHS = {"steps": {"steps": 30}, "epochs": {"epochs": 9}}
 
 
 def _batches(mode: str, keys, batch: int):
   """`(i) -> ids and weights` of the batches of a stretch, and how many stretches there are."""
   if mode == "steps":  # the last of eight stretches is of two steps
-    places = jax.random.randint(jax.random.fold_in(keys[0], 0), (30 * batch,), 0, _COUNT)
+    places = jax.random.randint(jax.random.fold_in(keys.batches, 0), (30 * batch,), 0, _COUNT)
     drawn = _IDS[np.asarray(places)].reshape(30, batch)
     return lambda i: [(ids, np.ones(batch)) for ids in drawn[i * 4 : (i + 1) * 4]], 8
 
   def of_epoch(i):
-    order = _shuffled(jax.random.fold_in(keys[0], i), jnp.int32(_COUNT), size=12)
+    order = _shuffled(jax.random.fold_in(keys.batches, i), jnp.int32(_COUNT), size=12)
     ids = _IDS[np.where(np.arange(12) < _COUNT, order, 0)].reshape(3, batch)
     return list(zip(ids, (np.arange(12) < _COUNT).reshape(3, batch), strict=True))
 
@@ -436,53 +474,54 @@ def _batches(mode: str, keys, batch: int):
 _shuffled = jax.jit(training.shuffled_positions, static_argnames="size")
 
 
-def test_early_stopping_that_never_stops_trains_on_the_same_batches(data, model):
-  """With accuracy rising at every look, the last parameters are kept: those of a training without looks."""
-  fit = functools.partial(training.fit, model=model, optimizer=optax.adam(1e-2), batch_size=3, train_steps=10)
-  arguments = (*jax.random.split(jax.random.key(0)), training.init_params(jax.random.key(0), model, data), data, _IDS)
-  rising = lambda params: jnp.sum(params["Dense_0"]["kernel"] ** 2)
-  looked = jax.jit(functools.partial(fit, early_stop=types.EarlyStop(1, every=4), validate=rising))
-  params, info = looked(*arguments, jnp.int32(_COUNT))
-  plain, plain_info = jax.jit(fit)(*arguments, jnp.int32(_COUNT))
+def test_early_stopping_that_never_stops_trains_on_the_same_batches(data):
+  """With a score rising at every check, the last variables are kept: those of a training without checks."""
+  rising = lambda variables: jnp.sum(variables["params"]["Dense_0"]["kernel"] ** 2)
+  plan = types.TrainPlan(3, steps=10)
+  how = functools.partial(training.fit_network, network=NETWORK, optimizer=ADAM)
+  checking = dataclasses.replace(plan, early_stop=types.EarlyStop(1, every=4))
+  arguments = keys_of(0), start_of(0, data), data, _IDS, jnp.int32(_COUNT)
+  checked, info = jax.jit(functools.partial(how, plan=checking, validate=rising))(*arguments)
+  plain, plain_info = jax.jit(functools.partial(how, plan=plan))(*arguments)
   assert info.steps == plain_info.steps == 10
-  jax.tree.map(np.testing.assert_array_equal, params, plain)
+  jax.tree.map(np.testing.assert_array_equal, checked, plain)
 
 
-def _stopped_by_hand(looks, patience: int) -> tuple[int, int]:
-  """The look that is kept and the number of looks, counted from 1: wait for a strictly better score, else count."""
+def _stopped_by_hand(scores, patience: int) -> tuple[int, int]:
+  """The check that is kept and the number of checks, counted from 1: wait for a strictly better score, else count."""
   best, kept, counter = None, 0, 0
-  for i, score in enumerate(looks, start=1):
+  for i, score in enumerate(scores, start=1):
     if best is None or score > best:
       best, kept, counter = score, i, 0
     else:
       counter += 1
       if counter >= patience:
         return kept, i
-  return kept, len(looks)
+  return kept, len(scores)
 
 
-# (epochs or steps): the ceiling in steps, and the step at which each of eight looks is taken.
+# (epochs or steps): the ceiling in steps, and the step at which each of eight checks is made.
 _PLANS = {
   "epochs": ({"epochs": 8, "batch_size": 4}, [3 * i for i in range(1, 9)]),
-  "draws": ({"epochs": 8, "batch_size": 4, "epoch_draws": 17}, [5 * i for i in range(1, 9)]),
-  "steps": ({"train_steps": 30, "batch_size": 2}, [4, 8, 12, 16, 20, 24, 28, 30]),
+  "draws": ({"epochs": 8, "batch_size": 4, "min_epoch_size": 17}, [5 * i for i in range(1, 9)]),
+  "steps": ({"steps": 30, "batch_size": 2}, [4, 8, 12, 16, 20, 24, 28, 30]),
 }
 
 
 @functools.cache
 def _scripted(mode: str, patience: int):
-  """A compiled training whose parameters count its steps: scores of eight looks -> the kept count and the steps."""
+  """A compiled training whose parameters count its steps: scores of eight checks -> the kept count and the steps."""
   sizes, steps = _PLANS[mode]
   counting = optax.GradientTransformation(lambda params: (), lambda grads, state, params=None: (_ones(grads), state))
   data = one_hot_data(10)
 
   def run(scores: jax.Array):
-    look = lambda params: scores[jnp.searchsorted(jnp.array(steps), params["Dense_0"]["kernel"][0, 0])]
-    start = {"Dense_0": {"kernel": jnp.zeros((10, CLASSES))}}
-    how = {"optimizer": counting, "early_stop": types.EarlyStop(patience, every=4), "validate": look} | sizes
-    keys = jax.random.split(jax.random.key(0))
-    params, info = training.fit(*keys, start, data, jnp.arange(10), jnp.int32(10), model=Linear(), **how)
-    return params["Dense_0"]["kernel"][0, 0], info.steps
+    count_of = lambda variables: variables["params"]["Dense_0"]["kernel"][0, 0]
+    check = lambda variables: scores[jnp.searchsorted(jnp.array(steps), count_of(variables))]
+    plan = types.TrainPlan(early_stop=types.EarlyStop(patience, every=4), **sizes)
+    how = {"network": LINEAR, "optimizer": counting, "plan": plan, "validate": check}
+    variables, info = training.fit_network(keys_of(0), at_rest(10), data, jnp.arange(10), jnp.int32(10), **how)
+    return count_of(variables), info.steps
 
   return jax.jit(run)
 
@@ -491,14 +530,161 @@ def _ones(tree):
   return jax.tree.map(jnp.ones_like, tree)
 
 
-@pytest.mark.parametrize("patience", [1, 3, *(pytest.param(looks, marks=pytest.mark.slow) for looks in (2, 8))])
+@pytest.mark.parametrize("patience", [1, 3, *(pytest.param(checks, marks=pytest.mark.slow) for checks in (2, 8))])
 @pytest.mark.parametrize("mode", _PLANS)
 @hypothesis.settings(max_examples=40)
 @hypothesis.given(scores=st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]), min_size=8, max_size=8))
 @hypothesis.example(scores=[0.0] * 8)
 @hypothesis.example(scores=[0.5, 0.5, 0.75, 0.75, 0.75, 0.5, 1.0, 1.0])
 @hypothesis.example(scores=[0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0])
-def test_early_stopping_waits_for_a_strictly_better_look(mode, patience, scores):
-  kept, looks = _stopped_by_hand(scores, patience)
+def test_early_stopping_waits_for_a_strictly_better_check(mode, patience, scores):
+  kept, checks = _stopped_by_hand(scores, patience)
   steps = _PLANS[mode][1]
-  assert tuple(map(int, _scripted(mode, patience)(jnp.array(scores)))) == (steps[kept - 1], steps[looks - 1])
+  assert tuple(map(int, _scripted(mode, patience)(jnp.array(scores)))) == (steps[kept - 1], steps[checks - 1])
+
+
+# What is kept beside the parameters.
+
+
+def counting_network(classes: int = CLASSES) -> types.Network:
+  """A linear network that counts the batches it is trained on: a statistic that shows which check it is of."""
+
+  def init(key, inputs):
+    del key
+    return {"params": {"kernel": jnp.zeros((inputs[0].size, classes))}, "seen": jnp.float32(0)}
+
+  def logits_of(variables, inputs):
+    return inputs.reshape((inputs.shape[0], -1)) @ variables["params"]["kernel"]
+
+  def apply(variables, inputs, *, key, weights):
+    del key, weights
+    return logits_of(variables, inputs), variables | {"seen": variables["seen"] + 1}
+
+  sample = lambda key, variables, inputs: (logits_of(variables, inputs), None)
+  return types.Network(init, apply, sample, name="counting")
+
+
+COUNTING = counting_network()
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize("mode", _PLANS)
+def test_early_stopping_restores_the_statistics_of_the_check_that_it_keeps(mode, keep):
+  """The parameters are of the same step: a third of a unit in each."""
+  scores, patience = [0.25, 0.5, 0.75, 0.5, 0.75, 0.25, 1.0, 1.0], 2
+  kept, checks = _stopped_by_hand(scores, patience)
+  sizes, steps = _PLANS[mode]
+  thirds = optax.GradientTransformation(
+    lambda params: (), lambda grads, state, params=None: (jax.tree.map(lambda leaf: leaf * 0 + 1 / 3, grads), state)
+  )
+  check = lambda variables: jnp.array(scores)[jnp.searchsorted(jnp.array(steps), variables["seen"])]
+  plan = types.TrainPlan(early_stop=types.EarlyStop(patience, every=4, keep=keep), **sizes)
+  how = {"network": COUNTING, "optimizer": thirds, "plan": plan, "validate": check}
+  fit = jax.jit(functools.partial(training.fit_network, **how))
+  start, data = COUNTING.init(None, jnp.zeros((1, 10))), one_hot_data(10)
+  variables, info = fit(keys_of(0), start, data, jnp.arange(10), jnp.int32(10))
+  assert (kept, checks) == (3, 5)
+  expected = steps[(kept if keep == "best" else checks) - 1]
+  assert info.steps == steps[checks - 1] and variables["seen"] == expected
+  np.testing.assert_allclose(variables["params"]["kernel"], expected / 3, rtol=1e-4)
+
+
+def linear_learner(make_learner, *, optimizer, **changes):
+  """A linear model whose batches are all of ten labeled rows: its training is the textbook's."""
+  return make_learner("random", network=LINEAR, optimizer=optimizer, batch_size=10, steps=None, **changes)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_moments_are_kept_from_round_to_round_where_the_plan_says_so(keep, make_learner):
+  """Two rounds of 20 epochs over the same rows: 40 steps of Adam, or 20 and 20 of a new one."""
+  data = one_hot_data(30)
+  learner = linear_learner(make_learner, optimizer=ADAM, epochs=20, warm_start=True, keep_optimizer=keep)
+  state, kernels = loop.init_state(jax.random.key(1), data, learner), []
+  rows = np.flatnonzero(state.labeled)
+  for r in range(2):
+    state, info = rounds.JITTED_PHASES.fit(state._replace(round=jnp.int32(r)), data, trainer=learner.trainer)
+    assert info.steps == 20
+    kernels.append(np.asarray(state.variables["params"]["Dense_0"]["kernel"], np.float64)[rows])
+  assert (state.opt_state is not None) == keep
+  labels = np.asarray(data.labels)[rows]
+  one = reference.adam(1e-2)
+
+  def anew(grad, memory, step):
+    """Adam that forgets after 20 steps."""
+    return one(grad, memory if keep or step != 21 else 0.0, step if keep or step < 21 else step - 20)
+
+  for steps, kernel in zip((20, 40), kernels, strict=True):
+    expected, _ = reference.fit_softmax_regression(np.eye(10), labels, CLASSES, anew, steps)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-6)
+  other, _ = reference.fit_softmax_regression(np.eye(10), labels, CLASSES, one, 40)
+  assert keep or np.abs(kernels[1] - other).max() > 1e-3  # the two ways are told apart
+
+
+def test_every_member_keeps_its_own_moments(data, make_learner):
+  learner = make_learner("random", members=2, warm_start=True, keep_optimizer=True, steps=4)
+  alone = changed(learner, members=1)
+  state, lone = (loop.init_state(jax.random.key(1), data, one) for one in (learner, alone))
+  for r in range(2):
+    now = lambda state, r=r: state._replace(round=jnp.int32(r))
+    state, _ = rounds.JITTED_PHASES.fit(now(state), data, trainer=learner.trainer)
+    lone, _ = rounds.JITTED_PHASES.fit(now(lone), data, trainer=alone.trainer)
+    moments = jax.tree.leaves(state.opt_state)
+    for both, one in zip(moments, jax.tree.leaves(lone.opt_state), strict=True):
+      np.testing.assert_allclose(both[0], one, rtol=1e-3, atol=1e-5)
+  assert max(np.abs(np.asarray(leaf[0]) - leaf[1]).max() for leaf in moments) > 1e-3
+
+
+def test_the_first_round_may_have_epochs_of_its_own(make_learner):
+  learner = linear_learner(make_learner, optimizer=sgd(0.1), epochs=2, first_epochs=5)
+  state, info = loop.run(jax.random.key(1), one_hot_data(30), learner)
+  assert info.num_labeled.tolist() == [10, 17, 24]
+  assert info.fit.steps.tolist() == [5 * 1, 2 * 2, 2 * 3] and state.round == 3
+  plan = learner.plan.train
+  assert [int(training.num_epochs(plan, r)) for r in range(3)] == [5, 2, 2]
+  assert training.num_epochs(types.TrainPlan(steps=3), 0) is None
+
+
+def test_a_first_round_in_parts_is_the_one_in_one(make_learner):
+  data = one_hot_data(30)
+  learner = linear_learner(make_learner, optimizer=ADAM, epochs=2, first_epochs=5)
+  for r, parts in ((0, 3), (1, 1)):
+    state = loop.init_state(jax.random.key(1), data, learner)._replace(round=jnp.int32(r))
+    begun, made = training.begin(state, data, learner.trainer), 0
+    further = jax.jit(functools.partial(training.advance, trainer=learner.trainer, max_steps=2))
+    while training.unfinished(begun, state, learner.trainer):
+      begun, made = further(begun, state, data), made + 1
+    fitted, info = training.result(begun, state, learner.trainer)
+    whole, whole_info = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
+    assert made == parts and info.steps == whole_info.steps == (5 if r == 0 else 2)
+    jax.tree.map(np.testing.assert_array_equal, fitted.variables, whole.variables)
+
+
+# The optimizer that is told how far the training is.
+
+
+@pytest.mark.parametrize("most", [None, 4])
+@pytest.mark.parametrize(
+  ("sizes", "total"),
+  [({"steps": 10}, 10), ({"epochs": 4}, 12), ({"epochs": 2, "min_epoch_size": 10}, 10)],
+  ids=["steps", "epochs", "draws"],
+)
+def test_scale_by_cosine_is_its_formula(sizes, total, most):
+  """Each update is times `(1 + cos(pi k / K)) / 2`, k the steps behind and K all of them, however they are cut up."""
+
+  def record(ones, seen, params=None):
+    step, factors = seen
+    return ones, (step + 1, factors.at[step].set(ones["Dense_0"]["kernel"][0, 0]))
+
+  ones = optax.GradientTransformation(lambda params: (), lambda grads, state, params=None: (_ones(grads), state))
+  recorder = optax.GradientTransformation(lambda params: (0, jnp.zeros(MOST_STEPS)), record)
+  optimizer, plan = optax.chain(ones, training.scale_by_cosine(), recorder), types.TrainPlan(2, **sizes)
+  how = {"network": LINEAR, "optimizer": optimizer, "plan": plan, "max_steps": most}
+  advance = jax.jit(functools.partial(training.advance_network, **how))
+  under_way = training.begin_network(at_rest(9), optimizer=optimizer, plan=plan)
+  while training.network_unfinished(under_way, jnp.int32(5), plan=plan):
+    under_way = advance(keys_of(0), under_way, one_hot_data(9), jnp.arange(9), jnp.int32(5))
+  steps, factors = under_way.opt_state[-1]
+  expected = (1 + np.cos(np.pi * np.arange(total) / total)) / 2
+  assert steps == total
+  np.testing.assert_allclose(factors[:total], expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(under_way.variables["params"]["Dense_0"]["kernel"], expected.sum(), rtol=1e-5)

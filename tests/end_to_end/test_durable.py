@@ -29,7 +29,7 @@ def parameters(workdir: Path) -> list[np.ndarray]:
   (folder,) = (workdir / "checkpoints").iterdir()
   with ocp.training.Checkpointer(folder / "rounds") as kept:
     assert [checkpoint.step for checkpoint in kept.checkpoints] == [5, 6]
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(kept.load(6)["params"])]
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(kept.load(6)["variables"])]
 
 
 def wait_for_rows(begun: Begun, workdir: Path, num: int) -> None:

@@ -6,6 +6,6 @@ from al_jax import types
 KINDS = ("random", "margin", "bald", "epig", "kcenter", "badge", "cluster_margin")
 
 
-def kind_of(made: types.Acquisition) -> tuple[frozenset[str], bool]:
-  """What it needs of the view, and whether it has targets; that samples are joint is a demand on the posterior."""
-  return made.needs - {"joint"}, made.targets > 0
+def kind_of(made: types.Acquisition) -> types.Needs:
+  """What it needs of the view; that samples are joint is a demand on the posterior, and how many targets a size."""
+  return made.needs._replace(joint=False, targets=min(made.needs.targets, 1))

@@ -42,9 +42,9 @@ def test_made_views_hold_what_is_needed(name):
   if view.log_probs is not None:
     assert view.log_probs.shape == (200, case.samples, 10)
     np.testing.assert_allclose(np.exp(np.asarray(view.log_probs)).sum(axis=-1), 1, rtol=1e-5)
-  assert (view.features is not None) == ("features" in made.needs)
-  assert (view.embedding is not None) == ("embedding" in made.needs)
-  assert made.targets == (0 if view.target_log_probs is None else len(view.target_log_probs))
+  assert (view.features is not None) == made.needs.features
+  assert (view.embedding is not None) == made.needs.embedding
+  assert made.needs.targets == (0 if view.target_log_probs is None else len(view.target_log_probs))
 
 
 @pytest.mark.slow

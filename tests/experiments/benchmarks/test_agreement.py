@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from al_jax import loop
+from al_jax import posterior
 from al_jax import types
+from al_jax.sweep import Runs
 from experiments import bench
 from experiments.benchmarks import agreement as bench_agreement
 from experiments.common.console import Display
@@ -25,7 +26,7 @@ AGREEMENT = bench_agreement.Agreement(
 def made_runs(initial, selected, accuracies):
   """Runs that never were: of their diagnostics, the ids and the accuracies alone."""
   measured = types.Metrics(np.float32(accuracies), None, None, None)
-  return loop.Runs(np.int32(initial), types.RoundInfo(None, measured, None, np.int32(selected), None))
+  return Runs(np.int32(initial), types.RoundInfo(None, measured, None, np.int32(selected), None))
 
 
 # Two runs of two batches. The other way swaps two places, then buys one other image; in the second run it buys image
@@ -66,9 +67,9 @@ def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch,
   again, longer = (bench_agreement.REFERENCE._replace(name=name) for name in ("again", "longer"))
   make = bench_agreement.make_learner
 
-  def learner(name, protocol, way):
-    steps = 3 * protocol.train_steps if way == longer else protocol.train_steps
-    return make(name, dataclasses.replace(protocol, train_steps=steps), way)
+  def learner(name, plan, way):
+    steps = 3 * plan.train.steps if way == longer else plan.train.steps
+    return make(name, dataclasses.replace(plan, train=types.TrainPlan(steps=steps)), way)
 
   monkeypatch.setattr(bench_agreement, "OTHERS", (again, longer))
   monkeypatch.setattr(bench_agreement, "make_learner", learner)
@@ -97,7 +98,7 @@ def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch,
 def test_what_is_measured_is_written_and_printed(monkeypatch, tmp_path, capsys):
   """With made runs in place of computed ones: the packed ones are those of `OTHER` with the initial sets of `ONE`."""
   made = {"map": ONE, "vmap": OTHER._replace(initial=ONE.initial)}
-  monkeypatch.setattr(loop, "sweep", lambda keys, data, learners, pack: (made[pack],))
+  monkeypatch.setattr(bench_agreement, "sweep", lambda keys, data, learners, pack: (made[pack],))
   out = tmp_path / "agreement.json"
   bench.main(["bench", *TINY, "--acq=margin", f"--out={out}"])
   raw = json.loads(out.read_text())
@@ -112,21 +113,21 @@ def test_what_is_measured_is_written_and_printed(monkeypatch, tmp_path, capsys):
 
 
 def test_a_way_is_a_packing_and_a_precision():
-  protocol = types.Protocol(20, 10, 2, train_steps=3)
+  plan = types.Plan(20, 10, 2, types.TrainPlan(steps=3))
   ways = (bench_agreement.REFERENCE, *bench_agreement.OTHERS)
-  made = {way.name: bench_agreement.make_learner("bald", protocol, way) for way in ways}
-  assert {name: learner.protocol.score_dtype for name, learner in made.items()} == {
+  made = {way.name: bench_agreement.make_learner("bald", plan, way) for way in ways}
+  assert {name: learner.plan.score_dtype for name, learner in made.items()} == {
     "map": "float32",
     "vmap": "float32",
     "bfloat16": "bfloat16",
   }
-  assert made["vmap"].posterior == types.Posterior("dropout", bench_agreement.SAMPLES)
+  assert made["vmap"].posterior == posterior.mc_dropout(bench_agreement.SAMPLES)
   assert [way.pack for way in ways] == ["map", "vmap", "map"]
 
 
 def test_other_initial_sets_are_a_fault(monkeypatch):
   made = {"map": ONE, "vmap": OTHER}
-  monkeypatch.setattr(loop, "sweep", lambda keys, data, learners, pack: (made[pack],))
+  monkeypatch.setattr(bench_agreement, "sweep", lambda keys, data, learners, pack: (made[pack],))
   sizes = {"seeds": 2, "rounds": 2, "train_steps": 3, "chunk_size": 50}
   with pytest.raises(RuntimeError, match=r"margin by vmap starts from other initial sets: 75\.0% of the ids are equal"):
     bench_agreement.run(Display(3), names=["margin"], **sizes)

@@ -144,7 +144,7 @@ def made_runs(keys, data, rounds):
     selected=np.where(np.arange(rounds + 1) < rounds, 1, -1)[None, :, None].repeat(10, -1),
     scores=np.where(np.arange(rounds + 1) < rounds, 1.0, np.nan)[None, :, None].repeat(10, -1),
   )
-  return (bench_loop.loop.Runs(np.zeros((len(keys), 20)), info),)
+  return (bench_loop.Runs(np.zeros((len(keys), 20)), info),)
 
 
 def test_ratios_are_medians_of_pairs():

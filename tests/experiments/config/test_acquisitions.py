@@ -121,25 +121,25 @@ def test_wrappers_are_those_of_the_registry():
 
 
 @pytest.mark.parametrize(
-  ("text", "changes", "kind", "samples"),
+  ("text", "changes", "kind", "samples", "members"),
   [
-    ("entropy", {}, "deterministic", 1),
-    ("bald", {}, "dropout", 20),
-    ("bald", {"mc_samples": 7}, "dropout", 7),
-    ("entropy", {"posterior": "dropout"}, "dropout", 20),
-    ("entropy(posterior=ensemble)", {"posterior": "dropout"}, "ensemble", 5),
-    ("bald", {"posterior": "ensemble", "ensemble_size": 3}, "ensemble", 3),
-    ("random", {"posterior": "dropout"}, "deterministic", 1),
-    ("random", {"eval_posterior": "ensemble"}, "ensemble", 5),
-    ("kcenter", {"posterior": "dropout"}, "deterministic", 1),
+    ("entropy", {}, "deterministic", 1, 1),
+    ("bald", {}, "dropout", 20, 1),
+    ("bald", {"mc_samples": 7}, "dropout", 7, 1),
+    ("entropy", {"posterior": "dropout"}, "dropout", 20, 1),
+    ("entropy(posterior=ensemble)", {"posterior": "dropout"}, "ensemble", 5, 5),
+    ("bald", {"posterior": "ensemble", "ensemble_size": 3}, "ensemble", 3, 3),
+    ("random", {"posterior": "dropout"}, "deterministic", 1, 1),
+    ("random", {"eval_posterior": "ensemble"}, "deterministic", 1, 5),
+    ("kcenter", {"posterior": "dropout"}, "deterministic", 1, 1),
   ],
 )
-def test_the_posterior_is_the_strategys(text, changes, kind, samples):
+def test_the_posterior_is_the_strategys(text, changes, kind, samples, members):
   (learner,) = build.learners(config(acq=(text,), **changes), 10).values()
-  assert (learner.posterior.kind, learner.posterior.samples) == (kind, samples)
+  assert (learner.posterior.name, learner.posterior.samples, learner.trainer.members) == (kind, samples, members)
 
 
 def test_strategies_share_a_network_but_not_a_posterior():
   made = build.learners(config(acq=("entropy", "bald", "entropy(posterior=dropout)")), 10)
-  assert len({id(learner.model) for learner in made.values()}) == 1
-  assert [learner.posterior.kind for learner in made.values()] == ["deterministic", "dropout", "dropout"]
+  assert len({learner.trainer for learner in made.values()}) == 1
+  assert [learner.posterior.name for learner in made.values()] == ["deterministic", "dropout", "dropout"]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from al_jax import checks
+from al_jax import from_flax
+from al_jax import inputs
 from al_jax import models
 from al_jax import types
 from al_jax.types import Dataset
@@ -53,12 +55,14 @@ def test_a_preset_is_carried_out_as_it_stands(name, configs):
   originals, test = (46_900, 23_100) if config.split == "blog" else (60_000, 10_000)
   image = lambda num: np.broadcast_to(np.zeros((1, 28, 28, 1), np.uint8), (num, 28, 28, 1))
   labels = np.zeros(originals * config.pool_copies, np.int32)
-  data = Dataset(image(originals), labels, image(test), labels[:test], num_classes=10, noise=config.pool_noise)
-  data = dataclasses.replace(data, noise_key=jax.random.key(0))
+  data = Dataset(image(originals), labels, image(test), labels[:test], num_classes=10, prepare=inputs.images(std=255))
+  noise = {"noise": config.pool_noise, "noise_key": jax.random.key(0)}
+  data = dataclasses.replace(data, copies=config.pool_copies, **noise)
   learners = build.learners(config, 10)
   assert tuple(learners) == config.acq
-  for learner in [*learners.values(), build.full_data_learner(config, 10)]:
+  for learner in learners.values():
     checks.check_learner(learner, data)
+  checks.check_trainer(build.full_data_trainer(config, 10), data)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -118,10 +122,10 @@ def test_the_figures_of_the_batchbald_paper(configs):
   assert (config.input_mean, config.input_std) == (0.1307, 0.3081)
   learners = build.learners(config, 10)
   assert set(learners) == {"batchbald(max_configs=40000)", "bald", "random"}
-  assert all(learner.eval_posterior.samples == 100 for learner in learners.values())
+  assert all(learner.trainer.eval_posterior.samples == 100 for learner in learners.values())
   assert learners["bald"].posterior.samples == learners["batchbald(max_configs=40000)"].posterior.samples == 100
-  assert learners["bald"].model == models.NETWORKS["batchbald"](num_classes=10)
-  assert learners["bald"].protocol.early_stop == types.EarlyStop(3, 50, 1, "nll")
+  assert learners["bald"].trainer.network == from_flax(models.NETWORKS["batchbald"](num_classes=10))
+  assert learners["bald"].plan.train.early_stop == types.EarlyStop(3, 50, 1, "nll")
 
 
 def test_the_figures_of_repeated_mnist_in_both_papers(configs):

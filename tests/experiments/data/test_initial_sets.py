@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from al_jax import checks
+from al_jax import inputs
 from al_jax import loop
 from al_jax import pool
-from al_jax import views
+from al_jax import splits
 from al_jax.keys import Role
 from al_jax.keys import role_key
+from al_jax.sweep import sweep
 from al_jax.types import Dataset
 from experiments import data as data_sources
 from experiments.common.errors import UsageError
@@ -23,7 +25,6 @@ from experiments.runs import pools
 from tests.core.test_loop import by_hand
 from tests.core.test_loop import equal
 from tests.core.test_loop import initial_ids
-from tests.core.test_loop import with_labels
 from tests.experiments.config.test_acquisitions import config
 from tests.experiments.data.test_sources import REAL
 from tests.experiments.data.test_sources import SHARED
@@ -48,14 +49,14 @@ def test_given_initial_ids_are_the_initial_set_in_every_driver(data, make_learne
   assert not set(GIVEN) & set(info.selected.ravel().tolist())
   other_state, other_infos = by_hand(KEY, data, learner)
   assert equal((state, info), (other_state, jax.tree.map(lambda *rounds: jnp.stack(rounds), *other_infos)))
-  (runs,) = loop.sweep(jnp.stack([jax.random.key(1), KEY]), data, (learner,), pack="map")
+  (runs,) = sweep(jnp.stack([jax.random.key(1), KEY]), data, (learner,), pack="map")
   assert runs.initial.tolist() == [sorted(GIVEN)] * 2
   assert equal(jax.tree.map(lambda leaf: leaf[1], runs.info), info)
 
 
 @pytest.mark.slow
 def test_full_supervision_is_validated_beside_given_initial_ids(data, make_learner):
-  _, info, measured = loop.fit_full(KEY, data, make_learner(initial_ids=GIVEN, val_size=60))
+  _, info, measured = loop.fit_full(KEY, data, make_learner(initial_ids=GIVEN, val_size=60).trainer)
   assert info.steps == 12 and 0 <= measured.val_accuracy <= 1
 
 
@@ -67,24 +68,24 @@ def test_given_initial_ids_are_the_drawn_ones_given(data, make_learner):
 
 
 def test_no_given_initial_image_nor_a_copy_of_it_is_for_validation(data, make_learner):
-  copies = with_labels(data, np.tile(data.labels, 3))
+  copies = dataclasses.replace(data, labels=np.tile(data.labels, 3), copies=3)
   ids = tuple(i + 97 * (place % 3) for place, i in enumerate(GIVEN))
   for pool_data, given in ((data, GIVEN), (copies, ids)):
-    plan = make_learner(initial_ids=given, val_size=87).protocol  # all that the given ids leave
-    assert sorted(views.validation_ids(KEY, pool_data, plan).tolist()) == sorted(set(range(97)) - set(GIVEN))
+    plan = make_learner(initial_ids=given, val_size=87).plan  # all that the given ids leave
+    assert sorted(splits.validation_ids(KEY, pool_data, plan).tolist()) == sorted(set(range(97)) - set(GIVEN))
 
 
 def test_without_given_ids_validation_images_are_drawn_from_all(data, make_learner):
-  drawn = views.validation_ids(KEY, data, make_learner(val_size=30).protocol)
+  drawn = splits.validation_ids(KEY, data, make_learner(val_size=30).plan)
   key = role_key(KEY, Role.VALIDATION)
   assert equal(drawn, pool.random_subset(key, jnp.ones(97, bool), num=30))
   assert set(drawn.tolist()) & set(GIVEN)
 
 
 def test_too_large_a_validation_set_beside_given_ids_is_refused(data, make_learner):
-  plan = make_learner(initial_ids=GIVEN, val_size=88).protocol
+  plan = make_learner(initial_ids=GIVEN, val_size=88).plan
   with pytest.raises(ValueError, match="val_size=88, but the initial ids leave 87 images for validation"):
-    checks.check(plan, with_labels(data, np.tile(data.labels, 3)))
+    checks.check(plan, dataclasses.replace(data, labels=np.tile(data.labels, 3), copies=3))
 
 
 @pytest.mark.parametrize("text", ["[60, 3, 71]", "60 3 71\n", "60,3,71", "60\n3,\n71\n", "[60,\n3, 71]\n"])
@@ -160,9 +161,9 @@ NAMED = (31, 4, 17, 9)
 def named(monkeypatch):
   """`(data in IDX order, the same as its source has it)`, of 40 images; the named set is `NAMED`."""
   images, labels = drawn_images(40), np.arange(40, dtype=np.int32) % 10
-  original = Dataset(images, labels, images[:5], labels[:5], num_classes=10)
+  original = Dataset(images, labels, images[:5], labels[:5], 10, inputs.images(std=255))
   order = np.random.default_rng(2).permutation(40)
-  copy = dataclasses.replace(original, images=images[order], labels=labels[order])
+  copy = dataclasses.replace(original, inputs=images[order], labels=labels[order])
   monkeypatch.setattr(initial_sets, "BATCHBALD", NAMED)
   monkeypatch.setattr(idx_order, "to_idx_order", lambda data, name: original)
   return original, copy
@@ -178,7 +179,7 @@ def test_a_named_set_is_found_in_the_pool(pool_flags, named):
     made = pools.apply(asked, loaded)
     found = initial_sets.resolve(asked, loaded, made)
     assert dataclasses.replace(found, init_ids=()) == asked
-    np.testing.assert_array_equal(made.images[list(found.init_ids)], original.images[list(NAMED)])
+    np.testing.assert_array_equal(made.inputs[list(found.init_ids)], original.inputs[list(NAMED)])
     np.testing.assert_array_equal(made.labels[list(found.init_ids)], original.labels[list(NAMED)])
     assert max(found.init_ids) < 40  # the first copy's
     assert hash(found) != hash(asked)
@@ -188,10 +189,10 @@ def test_a_named_set_is_found_in_a_smaller_pool_or_the_missing_image_is_named(na
   original, copy = named
   asked = config(init="batchbald", init_labels=4)
   part = np.sort(np.random.default_rng(0).permutation(np.concatenate([NAMED, [0, 1, 2, 39]])))
-  smaller = dataclasses.replace(original, images=original.images[part], labels=original.labels[part])
+  smaller = dataclasses.replace(original, inputs=original.inputs[part], labels=original.labels[part])
   assert [part[i] for i in initial_sets.resolve(asked, copy, smaller).init_ids] == list(NAMED)
   part = part[part != 17]
-  smaller = dataclasses.replace(original, images=original.images[part], labels=original.labels[part])
+  smaller = dataclasses.replace(original, inputs=original.inputs[part], labels=original.labels[part])
   with pytest.raises(UsageError, match="--init=batchbald: image 17 of the IDX files is not in this pool") as caught:
     initial_sets.resolve(asked, copy, smaller)
   assert "\n" not in str(caught.value)
@@ -225,11 +226,11 @@ if "mnist" in REAL:
     assert found.init_ids == initial_sets.BATCHBALD
     assert np.bincount(original.labels[list(found.init_ids)], minlength=10).tolist() == [2] * 10
     order = idx_order.shuffled_order("train", 60_000)  # as tensorflow-datasets has them
-    copy = dataclasses.replace(original, images=original.images[order], labels=original.labels[order])
+    copy = dataclasses.replace(original, inputs=original.inputs[order], labels=original.labels[order])
     elsewhere = initial_sets.resolve(asked, copy, pools.apply(asked, copy))
     assert elsewhere.init_ids != found.init_ids
     ids = list(elsewhere.init_ids)
-    np.testing.assert_array_equal(copy.images[ids], original.images[list(initial_sets.BATCHBALD)])
+    np.testing.assert_array_equal(copy.inputs[ids], original.inputs[list(initial_sets.BATCHBALD)])
     np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial_sets.BATCHBALD)])
     with pytest.raises(UsageError, match="of the IDX files is not in this pool: leave out what makes it smaller"):
       initial_sets.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))

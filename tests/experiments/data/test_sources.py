@@ -25,6 +25,7 @@ import pytest
 from sklearn.datasets import load_digits
 import tensorflow_datasets as tfds
 
+from al_jax import inputs
 from al_jax.types import Dataset
 from experiments import data
 from experiments.data import cache
@@ -56,7 +57,7 @@ def made_dataset(seed=0, num=40, num_test=15, size=(28, 28, 1)):
   rng = np.random.default_rng(seed)
   images = rng.integers(0, 256, (num + num_test, *size), dtype=np.uint8)
   labels = rng.integers(0, 10, num + num_test).astype(np.int32)
-  return Dataset(images[:num], labels[:num], images[num:], labels[num:], num_classes=10)
+  return Dataset(images[:num], labels[:num], images[num:], labels[num:], 10, inputs.images(std=255))
 
 
 def assert_same(actual, expected):
@@ -70,7 +71,7 @@ def assert_same(actual, expected):
 def write_idx(folder, dataset, *, suffix="", separator="-"):
   folder.mkdir(parents=True, exist_ok=True)
   for stem, array in zip(
-    idx.RANKS, (dataset.images[..., 0], dataset.labels, dataset.test_images[..., 0], dataset.test_labels), strict=True
+    idx.RANKS, (dataset.inputs[..., 0], dataset.labels, dataset.test_inputs[..., 0], dataset.test_labels), strict=True
   ):
     content = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
     name = f"{stem}{separator}idx{array.ndim}-ubyte{suffix}"
@@ -94,7 +95,7 @@ def write_prepared(
   extra=None,
 ):
   """Prepares `dataset` with the library's own writer, in the order given; keys that `features` lacks are left out."""
-  arrays = {"train": (dataset.images, dataset.labels), "test": (dataset.test_images, dataset.test_labels)}
+  arrays = {"train": (dataset.inputs, dataset.labels), "test": (dataset.test_inputs, dataset.test_labels)}
 
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version(version)
@@ -169,18 +170,18 @@ def test_fingerprint_is_of_shapes_dtypes_and_bytes():
   value = data.fingerprint(dataset)
   assert len(value) == 64 and int(value, 16) >= 0
   assert data.fingerprint(made_dataset()) == value
-  on_device = dataclasses.replace(dataset, images=jnp.asarray(dataset.images), labels=jnp.asarray(dataset.labels))
+  on_device = dataclasses.replace(dataset, inputs=jnp.asarray(dataset.inputs), labels=jnp.asarray(dataset.labels))
   assert data.fingerprint(on_device) == value
-  assert data.fingerprint(dataclasses.replace(dataset, images=np.asfortranarray(dataset.images))) == value
-  image, label = dataset.test_images.copy(), dataset.labels.copy()
+  assert data.fingerprint(dataclasses.replace(dataset, inputs=np.asfortranarray(dataset.inputs))) == value
+  image, label = dataset.test_inputs.copy(), dataset.labels.copy()
   image[3, 2, 1, 0] ^= 1
   label[-1] ^= 1
   others = [
-    dataclasses.replace(dataset, test_images=image),
+    dataclasses.replace(dataset, test_inputs=image),
     dataclasses.replace(dataset, labels=label),
     dataclasses.replace(dataset, labels=dataset.labels.astype(np.uint32)),
-    dataclasses.replace(dataset, images=dataset.images.reshape(-1, 14, 56, 1)),
-    dataclasses.replace(dataset, images=dataset.images[::-1].copy()),
+    dataclasses.replace(dataset, inputs=dataset.inputs.reshape(-1, 14, 56, 1)),
+    dataclasses.replace(dataset, inputs=dataset.inputs[::-1].copy()),
   ]
   assert len({value, *map(data.fingerprint, others)}) == 1 + len(others)
 
@@ -190,17 +191,17 @@ def test_fingerprint_is_of_shapes_dtypes_and_bytes():
 
 def test_digits_are_the_bundled_ones_split_once_and_stratified(tmp_path):
   dataset = data.load("digits")
-  assert dataset.images.shape == (1297, 8, 8, 1) and dataset.test_images.shape == (500, 8, 8, 1)
-  assert dataset.images.dtype == np.uint8 and dataset.labels.dtype == dataset.test_labels.dtype == np.int32
-  assert (dataset.num_classes, dataset.mean, dataset.std) == (10, 0.0, 16.0)
-  assert (dataset.images.min(), dataset.images.max()) == (0, 16)
+  assert dataset.inputs.shape == (1297, 8, 8, 1) and dataset.test_inputs.shape == (500, 8, 8, 1)
+  assert dataset.inputs.dtype == np.uint8 and dataset.labels.dtype == dataset.test_labels.dtype == np.int32
+  assert (dataset.num_classes, dataset.prepare) == (10, inputs.images(std=16))
+  assert (dataset.inputs.min(), dataset.inputs.max()) == (0, 16)
 
   def rows(images, labels):
     return sorted(bytes(row) for row in np.column_stack([images.reshape(len(labels), -1), labels]).astype(np.uint8))
 
   bunch = load_digits()
   together = [
-    np.concatenate(pair) for pair in ((dataset.images, dataset.test_images), (dataset.labels, dataset.test_labels))
+    np.concatenate(pair) for pair in ((dataset.inputs, dataset.test_inputs), (dataset.labels, dataset.test_labels))
   ]
   assert rows(*together) == rows(bunch.images, bunch.target)
   np.testing.assert_allclose(np.bincount(dataset.test_labels), np.bincount(bunch.target) * 500 / 1797, atol=1)
@@ -278,7 +279,7 @@ def test_idx_files_that_do_not_belong_together_are_refused(tmp_path):
   a, b, c = made_dataset(num=40), made_dataset(num=41), made_dataset(size=(28, 27, 1))
   mixed = [
     (dataclasses.replace(a, labels=b.labels), ["40 images", "41 labels", "train-images", "train-labels"]),
-    (dataclasses.replace(a, test_images=c.test_images), ["(28, 28)", "(28, 27)", "t10k-images"]),
+    (dataclasses.replace(a, test_inputs=c.test_inputs), ["(28, 28)", "(28, 27)", "t10k-images"]),
     (dataclasses.replace(a, test_labels=a.test_labels + 10), ["t10k-labels", "0..9"]),
   ]
   for i, (dataset, words) in enumerate(mixed):
@@ -293,7 +294,7 @@ def test_idx_files_of_another_data_set_are_refused_by_name(source, tmp_path, mon
   if source == "made":
     dataset = made_dataset()
     folder = write_idx(tmp_path, dataset)
-    published = names.PUBLISHED_MD5["mnist"] | {"train-images": idx.md5(dataset.images)}
+    published = names.PUBLISHED_MD5["mnist"] | {"train-images": idx.md5(dataset.inputs)}
     monkeypatch.setitem(names.PUBLISHED_MD5, "mnist", published)
   assert data.load(owner, str(folder)).num_classes == 10
   for other in set(names.IDX_NAMES) - {owner}:
@@ -412,7 +413,7 @@ def test_tfrecord_is_read_through_as_numpy_where_tensorflow_is(tmp_path, monkeyp
   dataset = made_dataset()
   folder = write_prepared(tmp_path, dataset)
   edit_info(folder, fileFormat="tfrecord")
-  arrays = {"train": (dataset.images, dataset.labels), "test": (dataset.test_images, dataset.test_labels)}
+  arrays = {"train": (dataset.inputs, dataset.labels), "test": (dataset.test_inputs, dataset.test_labels)}
 
   def as_dataset(self, split, *, shuffle_files, read_config):
     assert not shuffle_files and read_config.interleave_cycle_length == 1
@@ -423,7 +424,7 @@ def test_tfrecord_is_read_through_as_numpy_where_tensorflow_is(tmp_path, monkeyp
   monkeypatch.setattr(tfds, "as_numpy", lambda examples: iter(examples))
   monkeypatch.setattr(tfds, "ReadConfig", types.SimpleNamespace)  # The real one imports TensorFlow.
   assert_same(data.load("mnist", str(tmp_path)), dataset)
-  arrays["test"] = (dataset.test_images[1:], dataset.test_labels[1:])
+  arrays["test"] = (dataset.test_inputs[1:], dataset.test_labels[1:])
   shutil.rmtree(cache.folder())
   assert "declares 15 examples, found 14" in refused("mnist", str(tmp_path))
 
@@ -607,7 +608,12 @@ def shuffled(dataset):
     for split, labels in (("train", dataset.labels), ("test", dataset.test_labels))
   )
   return Dataset(
-    dataset.images[train], dataset.labels[train], dataset.test_images[test], dataset.test_labels[test], num_classes=10
+    dataset.inputs[train],
+    dataset.labels[train],
+    dataset.test_inputs[test],
+    dataset.test_labels[test],
+    10,
+    inputs.images(std=255),
   )
 
 
@@ -698,7 +704,7 @@ def both_orders(request, tmp_path, monkeypatch):
   if request.param != "made":
     return real_copies(request.param)
   dataset = made_dataset(3, num=200, num_test=50)
-  arrays = (dataset.images, dataset.labels, dataset.test_images, dataset.test_labels)
+  arrays = (dataset.inputs, dataset.labels, dataset.test_inputs, dataset.test_labels)
   published = {stem: idx.md5(array) for stem, array in zip(idx.RANKS, arrays, strict=True)}
   monkeypatch.setitem(names.PUBLISHED_MD5, "mnist", published)
   write_prepared(tmp_path / "tfds", shuffled(dataset), shards=2)
@@ -729,20 +735,20 @@ def test_the_tfds_copy_goes_back_into_idx_order(both_orders):
   assert_same(idx_order.to_idx_order(copy, name), original)
   assert_same(idx_order.to_idx_order(copy, f"{name}:3.0.1"), original)
   assert idx_order.to_idx_order(original, name) is original
-  half = dataclasses.replace(original, test_images=copy.test_images, test_labels=copy.test_labels)
+  half = dataclasses.replace(original, test_inputs=copy.test_inputs, test_labels=copy.test_labels)
   assert_same(idx_order.to_idx_order(half, name), original)
 
 
 def test_what_does_not_match_is_refused(both_orders):
   name, _, original, copy = both_orders
-  image, label = copy.images.copy(), copy.test_labels.copy()
+  image, label = copy.inputs.copy(), copy.test_labels.copy()
   image[0, 0, 0, 0] ^= 1
   label[0] = (label[0] + 1) % 10
   bad = [
-    (dataclasses.replace(copy, images=image), name, "train"),
+    (dataclasses.replace(copy, inputs=image), name, "train"),
     (dataclasses.replace(copy, test_labels=label), name, "test"),
-    (dataclasses.replace(copy, images=copy.images[1:], labels=copy.labels[1:]), name, "train"),
-    (dataclasses.replace(copy, images=copy.images[1:]), name, "train"),
+    (dataclasses.replace(copy, inputs=copy.inputs[1:], labels=copy.labels[1:]), name, "train"),
+    (dataclasses.replace(copy, inputs=copy.inputs[1:]), name, "train"),
     (original, {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}[name], "train"),
     (original, "kmnist", "kmnist"),
   ]
@@ -755,10 +761,10 @@ def test_what_does_not_match_is_refused(both_orders):
 def test_the_shuffle_is_the_librarys_own(network):
   """The rule is checked against the real writer: the download path shuffles with it."""
   loaded = data.load("mnist")
-  assert not np.array_equal(loaded.images, network.images)
+  assert not np.array_equal(loaded.inputs, network.inputs)
   for images, labels, split, expected in (
-    (loaded.images, loaded.labels, "train", network.images),
-    (loaded.test_images, loaded.test_labels, "test", network.test_images),
+    (loaded.inputs, loaded.labels, "train", network.inputs),
+    (loaded.test_inputs, loaded.test_labels, "test", network.test_inputs),
   ):
     order = idx_order.shuffled_order(split, len(labels))
     assert sorted(order) == list(range(len(labels)))
@@ -768,5 +774,5 @@ def test_the_shuffle_is_the_librarys_own(network):
 def test_idx_md5_is_of_the_file(tmp_path):
   dataset = made_dataset(size=(5, 7, 1))
   write_idx(tmp_path, dataset)
-  for stem, array in (("train-images", dataset.images), ("t10k-labels", dataset.test_labels)):
+  for stem, array in (("train-images", dataset.inputs), ("t10k-labels", dataset.test_labels)):
     assert idx.md5(array) == hashlib.md5((tmp_path / idx.file_name(stem)).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What the flags ask for: optimisers as their libraries document them, and plans that cannot be carried out."""
+"""What the flags ask for: optimizers as their libraries document them, and plans that cannot be carried out."""
 
 import re
 
@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from al_jax import from_flax
 from al_jax import models
 from al_jax import training
 from experiments import data as data_sources
@@ -27,7 +28,7 @@ CURVATURE = np.logspace(-2, 1, 7)
 
 
 def path(flags) -> np.ndarray:
-  """`[STEPS, 7]` parameters under the gradients of a noisy quadratic, by the optimiser of the flags; in float64."""
+  """`[STEPS, 7]` parameters under the gradients of a noisy quadratic, by the optimizer of the flags; in float64."""
   optimizer = build.optimizer(flags)
 
   def step(carry, nudge):
@@ -76,7 +77,7 @@ def pytorch_adam(learning_rate: float, weight_decay: float):
     ({"learning_rate": 1e-2, "weight_decay": 0.5}, pytorch_adam, (1e-2, 0.5)),
   ],
 )
-def test_an_optimiser_of_the_flags_is_its_librarys(flags, its_librarys, settings):
+def test_an_optimizer_of_the_flags_is_its_librarys(flags, its_librarys, settings):
   expected = np.array(list(its_librarys(*settings)))
   assert len(expected) == STEPS and np.abs(expected[-1] - START).max() > 1e-4
   np.testing.assert_allclose(path(config(**flags)) - START, expected - START, rtol=1e-6, atol=1e-9)
@@ -98,6 +99,7 @@ def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
     optimizer="sgd", learning_rate=0.1, momentum=0.0, weight_decay=7.0, decay_layers="Dense_0", decay_over_labels=True
   )
   model = models.NETWORKS["gal"](num_classes=3, dropout_rate=0.0)
+  network = from_flax(model)
   images, labels = jax.random.uniform(jax.random.key(0), (4, 9, 9, 1)), jnp.array([0, 1, 2, 1])
   params = jax.jit(model.init)(jax.random.key(1), images)["params"]
 
@@ -109,13 +111,13 @@ def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
   expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(penalised))(params))
   optimizer = build.optimizer(flags)
   key, state = jax.random.key(2), optimizer.init(params)
-  train_step = jax.jit(training.train_step, static_argnames=("model", "optimizer"))
-  step = train_step(key, params, state, images, labels, jnp.ones(4), 20, model=model, optimizer=optimizer)
-  chex.assert_trees_all_close(step[0], expected, rtol=1e-5, atol=1e-6)
-  plain = train_step(
-    key, params, optax.sgd(0.1).init(params), images, labels, jnp.ones(4), 20, model=model, optimizer=optax.sgd(0.1)
-  )
-  changed = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-4), step[0], plain[0])
+  train_step = jax.jit(training.train_step, static_argnames=("network", "optimizer"))
+  given = {"params": params}, state, images, labels, jnp.ones(4)
+  step = train_step(key, *given, network=network, optimizer=optimizer, num_labels=20)
+  chex.assert_trees_all_close(step[0]["params"], expected, rtol=1e-5, atol=1e-6)
+  given = {"params": params}, optax.sgd(0.1).init(params), images, labels, jnp.ones(4)
+  plain = train_step(key, *given, network=network, optimizer=optax.sgd(0.1), num_labels=20)
+  changed = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-4), step[0]["params"], plain[0]["params"])
   assert changed["Dense_0"].pop("kernel") and not any(jax.tree.leaves(changed))
 
 
@@ -129,13 +131,19 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
 @pytest.mark.parametrize(
   ("changes", "sentence"),
   [
-    ({"acq": ("bald",), "posterior": "deterministic"}, "bald: this acquisition compares posterior samples and has one"),
+    (
+      {"acq": ("bald",), "posterior": "deterministic"},
+      "bald: this acquisition compares posterior samples, 2 or more, and has 1",
+    ),
     ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN drops nothing"),
     ({"pool_size": 5000}, "--pool_size=5000 is more than the 1297 training images of digits"),
     ({"pool_subset": 3}, "pool_subset=3 must lie between acq_size, 10"),
     ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
-    ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 images"),
-    ({"model": "batchbald"}, "BatchBALDNet cannot take images of 8 x 8 x 1: a 5 x 5 convolution has no room in 2 x 2"),
+    ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 rows"),
+    (
+      {"model": "batchbald"},
+      "BatchBALDNet cannot take inputs of 8 x 8 x 1 (uint8): a 5 x 5 convolution has no room in 2 x 2",
+    ),
     (
       {"init_ids": (3, 1297), "init_labels": 2, "init_file": "ids"},
       "--init_file=ids: initial id 1297 is not in the pool",

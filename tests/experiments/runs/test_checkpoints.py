@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 @pytest.fixture
 def begun(data, make_learner):
   """A run of the tiny network after the training of its first round."""
-  learner = make_learner(train_steps=25)
+  learner = make_learner(steps=25)
   state = loop.init_state(jax.random.key(0), data, learner)
-  params, _ = rounds.JITTED_PHASES.fit(state, data, learner=learner)
-  return learner, state._replace(params=params, round=state.round + 1)
+  fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
+  return learner, fitted._replace(round=state.round + 1)
 
 
 def same(left, right) -> None:
@@ -83,20 +83,18 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 @pytest.mark.parametrize(
   ("changes", "members"),
   [
-    ({"train_steps": 25}, 1),
-    slow({"epochs": 9, "epoch_draws": 21}, 3),  # three steps an epoch where the labels alone make two
-    slow({"train_steps": 40, "early_stop": types.EarlyStop(2, every=4), "val_size": 11}, 3),
+    ({"steps": 25}, 1),
+    slow({"epochs": 9, "min_epoch_size": 21}, 3),  # three steps an epoch where the labels alone make two
+    slow({"steps": 40, "early_stop": types.EarlyStop(2, every=4), "val_size": 11}, 3),
     slow({"epochs": 9, "early_stop": types.EarlyStop(6, every=1), "val_size": 11}, 1),
   ],
 )
 def test_a_python_driver_in_parts_is_the_training_in_one(tmp_path, data, make_learner, monkeypatch, changes, members):
   monkeypatch.setattr(python_driver, "PART", 7)
-  learner = make_learner(**changes)
-  if members > 1:
-    learner = learner._replace(posterior=types.Posterior("ensemble", members))
+  learner = make_learner(**changes, members=members)
   state = loop.init_state(jax.random.key(0), data, learner)
-  whole = rounds.JITTED_PHASES.fit(state, data, learner=learner)
-  assert python_driver.is_long(learner.protocol)
+  whole = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
+  assert python_driver.is_long(learner.plan)
 
   save, saved = Checkpoints.save_training, []
 
@@ -108,9 +106,9 @@ def test_a_python_driver_in_parts_is_the_training_in_one(tmp_path, data, make_le
 
   monkeypatch.setattr(Checkpoints, "save_training", cut)
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(Cut):
-    python_driver.fit_in_parts(checkpoints, state, data, learner=learner)
+    python_driver.fit_in_parts(checkpoints, state, data, trainer=learner.trainer)
   with Checkpoints(tmp_path) as checkpoints:
-    same(python_driver.fit_in_parts(checkpoints, state, data, learner=learner), whole)
+    same(python_driver.fit_in_parts(checkpoints, state, data, trainer=learner.trainer), whole)
     assert saved == sorted(set(saved)), "no part is trained twice"
     checkpoints.save_round(state._replace(round=state.round + 1))
   assert [path.name for path in tmp_path.iterdir()] == ["rounds"]

@@ -6,8 +6,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from al_jax import evaluation
 from al_jax import loop
-from al_jax import views
 from experiments.runs import contact_sheets
 
 
@@ -41,9 +41,9 @@ def test_predictions_are_of_the_rows_round(data, make_learner, tmp_path, monkeyp
   monkeypatch.setattr(contact_sheets, "draw", lambda row, images, probs, path: shown.append((images, probs)))
   after = state._replace(round=jnp.int32(2))  # as a round of number 1 ends
   contact_sheets.writer(tmp_path, jax.device_put(data), learner)(row_of(), after)
-  expected = views.predict_pool(state._replace(round=jnp.int32(1)), data, jnp.array([3, 9, 4]), learner)
+  expected = evaluation.predict_pool(state._replace(round=jnp.int32(1)), data, jnp.array([3, 9, 4]), learner)
   np.testing.assert_allclose(shown[0][1], np.exp(expected), rtol=1e-4)
-  np.testing.assert_allclose(shown[0][0], np.asarray(data.images, np.float32)[[3, 9, 4]] / 16, rtol=1e-6)
+  np.testing.assert_allclose(shown[0][0], np.asarray(data.inputs, np.float32)[[3, 9, 4]] / 16, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

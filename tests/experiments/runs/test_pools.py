@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from al_jax import inference
+from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 from experiments.runs import pools
@@ -15,7 +15,7 @@ from tests.experiments.config.test_acquisitions import config
 
 def test_all_by_default(data):
   made = pools.apply(config(), data)
-  assert made.images is data.images and made.pool_size == 97
+  assert made.inputs is data.inputs and made.pool_size == 97
   np.testing.assert_array_equal(made.labels, data.labels)
   assert made.noise == 0 and made.noise_key is None and made.embedding is None
   assert pools.original_ids(config(), data) is None
@@ -26,34 +26,36 @@ def test_size_copies_and_noise(data):
   ids = pools.original_ids(asked, data)
   assert len(set(ids.tolist())) == 30 and (np.diff(ids) > 0).all() and ids.max() < 97
   made = pools.apply(asked, data)
-  assert made.images.shape[0] == 30 and made.pool_size == 120 and made.noise == 0.1
-  np.testing.assert_array_equal(made.images, np.asarray(data.images)[ids])
+  assert made.inputs.shape[0] == 30 and made.pool_size == 120 and made.noise == 0.1
+  np.testing.assert_array_equal(made.inputs, np.asarray(data.inputs)[ids])
   np.testing.assert_array_equal(made.labels.reshape(4, 30), np.broadcast_to(np.asarray(data.labels)[ids], (4, 30)))
-  np.testing.assert_array_equal(made.test_images, data.test_images)
+  np.testing.assert_array_equal(made.test_inputs, data.test_inputs)
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.1307, 0.3081), (0.0, 0.5), (0.5, 1.0), (-0.25, 2.0)])
 @pytest.mark.parametrize("scale", [16.0, 255.0])
 def test_inputs_are_standardised_on_the_scale_of_0_to_1(mean, std, scale, data):
-  made = pools.apply(config(input_mean=mean, input_std=std, pool_size=30), dataclasses.replace(data, std=scale))
+  made = pools.apply(
+    config(input_mean=mean, input_std=std, pool_size=30), dataclasses.replace(data, prepare=inputs.images(std=scale))
+  )
   expected = lambda images: (np.asarray(images, np.float64) / scale - mean) / std
-  for images in (made.images, made.test_images):
-    np.testing.assert_allclose(inference.normalize(jnp.asarray(images), made), expected(images), rtol=1e-5, atol=1e-6)
-  taken = inference.pool_inputs(made, jnp.arange(5))
-  np.testing.assert_allclose(taken, expected(made.images[:5]), rtol=1e-5, atol=1e-6)
+  for images in (made.inputs, made.test_inputs):
+    np.testing.assert_allclose(inputs.prepared(made, jnp.asarray(images)), expected(images), rtol=1e-5, atol=1e-6)
+  taken = inputs.of_pool(made, jnp.arange(5))
+  np.testing.assert_allclose(taken, expected(made.inputs[:5]), rtol=1e-5, atol=1e-6)
 
 
 def test_a_data_sets_own_mean_is_kept_beside_that_of_the_flags(data):
-  own = dataclasses.replace(data, mean=4.0, std=8.0)
+  own = dataclasses.replace(data, prepare=inputs.images(mean=4, std=8))
   made = pools.apply(config(input_mean=0.25, input_std=0.5), own)
-  expected = ((np.asarray(data.images, np.float64) - 4) / 8 - 0.25) / 0.5
-  np.testing.assert_allclose(inference.normalize(jnp.asarray(made.images), made), expected, rtol=1e-6)
+  expected = ((np.asarray(data.inputs, np.float64) - 4) / 8 - 0.25) / 0.5
+  np.testing.assert_allclose(inputs.prepared(made, jnp.asarray(made.inputs)), expected, rtol=1e-6)
 
 
 def test_noise_is_added_to_the_standardised_inputs(data):
   noisy = pools.apply(config(input_mean=0.1307, input_std=0.3081, pool_noise=0.1, pool_copies=2), data)
-  clean = np.asarray(inference.normalize(jnp.asarray(noisy.images), noisy))
-  noise = np.asarray(inference.pool_inputs(noisy, jnp.arange(194))).reshape(2, -1) - clean.ravel()
+  clean = np.asarray(inputs.prepared(noisy, jnp.asarray(noisy.inputs)))
+  noise = np.asarray(inputs.of_pool(noisy, jnp.arange(194))).reshape(2, -1) - clean.ravel()
   np.testing.assert_allclose(noise.std(axis=1), 0.1, rtol=0.05)
   assert abs(np.corrcoef(noise)[0, 1]) < 5 / np.sqrt(noise.shape[1])  # a copy's noise is its own
 
@@ -73,7 +75,9 @@ def even(classes, each):
   """A data set of so many images of each class, in turn; an image is its id."""
   labels = np.tile(np.arange(classes, dtype=np.int32), each)
   images = np.arange(len(labels), dtype=np.float32)[:, None]
-  return Dataset(images, labels, images[:classes], labels[:classes], num_classes=classes)
+  return Dataset(
+    images, labels, images[:classes], labels[:classes], num_classes=classes, prepare=inputs.images(std=255)
+  )
 
 
 @pytest.mark.parametrize(
@@ -91,12 +95,12 @@ def test_class_sizes_of_a_long_tailed_pool(classes, imbalance, size, counts):
   data = even(classes, 40)
   made = pools.apply(config(imbalance=imbalance, pool_size=size), data)
   assert sorted(pools.class_counts(made), reverse=True) == counts
-  ids = made.images[:, 0].astype(int)
+  ids = made.inputs[:, 0].astype(int)
   assert (np.diff(ids) > 0).all() and ids.tolist() == pools.original_ids(
     config(imbalance=imbalance, pool_size=size), data
   ).tolist()
   np.testing.assert_array_equal(made.labels, data.labels[ids])
-  assert made.test_images is data.test_images and made.test_labels is data.test_labels
+  assert made.test_inputs is data.test_inputs and made.test_labels is data.test_labels
 
 
 def test_a_long_tailed_pool_of_real_digits_falls_off_exponentially_and_takes_all_it_can(data):
@@ -112,15 +116,15 @@ def test_which_class_is_rare_and_which_images_stay_is_drawn():
   made = [pools.apply(config(imbalance=8.0, pool_seed=seed), data) for seed in range(40)]
   rarest = [int(np.argmin(pools.class_counts(it))) for it in made]
   assert set(rarest) == set(range(4))  # a class is missed with probability 4 (3 / 4)^40
-  kept = np.bincount(np.concatenate([it.images[:, 0].astype(int) for it in made]), minlength=200)
-  share = np.mean([len(it.images) / 200 for it in made])
+  kept = np.bincount(np.concatenate([it.inputs[:, 0].astype(int) for it in made]), minlength=200)
+  share = np.mean([len(it.inputs) / 200 for it in made])
   spread = np.sqrt(40 * share * (1 - share))
   assert np.abs(kept - 40 * share).max() < 5 * spread and np.ptp(kept) > spread
 
 
 def test_a_long_tailed_pool_is_copied_with_noise():
   made = pools.apply(config(imbalance=4.0, pool_size=35, pool_copies=3, pool_noise=0.1), even(3, 40))
-  assert made.pool_size == 105 and len(made.images) == 35 and made.noise == 0.1
+  assert made.pool_size == 105 and len(made.inputs) == 35 and made.noise == 0.1
   assert sorted(pools.class_counts(made)) == [15, 30, 60]
   np.testing.assert_array_equal(made.labels.reshape(3, 35), np.broadcast_to(made.labels[:35], (3, 35)))
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from al_jax import acquisition
-from al_jax import loop
+from al_jax.sweep import sweep
 from experiments.common.errors import UsageError
 from experiments.runs import python_driver
 from experiments.runs.rows import rows_of
@@ -27,7 +27,7 @@ def by_round(learner, data, done=(), seed=0):
 
 
 def as_one(learner, data):
-  (runs,) = jax.device_get(loop.sweep(jax.random.key(0)[None], data, (learner,), pack="map"))
+  (runs,) = jax.device_get(sweep(jax.random.key(0)[None], data, (learner,), pack="map"))
   alone = jax.tree.map(lambda leaf: leaf[0], runs)
   initial, scored = alone.initial.tolist(), learner.acquisition.score is not None
   return list(rows_of("name", 0, alone.info, np.asarray(data.labels), initial, 0.5, {}, scored))
@@ -63,7 +63,7 @@ def test_scores_that_are_not_finite_are_told_from_none(driven, data, make_learne
 
 @pytest.mark.parametrize("driven", [by_round, slow(as_one)])
 def test_a_loss_that_is_not_finite_ends_the_run_with_its_round_and_step(driven, data, make_learner):
-  (row,) = driven(make_learner("entropy", rounds=3)._replace(optimizer=DIVERGENT), data)
+  (row,) = driven(make_learner("entropy", rounds=3, optimizer=DIVERGENT), data)
   assert row["round"] == 0 and "step" in row["error"]
 
 

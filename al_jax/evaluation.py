@@ -1,0 +1,109 @@
+"""Predictions of a fitted model, and how good they are."""
+
+from collections.abc import Callable
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from al_jax import inputs
+from al_jax import metrics
+from al_jax import network as networks
+from al_jax import oracle
+from al_jax import splits
+from al_jax import types
+from al_jax import uncertainty
+from al_jax.keys import Role
+from al_jax.keys import role_key
+from al_jax.learner import Learner
+from al_jax.learner import Trainer
+
+
+def posterior_key(state: types.ALState) -> jax.Array:
+  """The key that decides this round's dropout masks outside training."""
+  return role_key(state.key, Role.POSTERIOR, state.round)
+
+
+def variables_for(posterior: types.Posterior, state: types.ALState, trainer: Trainer) -> types.PyTree:
+  """The fitted variables that a posterior reads: of an ensemble all, or the first network's."""
+  if trainer.members > 1 and posterior.members == 1:
+    return networks.first_member(state.variables)
+  return state.variables
+
+
+def in_dtype(dtype: str, tree: types.PyTree) -> types.PyTree:
+  """A tree whose floats have that dtype; whole numbers, such as tokens, keep theirs."""
+  return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def mean_prediction(
+  key: jax.Array,
+  network: types.Network,
+  variables: types.PyTree,
+  inputs_of: Callable[[jax.Array], types.PyTree],
+  ids: jax.Array,
+  *,
+  posterior: types.Posterior,
+  chunk_size: int,
+) -> jax.Array:
+  """`[K, C]` log of the mean over the posterior's samples, for the inputs `inputs_of(ids)`."""
+  out = posterior.predict(key, network, variables, inputs_of, ids, chunk_size=chunk_size, features=False)
+  return jax.vmap(uncertainty.log_mean)(out.log_probs)
+
+
+def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: Learner) -> jax.Array:
+  """`[K, C]` log-probabilities of the pool rows `ids` `[K]`: the mean of the samples that this round's acquisition
+  read, given the round's fitted model in `state.variables`; deterministic where it read none.
+  """
+  return mean_prediction(
+    posterior_key(state),
+    learner.trainer.network,
+    variables_for(learner.posterior, state, learner.trainer),
+    functools.partial(inputs.of_pool, data),
+    ids,
+    posterior=learner.posterior,
+    chunk_size=learner.plan.chunk_size,
+  )
+
+
+def _validation_accuracy(
+  predict: Callable[[jax.Array], jax.Array], state: types.ALState, data: types.Dataset, plan: types.Plan
+) -> jax.Array:
+  """`[]`: by the oracle's answers in `data`; NaN where there is no validation set, or none of it is labeled."""
+  if plan.val_size:
+    ids = splits.validation_ids(state.key, data, plan)
+    weights = splits.validation_weights(data, ids)
+  elif plan.val_last:
+    most = max(held - splits.num_trained(held, plan) for held in range(plan.max_labels + 1))
+    places = splits.trained_count(state, plan) + jnp.arange(most)
+    assert state.order is not None
+    ids = state.order.at[places].get(mode="fill", fill_value=0)
+    weights = (places < splits.num_labeled(state)).astype(jnp.float32)
+  else:
+    return jnp.float32(jnp.nan)
+  return metrics.accuracy(predict(ids), jnp.asarray(data.labels)[ids], weights)
+
+
+@functools.partial(jax.named_call, name="evaluate")
+def evaluate_round(state: types.ALState, data: types.Dataset, trainer: Trainer) -> types.Metrics:
+  """Measures the fitted model of a state on the test set and, where there is one, the validation set.
+
+  By `eval_posterior`: the mean prediction of its samples. An ensemble evaluated deterministically is its first member.
+  """
+  data = oracle.answered(state.key, data, trainer.label_noise)
+  posterior, chunk_size = trainer.eval_posterior, trainer.plan.chunk_size
+
+  def predict(inputs_of: Callable, ids: jax.Array) -> jax.Array:
+    variables = variables_for(posterior, state, trainer)
+    return mean_prediction(
+      posterior_key(state), trainer.network, variables, inputs_of, ids, posterior=posterior, chunk_size=chunk_size
+    )
+
+  of_test, of_pool = functools.partial(inputs.of_test, data), functools.partial(inputs.of_pool, data)
+  measured = [jnp.float32(jnp.nan)] * 3
+  if data.test_size:
+    test = predict(of_test, jnp.arange(data.test_size))
+    of = (metrics.accuracy, metrics.negative_log_likelihood, metrics.expected_calibration_error)
+    measured = [measure(test, data.test_labels) for measure in of]
+  val_accuracy = _validation_accuracy(functools.partial(predict, of_pool), state, data, trainer.plan)
+  return types.Metrics(*measured, val_accuracy)

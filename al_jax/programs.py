@@ -1,0 +1,59 @@
+"""Which compiled programs a learner uses: those of the first that is alike."""
+
+from collections.abc import Hashable
+import functools
+
+import jax
+
+from al_jax import alike
+from al_jax import door
+from al_jax import evaluation
+from al_jax import rounds
+from al_jax import states
+from al_jax import training
+from al_jax import types
+from al_jax.learner import Learner
+from al_jax.learner import Trainer
+
+_TRAINERS: alike.Table[Trainer] = alike.Table()
+_LEARNERS: alike.Table[Learner] = alike.Table()
+
+
+def _shapes(*tree: types.PyTree) -> Hashable:
+  leaves, structure = jax.tree.flatten(tree)
+  return structure, tuple((leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves)
+
+
+def shared_trainer(key: jax.Array, data: types.Dataset, trainer: Trainer) -> Trainer:
+  """The first trainer that is alike on such data, whose programs this one uses; within a trace, itself."""
+  if door.is_traced((key, data)):
+    return trainer
+  key, data = jax.eval_shape(lambda *args: args, key, data)
+
+  def computes(trainer: Trainer) -> Hashable:
+    own = functools.partial(functools.partial, trainer=trainer)
+    state = jax.eval_shape(own(states.initial), key, data)
+    parts = (own(training.fit), own(evaluation.evaluate_round))
+    return alike.form(own(states.initial), key, data), *(alike.form(part, state, data) for part in parts)
+
+  try:
+    return _TRAINERS.first(trainer, _shapes(key, data), computes)
+  except TypeError:  # a part has no hash: a traced number, say
+    return trainer
+
+
+def shared(key: jax.Array, data: types.Dataset, learner: Learner) -> Learner:
+  """The first learner that is alike on such data, whose programs this one uses; within a trace, itself."""
+  if door.is_traced((key, data)):
+    return learner
+  learner = learner._replace(trainer=shared_trainer(key, data, learner.trainer))
+  key, data = jax.eval_shape(lambda *args: args, key, data)
+
+  def acquires(learner: Learner) -> Hashable:
+    state = jax.eval_shape(functools.partial(states.initial, trainer=learner.trainer), key, data)
+    return learner.trainer, alike.form(functools.partial(rounds.acquire_round, learner=learner), state, data)
+
+  try:
+    return _LEARNERS.first(learner, _shapes(key, data), acquires)
+  except TypeError:
+    return learner

@@ -1,0 +1,78 @@
+"""Which rows are for what: validation, training, acquisition. Counts come from the labeled mask."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from al_jax import pool
+from al_jax import types
+from al_jax.keys import Role
+from al_jax.keys import role_key
+
+
+def is_known(data: types.Dataset) -> jax.Array:
+  """`[N]` bool: rows whose label is known."""
+  return jnp.ones(data.pool_size, bool) if data.known is None else jnp.asarray(data.known)
+
+
+def is_available(data: types.Dataset) -> jax.Array:
+  """`[N]` bool: rows that may be drawn and acquired."""
+  return jnp.ones(data.pool_size, bool) if data.available is None else jnp.asarray(data.available)
+
+
+def validation_ids(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
+  """`[val_size]` int32 ids of originals set aside for validation, none of which is among `plan.initial_ids`.
+
+  A draw from the originals whose copies are all available, by the base key alone. Those that turned out to be
+  UNUSABLE, or were SKIPPED, stay in it, so that it is the same throughout a run.
+  """
+  originals = data.num_originals
+  given = pool.mask_of(jnp.array(plan.initial_ids, jnp.int32) % originals, size=originals)
+  may = ~given
+  if data.available is not None:
+    at_first = jnp.asarray(data.available) | (jnp.asarray(data.labels) < types.UNKNOWN)
+    may &= at_first.reshape(data.copies, originals).all(axis=0)
+  return pool.random_subset(role_key(key, Role.VALIDATION), may, num=plan.val_size)
+
+
+def validation_weights(data: types.Dataset, ids: jax.Array) -> jax.Array | None:
+  """`[val_size]` floats, 0 for validation rows that are not labeled or not usable; None where all are."""
+  if data.known is None and data.available is None:
+    return None
+  return (is_known(data) & is_available(data))[ids].astype(jnp.float32)
+
+
+def for_labeling(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
+  """`[N]` bool: the available rows without the validation rows, of which no copy may be acquired either."""
+  rows = is_available(data)
+  if not plan.val_size:
+    return rows
+  held_out = pool.mask_of(validation_ids(key, data, plan), size=data.num_originals)
+  return rows & ~jnp.tile(held_out, data.copies)
+
+
+def num_labeled(state: types.ALState) -> jax.Array:
+  """`[]` int32: labels held in this round."""
+  return state.labeled.sum()
+
+
+def num_trained(held: int, plan: types.Plan) -> int:
+  """Labels trained on of so many held; rounded down as Keras rounds its `validation_split`."""
+  return math.floor(held * (1 - plan.val_last))
+
+
+def trained_count(state: types.ALState, plan: types.Plan) -> jax.Array:
+  """`[]` int32: labels trained on in this round."""
+  held = num_labeled(state)
+  if not plan.val_last:
+    return held
+  return jnp.array([num_trained(n, plan) for n in range(plan.max_labels + 1)], jnp.int32)[held]
+
+
+def trained_ids(state: types.ALState, plan: types.Plan) -> jax.Array:
+  """`[max_labels]` int32 ids, of which the first `trained_count` are trained on."""
+  if plan.val_last:
+    assert state.order is not None
+    return state.order
+  return pool.labeled_ids(state.labeled, size=plan.max_labels)

@@ -1,0 +1,324 @@
+"""Predictions by a posterior: what a sample is, in whatever chunks, and what is worked out once."""
+
+import dataclasses
+import functools
+import math
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import posterior
+from al_jax import types
+from al_jax.models import BatchBALDNet
+from tests.conftest import NETWORK
+from tests.core.test_network import Attentive
+from tests.core.test_network import NormedConv
+from tests.core.test_network import Off
+from tests.core.test_network import Rematerialized
+from tests.core.test_network import Stacked
+
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
+KEY = jax.random.key(7)
+
+
+def variables_of(network) -> types.PyTree:
+  return network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+
+def outputs(data, network=NETWORK, ids=None, by=None, key=KEY, variables=None, chunk_size=20, features=False):
+  ids = jnp.arange(data.pool_size) if ids is None else ids
+  by = posterior.mc_dropout(4) if by is None else by
+  variables = variables_of(network) if variables is None else variables
+  inputs_of = functools.partial(inputs.of_pool, data)
+  return by.predict(key, network, variables, inputs_of, ids, chunk_size=chunk_size, features=features)
+
+
+def test_deterministic(data, model):
+  variables = variables_of(NETWORK)
+  logits = model.apply(variables, np.asarray(data.inputs, np.float32) / 16)
+  predict = lambda chunk_size: (
+    outputs(data, by=posterior.deterministic(), key=None, variables=variables, chunk_size=chunk_size).log_probs
+  )
+  whole = predict(500)
+  assert whole.shape == (data.pool_size, 1, 10) and whole.dtype == jnp.float32
+  np.testing.assert_allclose(whole[:, 0], jax.nn.log_softmax(logits), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(np.exp(np.asarray(whole, np.float64)).sum(axis=-1), 1, rtol=1e-6)
+  for chunk_size in (10, 96):
+    np.testing.assert_allclose(predict(chunk_size), whole, rtol=1e-5, atol=1e-6)
+
+
+def mask_of(model, variables, key) -> np.ndarray:
+  """The hidden units that a pass of training keeps of one row."""
+  ones = jax.tree.map(jnp.ones_like, variables)  # so that no unit is off of itself
+  kept = lambda module, _: isinstance(module, nn.Dropout)
+  row = jnp.ones((1, 8, 8, 1))
+  _, seen = model.apply(ones, row, train=True, rngs={"dropout": key}, capture_intermediates=kept)
+  (dropped,) = seen["intermediates"]["Dropout_0"]["__call__"]
+  return np.asarray(dropped[0] > 0)
+
+
+def test_mc_dropout_is_consistent(data, model):
+  """One mask a sample for the whole pool: the prediction is an ordinary forward pass of a thinned network."""
+  variables, samples = jax.device_get(variables_of(NETWORK)), 4
+  log_probs = outputs(data, variables=variables).log_probs
+  assert log_probs.shape == (data.pool_size, samples, 10)
+  params = variables["params"]
+  x = np.asarray(data.inputs, np.float32).reshape(data.pool_size, -1) / 16
+  hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
+  masks = []
+  for s in range(samples):
+    # The mask that training draws of one row of ones explains all rows.
+    masks.append(mask_of(model, variables, jax.random.fold_in(KEY, s)))
+    logits = hidden * masks[s] / 0.75 @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+    np.testing.assert_allclose(log_probs[:, s], jax.nn.log_softmax(logits), rtol=1e-4, atol=1e-5)
+  assert len({mask.tobytes() for mask in masks}) == samples
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_example", [False, True])
+def test_mc_dropout_does_not_depend_on_the_chunk(data, per_example):
+  by = posterior.mc_dropout(4, per_example=per_example)
+  whole = outputs(data, by=by, chunk_size=97).log_probs
+  np.testing.assert_allclose(outputs(data, by=by, chunk_size=8).log_probs, whole, rtol=1e-4, atol=1e-5)
+  part = outputs(data, ids=jnp.array([90, 3]), by=by).log_probs
+  np.testing.assert_allclose(part, whole[jnp.array([90, 3])], rtol=1e-4, atol=1e-5)
+  again = outputs(data, by=by, key=jax.random.key(8), chunk_size=97).log_probs
+  assert np.abs(again - whole).max() > 0.1
+
+
+def test_per_example_masks_differ_between_equal_rows(data):
+  same = dataclasses.replace(data, inputs=np.broadcast_to(data.inputs[:1], data.inputs.shape))
+  shared = outputs(same).log_probs
+  np.testing.assert_allclose(shared, np.broadcast_to(shared[:1], shared.shape), rtol=1e-4, atol=1e-5)
+  own = outputs(same, by=posterior.mc_dropout(4, per_example=True)).log_probs
+  assert np.asarray(own).std(axis=0).max() > 0.05
+
+
+@pytest.mark.parametrize(
+  "make",
+  [Attentive, Off, Rematerialized, pytest.param(BatchBALDNet, marks=pytest.mark.slow)],
+  ids=lambda make: make.__name__,
+)
+@pytest.mark.parametrize("per_example", [False, True])
+def test_a_sample_is_what_training_computes_of_each_row_alone(make, per_example):
+  """By the sample's key or, with masks of its own, that folded with the row's id: whatever draws it."""
+  module, rng = make(), np.random.default_rng(0)
+  size = 16 if make is BatchBALDNet else 8
+  rows = jnp.array(rng.normal(size=(5, size, size, 1)), jnp.float32)
+  variables = module.init(jax.random.key(0), rows[:1])
+  ids, by = jnp.array([4, 0, 2]), posterior.mc_dropout(3, per_example=per_example)
+  rows_of = lambda ids: rows[ids]
+  log_probs = by.predict(KEY, from_flax(module), variables, rows_of, ids, chunk_size=2, features=False).log_probs
+  one = jax.jit(lambda key, row: module.apply(variables, row, train=True, rngs={"dropout": key}))
+  for place, i in enumerate(ids):
+    for s in range(3):
+      own = jax.random.fold_in(KEY, s)
+      logits = one(jax.random.fold_in(own, i) if per_example else own, rows[i][None])
+      np.testing.assert_allclose(log_probs[place, s], jax.nn.log_softmax(logits[0]), rtol=1e-4, atol=1e-5)
+  assert np.asarray(log_probs).std(axis=1).max() > 1e-3
+
+
+def test_samples_of_batch_normalisation_have_running_statistics_and_drop(data):
+  """The statistics of training are of batches; samples read what was kept of them, and leave it."""
+  module = NormedConv()
+  network, x = from_flax(module), np.asarray(data.inputs, np.float32) / 16
+  variables = variables_of(network)
+  statistics = jax.tree.map(lambda leaf: leaf + 0.5 + jnp.arange(leaf.size) / 10, variables["batch_stats"])
+  variables = variables | {"batch_stats": statistics}
+  log_probs = np.asarray(outputs(data, network, variables=variables).log_probs)
+  # With its own running statistics and dropout alone on, Linen gives the same.
+  running = module.clone(frozen=True)
+  for s in range(4):
+    key = jax.random.fold_in(KEY, s)
+    one = lambda row, key=key: running.apply(variables, row[None], train=True, rngs={"dropout": key})[0]
+    np.testing.assert_allclose(log_probs[:, s], jax.nn.log_softmax(jax.vmap(one)(x)), rtol=1e-4, atol=1e-5)
+  assert log_probs.std(axis=1).max() > 0.02
+  fresh = outputs(data, network, variables=variables_of(network)).log_probs
+  assert np.abs(fresh - log_probs).max() > 0.1  # the statistics are read
+
+
+def test_layers_of_a_scanned_stack_drop_each_for_itself(data):
+  """Four layers of one half leave a sixteenth, where one mask for all of them would leave a half."""
+  log_probs = np.asarray(outputs(data, from_flax(Stacked()), jnp.arange(2)).log_probs, np.float64)
+  left = (log_probs[..., 1] - log_probs[..., 0]) / 100
+  np.testing.assert_allclose(left[0], left[1], atol=1e-6)  # one set of masks for all rows
+  assert (np.abs(left[0] - 1 / 16) < 4 * np.sqrt(1 / 16 * 15 / 16 / 6400)).all() and np.ptp(left[0]) > 0
+
+
+def products(text: str) -> list[tuple[str, int]]:
+  """Of each matrix product in a compiled program's text, the shape of its result and the loops that it lies in."""
+  blocks = dict(re.findall(r"^(?:ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", text, flags=re.M | re.S))
+  found = []
+
+  def visit(name: str, depth: int) -> None:
+    for line in blocks[name].splitlines():
+      if product := re.search(r"= (\w+\[[\d,]*\])\S* (?:dot\(|custom-call\(.*matmul)", line):
+        found.append((product[1], depth))
+      for role, inner in re.findall(r"(body|calls|to_apply|condition)=%([\w.\-]+)", line):
+        visit(inner, depth + (role == "body"))
+
+  visit(re.search(r"^ENTRY %([\w.\-]+)", text, flags=re.M)[1], 0)
+  return sorted(found)
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_layers_below_the_first_dropout_are_worked_out_once_a_row(data, model, features):
+  """The loop over samples lies in that over chunks: the hidden layer in the outer one, the logits in the inner one.
+
+  Features are the hidden layer's output, and cost no other product.
+  """
+  variables = variables_of(NETWORK)
+  predict = lambda ids: outputs(data, ids=ids, variables=variables, features=features)
+  text = jax.jit(predict).lower(jnp.arange(60)).compile().as_text()
+  assert products(text) == [("f32[20,10]", 2), (f"f32[20,{model.hidden}]", 1)]
+
+
+def lowered_for(platform: str, function, ids) -> str:
+  return jax.jit(function).trace(ids).lower(lowering_platforms=(platform,)).as_text()
+
+
+def elsewhere(*args, default, **_):
+  """`platform_dependent` on a platform that no branch names."""
+  return default(*args)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_on_an_accelerator_they_are_too(platform, data, model, monkeypatch):
+  """Samples are worked out all at once there, from a hidden layer that is worked out once."""
+  variables, ids = variables_of(NETWORK), np.arange(20)
+  predict = lambda ids: outputs(data, ids=ids, variables=variables).log_probs
+  text = lowered_for(platform, predict, jnp.arange(20))
+  shapes = [list(map(int, shape.split("x"))) for shape in re.findall(r"dot_general .*-> tensor<([\dx]*)xf32>", text)]
+  hidden = [math.prod(shape) for shape in shapes if model.hidden in shape]
+  logits = [math.prod(shape) for shape in shapes if 10 in shape]
+  assert hidden == [20 * model.hidden] and logits == [4 * 20 * 10] and len(shapes) == 2
+  in_turn = predict(ids)
+  monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+  np.testing.assert_allclose(predict(ids), in_turn, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_example", [False, True])
+def test_samples_of_spatial_dropout_share_the_convolution_of_each_channel(per_example, monkeypatch):
+  """No sample convolves, as each does in an accelerator's program, and samples are those of one pass each."""
+  network, by = from_flax(BatchBALDNet()), posterior.mc_dropout(6, per_example=per_example)
+  rows = jnp.array(np.random.default_rng(0).normal(size=(7, 16, 16, 1)), jnp.float32)
+  variables = jax.jit(network.init)(jax.random.key(0), rows[:1])
+  rows_of = lambda ids: rows[ids]
+  predict = lambda ids: by.predict(KEY, network, variables, rows_of, ids, chunk_size=50, features=True)
+  ids = jnp.array([6, 0, 3, 1, 5])  # not a multiple of the rows in a chunk
+  assert "stablehlo.convolution" not in lowered_for("cpu", lambda ids: predict(ids).log_probs, ids)
+  assert "stablehlo.convolution" in lowered_for("cuda", lambda ids: predict(ids).log_probs, ids)
+  shared = jax.jit(predict)(ids)
+  assert np.asarray(shared.log_probs).std(axis=1).max() > 0.05
+  alone = jax.jit(lambda key, row: network.sample(key, variables, row)[0])
+  for place, i in enumerate(ids):
+    for s in range(6):
+      own = jax.random.fold_in(KEY, s)
+      logits = alone(jax.random.fold_in(own, i) if per_example else own, rows[i][None])
+      np.testing.assert_allclose(shared.log_probs[place, s], jax.nn.log_softmax(logits[0]), rtol=1e-4, atol=1e-5)
+  _, features = jax.jit(lambda x: network.sample(None, variables, x))(rows[ids])
+  np.testing.assert_allclose(shared.features, features, rtol=1e-4, atol=1e-5)
+  monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+  plain = jax.jit(lambda ids: predict(ids))(ids)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), shared, plain)
+
+
+def test_spatial_dropout_drops_whole_channels(data):
+  class Spatial(nn.Module):
+    @nn.compact
+    def __call__(self, x, *, train=False):
+      x = nn.Dropout(0.5, broadcast_dims=(1, 2), deterministic=not train)(x + jnp.zeros((1, 1, 1, 10)) + 1)
+      return x.mean(axis=(1, 2))
+
+  log_probs = outputs(data, from_flax(Spatial()), by=posterior.mc_dropout(6)).log_probs
+  # Ten equal channels: each is dropped or kept as a whole, so a sample has at most two values.
+  assert all(len(np.unique(np.round(sample, 4))) <= 2 for sample in np.asarray(log_probs[0]))
+
+
+def test_features_are_the_last_dense_layers_input(data):
+  variables = jax.device_get(variables_of(NETWORK))
+  x = np.asarray(data.inputs, np.float32).reshape(data.pool_size, -1) / 16
+  dense = variables["params"]["Dense_0"]
+  hidden = np.maximum(x @ dense["kernel"] + dense["bias"], 0)
+  for by in (posterior.deterministic(), posterior.mc_dropout(3)):
+    out = outputs(data, by=by, features=True, variables=variables)
+    np.testing.assert_allclose(out.features, hidden, rtol=1e-4, atol=1e-5)
+    assert out.log_probs.shape == (data.pool_size, by.samples, 10)
+  inputs_of = functools.partial(inputs.of_pool, data)
+  alone = posterior.only_features(NETWORK, variables, inputs_of, jnp.arange(data.pool_size), chunk_size=20)
+  np.testing.assert_allclose(alone, hidden, rtol=1e-4, atol=1e-5)
+  assert outputs(data).features is None
+
+
+class Bare(nn.Module):
+  """A network without a dense layer."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = nn.Dropout(0.5, deterministic=not train)(x)
+    return x.reshape((x.shape[0], -1))[:, :10]
+
+
+@pytest.mark.parametrize("module", [Bare(), Rematerialized()], ids=["none", "within nn.remat"])
+def test_features_that_cannot_be_reached_are_refused_in_a_sentence(module, data):
+  network, name = from_flax(module), type(module).__name__
+  sentence = rf"^{name} has no features: .* input of its last dense layer, .* within nn\.remat, scan or jit"
+  for by in (posterior.deterministic(), posterior.mc_dropout(3)):
+    with pytest.raises(ValueError, match=sentence):
+      outputs(data, network, by=by, features=True)
+  with pytest.raises(ValueError, match=sentence):
+    inputs_of = functools.partial(inputs.of_pool, data)
+    posterior.only_features(network, variables_of(network), inputs_of, jnp.arange(3), chunk_size=2)
+  assert outputs(data, network, jnp.arange(3)).log_probs.shape == (3, 4, 10)  # without them it predicts
+
+
+def test_an_ensemble_predicts_as_each_of_its_members(data):
+  members = [NETWORK.init(jax.random.key(m), jnp.zeros((1, 8, 8, 1))) for m in range(3)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+  out = outputs(data, variables=stacked, by=posterior.ensemble(3), features=True)
+  assert out.log_probs.shape == (data.pool_size, 3, 10)
+  for m, variables in enumerate(members):
+    one = outputs(data, variables=variables, by=posterior.deterministic(), features=True)
+    np.testing.assert_allclose(out.log_probs[:, m], one.log_probs[:, 0], rtol=1e-5, atol=1e-6)
+    if m == 0:
+      np.testing.assert_allclose(out.features, one.features, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("make", "message"),
+  [
+    (lambda: posterior.mc_dropout(0), "a dropout posterior cannot have 0 samples"),
+    (lambda: posterior.mc_dropout(-2, per_example=True), "a dropout posterior cannot have -2 samples"),
+    (lambda: posterior.ensemble(0), "posterior cannot have 0"),
+  ],
+)
+def test_posterior_mistakes(make, message):
+  with pytest.raises(ValueError, match=message):
+    make()
+
+
+def test_mc_dropout_without_a_key_is_refused(data):
+  with pytest.raises(ValueError, match="samples of MC dropout need a key"):
+    outputs(data, key=None)
+
+
+def test_equal_arguments_give_the_same_posterior():
+  """However they are written: a posterior of another identity would compile every program anew."""
+  dropout, own = posterior.mc_dropout(3), posterior.mc_dropout(3, per_example=True)
+  for again in (posterior.mc_dropout(3), posterior.mc_dropout(samples=3), posterior.mc_dropout(3, per_example=False)):
+    assert again == dropout and hash(again) == hash(dropout)
+  assert posterior.mc_dropout(samples=3, per_example=True) == own
+  assert posterior.deterministic() == posterior.deterministic()
+  assert posterior.ensemble(3) == posterior.ensemble(members=3)
+  different = {dropout, own, posterior.mc_dropout(4), posterior.deterministic(), posterior.ensemble(3)}
+  assert len(different) == 5
+  assert (dropout.samples, dropout.members, dropout.joint, dropout.drops) == (3, 1, True, True)
+  assert (own.samples, own.members, own.joint, own.drops) == (3, 1, False, True)
