@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import jax
 from jax.extend import core
+import jax.numpy as jnp
 import numpy as np
 
 from al_jax import types
@@ -27,7 +28,7 @@ _MOST = 256
 
 def _of_array(array: Any) -> Hashable:
   array = np.asarray(array)
-  return array.shape, str(array.dtype), hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+  return array.shape, str(array.dtype), hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _of_value(value: Any) -> Hashable:
@@ -47,7 +48,7 @@ def _of_value(value: Any) -> Hashable:
 
 
 def _of_constant(value: Any) -> Hashable:
-  if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+  if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
     return str(value.dtype), _of_array(jax.random.key_data(value))
   return getattr(value, "weak_type", False), _of_array(value)
 

@@ -100,10 +100,14 @@ def evaluate_round(state: types.ALState, data: types.Dataset, trainer: Trainer) 
     )
 
   of_test, of_pool = functools.partial(inputs.of_test, data), functools.partial(inputs.of_pool, data)
-  measured = [jnp.float32(jnp.nan)] * 3
+  nothing = jnp.float32(jnp.nan)
+  measured = types.Metrics(nothing, nothing, nothing, nothing)
   if data.test_size:
     test = predict(of_test, jnp.arange(data.test_size))
-    of = (metrics.accuracy, metrics.negative_log_likelihood, metrics.expected_calibration_error)
-    measured = [measure(test, data.test_labels) for measure in of]
+    measured = measured._replace(
+      test_accuracy=metrics.accuracy(test, data.test_labels),
+      test_nll=metrics.negative_log_likelihood(test, data.test_labels),
+      test_ece=metrics.expected_calibration_error(test, data.test_labels),
+    )
   val_accuracy = _validation_accuracy(functools.partial(predict, of_pool), state, data, trainer.plan)
-  return types.Metrics(*measured, val_accuracy)
+  return measured._replace(val_accuracy=val_accuracy)

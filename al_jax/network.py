@@ -106,14 +106,14 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
         kwargs = kwargs | {"train": False}  # what is lowered for gradients is slower without them
       if isinstance(inner, nn.BatchNorm):
         object.__setattr__(inner, "use_running_average", None)
-        kwargs = kwargs | {"use_running_average": True}
+        args, kwargs = args[:1], kwargs | {"use_running_average": True}
       return call(*args, **kwargs)
 
-    sampling = {} if key is None else {"rngs": {"dropout": key}}
+    drawn_by = None if key is None else {"dropout": key}
     # State that a module would update is read, and what it would become is dropped.
     mutable = list(_state_of(variables)) if key is not None else []
     with nn.intercept_methods(intercept):
-      logits, _ = module.apply(variables, inputs, train=key is not None, mutable=mutable, **sampling)
+      logits, _ = module.apply(variables, inputs, train=key is not None, mutable=mutable, rngs=drawn_by)
     reachable = bool(seen) and seen[-1][1] == trace
     return logits, _flat(seen[-1][0]) if reachable else None
 
@@ -194,10 +194,10 @@ def _from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
     nnx.replace_by_pure_dict(params, variables["params"])
     nnx.replace_by_pure_dict(state, variables.get("state", {}))
     counts = {path: jnp.uint32(0) for path, _ in nnx.to_flat_state(rngs)}
-    if key is None:
-      key = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")  # nothing draws
+    # Without a key nothing draws.
+    own = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32") if key is None else key
     # Each stream has a key of its own, folded with its place.
-    keys = {path: jax.random.fold_in(key, i) for i, path in enumerate(sorted(counts)) if path[-1] == "key"}
+    keys = {path: jax.random.fold_in(own, i) for i, path in enumerate(sorted(counts)) if path[-1] == "key"}
     flat = [(path, leaf.replace(keys.get(path, counts[path]))) for path, leaf in nnx.to_flat_state(rngs)]
     module = nnx.merge(graph(), params, nnx.from_flat_state(flat), state)
     for _, part in nnx.iter_modules(module):

@@ -297,7 +297,8 @@ def advance_network(
   start = (training.variables, training.opt_state, training.info)
   early_stop = plan.early_stop
   if early_stop is None:
-    return Training(end, *jax.lax.fori_loop(training.stretch, end, one_stretch, start), None)
+    variables, opt_state, info = jax.lax.fori_loop(training.stretch, end, one_stretch, start)
+    return Training(end, variables, opt_state, info, None)
 
   def check(variables: types.PyTree, best: Best) -> Best:
     assert validate is not None
@@ -312,8 +313,9 @@ def advance_network(
 
   def stretch_and_check(training: Training) -> Training:
     assert training.best is not None
-    variables, *rest = one_stretch(training.stretch, (training.variables, training.opt_state, training.info))
-    return Training(training.stretch + 1, variables, *rest, check(variables, training.best))
+    start = (training.variables, training.opt_state, training.info)
+    variables, opt_state, info = one_stretch(training.stretch, start)
+    return Training(training.stretch + 1, variables, opt_state, info, check(variables, training.best))
 
   return jax.lax.while_loop(goes_on, stretch_and_check, training)
 

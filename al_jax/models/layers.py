@@ -155,7 +155,7 @@ def _by_columns(window: _Window) -> _Form:
   """All views side by side, and one product: im2col."""
 
   def join(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jnp.concatenate(_views(x, kernel.shape[:2], window), axis=-1)
+    return jnp.concatenate(_views(x, (kernel.shape[0], kernel.shape[1]), window), axis=-1)
 
   def multiply(columns: jax.Array, kernel: jax.Array) -> jax.Array:
     return columns @ kernel.reshape(-1, kernel.shape[-1])

@@ -98,16 +98,20 @@ def load_config(path: Path, *further: str) -> dict:
   return config
 
 
+# What runs did before there was a flag for it.
+_WAS = {"schedule": "constant", "early_stop_keep": "best"}
+
+
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
   """The flags in which two runs differ so that their rows are not of one study.
 
-  A flag that one of them lacks, being of another version, was off there: None, False, 0 or empty.
+  A flag that one of them lacks, being of another version, was off there: None, False, 0, empty or what `_WAS` says.
   """
   names = [name for name in dict.fromkeys([*first, *second]) if name not in MAY_DIFFER]
   both = lambda name: name in first and name in second
-  return [
-    name for name in names if (first[name] != second[name] if both(name) else first.get(name) or second.get(name))
-  ]
+  is_off = lambda name: (first | second)[name] in (None, False, 0, "", [], _WAS.get(name))
+  first, second = dict(first), dict(second)
+  return [name for name in names if (first[name] != second[name] if both(name) else not is_off(name))]
 
 
 def generator(about: Mapping[str, Any]) -> dict[str, Any]:

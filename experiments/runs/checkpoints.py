@@ -67,7 +67,8 @@ class Checkpoints:
   def load_round(self, like: types.ALState, rounds: int) -> types.ALState | None:
     """The state after so many rounds, shaped `like` another of its run; None where it is not kept.
 
-    What is kept of later rounds, whose rows are not written, is dropped.
+    What is kept of later rounds, whose rows are not written, is dropped. What an earlier version kept, with other
+    parts than a state has now, counts as not kept.
 
     Raises:
       UsageError: it is damaged.
@@ -75,6 +76,11 @@ class Checkpoints:
     for later in [kept for kept in self._rounds.checkpoints if kept.step > rounds]:
       self._rounds.delete(later.step)
     return _load(self._rounds, rounds, like)
+
+  def has_other_parts(self, like: types.ALState, rounds: int) -> bool:
+    """Whether a state is kept after so many rounds that an earlier version wrote, with other parts than one has now."""
+    kept = [kept for kept in self._rounds.checkpoints if kept.step == rounds]
+    return bool(kept) and _has_other_parts(self._rounds, rounds, like)
 
   def save_training(self, round_: int, begun: training.Training) -> None:
     """Keeps a training under way."""
@@ -111,6 +117,8 @@ def _save(checkpointer: ocp.training.Checkpointer, step: int, tree: types.PyTree
 def _load(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree) -> types.PyTree | None:
   if all(kept.step != step for kept in checkpointer.checkpoints):
     return None
+  if _has_other_parts(checkpointer, step, like):
+    return None
   abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
   try:
     with _quiet():
@@ -118,6 +126,15 @@ def _load(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree
   except Exception as error:  # a damaged file makes Orbax raise many things, a KeyError among them
     folder = checkpointer.directory / str(step)
     raise UsageError(f"{folder} is damaged: delete it, and the run goes on from what is left") from error
+
+
+def _has_other_parts(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree) -> bool:
+  try:
+    with _quiet():
+      kept = checkpointer.metadata(step).metadata
+  except Exception:  # damaged, which loading will say
+    return False
+  return isinstance(kept, dict) and set(kept) != set(like._fields)
 
 
 @contextlib.contextmanager

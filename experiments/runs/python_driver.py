@@ -147,6 +147,11 @@ def _resumed(
     raise UsageError(f"{whose} have another initial set: --overwrite")
   kept = None if checkpoints is None else checkpoints.load_round(state, len(done))
   if kept is None and learner.plan.train.warm_start:
+    if checkpoints is not None and checkpoints.has_other_parts(state, len(done)):
+      raise UsageError(
+        f"{whose} go on from a checkpoint that an earlier version wrote, with other parts than this one reads: go on"
+        f" with that version, or delete {checkpoints.folder} to train from the first round on"
+      )
     return state
   replayed = state
   for row in done:

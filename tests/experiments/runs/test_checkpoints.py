@@ -2,6 +2,7 @@
 
 import functools
 import resource
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -112,3 +113,30 @@ def test_a_python_driver_in_parts_is_the_training_in_one(tmp_path, data, make_le
     assert saved == sorted(set(saved)), "no part is trained twice"
     checkpoints.save_round(state._replace(round=state.round + 1))
   assert [path.name for path in tmp_path.iterdir()] == ["rounds"]
+
+
+class EarlierState(NamedTuple):
+  """What a version kept that knew parameters alone."""
+
+  params: dict
+  labeled: jax.Array
+  key: jax.Array
+  round: jax.Array
+  order: jax.Array | None = None
+
+
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_checkpoint_of_an_earlier_version_is_replayed_from_rows_or_refused(warm_start, tmp_path, data, make_learner):
+  learner = make_learner("margin", warm_start=warm_start)
+  whole = list(python_driver.run_python("margin", 0, data, learner, [], lambda *_: None))
+  state = loop.init_state(jax.random.key(0), data, learner)
+  with Checkpoints(tmp_path) as checkpoints:
+    earlier = EarlierState(state.variables["params"], state.labeled, state.key, state.round + 2)
+    checkpoints._rounds.save(2, earlier, force=True)
+  with Checkpoints(tmp_path) as checkpoints:
+    go_on = python_driver.run_python("margin", 0, data, learner, whole[:2], lambda *_: None, checkpoints=checkpoints)
+    if warm_start:
+      with pytest.raises(UsageError, match="from a checkpoint that an earlier version wrote"):
+        list(go_on)
+    else:
+      assert [row["selected"] for row in go_on] == [row["selected"] for row in whole[2:]]
