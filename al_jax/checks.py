@@ -215,6 +215,16 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
       )
   check_drops(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
   check_drops(trainer, differ, trainer.eval_posterior.drops)
+  check_head(trainer, trainer.eval_posterior)
+
+
+def check_head(trainer: Trainer, posterior: types.Posterior) -> None:
+  """Raises ValueError, in one sentence, where a posterior reads a head that the network has not."""
+  if posterior.needs_head and trainer.network.head is None:
+    raise ValueError(
+      f"{trainer.network.name} has no head, which a {posterior.name} posterior reads: in al_jax.from_flax(module,"
+      " head='Dense_1') it is the dense layer that gives the logits"
+    )
 
 
 def check_drops(trainer: Trainer, differ: bool, wanted: bool) -> None:
@@ -265,6 +275,7 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
   if needs.targets > data.pool_size:
     raise ValueError(f"{needs.targets} targets are more than the pool's {data.pool_size} rows")
   example = jax.eval_shape(inputs.example, data)
+  check_head(trainer, posterior)
   if posterior.drops:
     check_drops(trainer, networks.samples_differ(trainer.network, example), True)
   if needs.features or (needs.embedding and data.embedding is None):

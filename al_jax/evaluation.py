@@ -24,11 +24,19 @@ def posterior_key(state: types.ALState) -> jax.Array:
   return role_key(state.key, Role.POSTERIOR, state.round)
 
 
-def variables_for(posterior: types.Posterior, state: types.ALState, trainer: Trainer) -> types.PyTree:
-  """The fitted variables that a posterior reads: of an ensemble all, or the first network's."""
+def variables_for(
+  posterior: types.Posterior, state: types.ALState, data: types.Dataset, trainer: Trainer
+) -> types.PyTree:
+  """The fitted variables that a posterior reads: of an ensemble all, or the first network's; with what it fits."""
+  variables = state.variables
   if trainer.members > 1 and posterior.members == 1:
-    return networks.first_member(state.variables)
-  return state.variables
+    variables = networks.first_member(variables)
+  if posterior.fit is None:
+    return variables
+  ids = splits.trained_ids(state, trainer.plan)
+  weights = (jnp.arange(ids.shape[0]) < splits.trained_count(state, trainer.plan)).astype(jnp.float32)
+  inputs_of, chunk_size = functools.partial(inputs.of_pool, data), trainer.plan.chunk_size
+  return posterior.fit(trainer.network, variables, inputs_of, ids, weights, chunk_size=chunk_size)
 
 
 def in_dtype(dtype: str, tree: types.PyTree) -> types.PyTree:
@@ -58,7 +66,7 @@ def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, lear
   return mean_prediction(
     posterior_key(state),
     learner.trainer.network,
-    variables_for(learner.posterior, state, learner.trainer),
+    variables_for(learner.posterior, state, data, learner.trainer),
     functools.partial(inputs.of_pool, data),
     ids,
     posterior=learner.posterior,
@@ -93,8 +101,9 @@ def evaluate_round(state: types.ALState, data: types.Dataset, trainer: Trainer) 
   data = oracle.answered(state.key, data, trainer.label_noise)
   posterior, chunk_size = trainer.eval_posterior, trainer.plan.chunk_size
 
+  variables = variables_for(posterior, state, data, trainer)
+
   def predict(inputs_of: Callable, ids: jax.Array) -> jax.Array:
-    variables = variables_for(posterior, state, trainer)
     return mean_prediction(
       posterior_key(state), trainer.network, variables, inputs_of, ids, posterior=posterior, chunk_size=chunk_size
     )

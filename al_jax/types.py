@@ -118,6 +118,9 @@ class Posterior(NamedTuple):
   members: int = 1  # networks trained, whose variables have a leading axis where there are several
   joint: bool = True  # whether a sample is one function for all inputs
   drops: bool = False  # whether samples differ by dropout alone
+  fit: Callable[..., PyTree] | None = None  # (network, variables, inputs_of, ids, weights, *, chunk_size) -> variables,
+  #   with what `predict` reads of the rows trained on: `ids` `[K]`, of which those of weight 0 are padding
+  needs_head: bool = False  # whether it reads `Network.head`
 
 
 SCORE_DTYPES = ("float32", "bfloat16")

@@ -55,7 +55,7 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   features = needs.features or (needs.embedding and not own_embedding)
   asked = functools.partial(evaluation.in_dtype, plan.score_dtype)
   inputs_of = lambda ids: asked(inputs.of_pool(data, ids))
-  variables = asked(evaluation.variables_for(posterior, state, trainer))
+  variables = asked(evaluation.variables_for(posterior, state, data, trainer))
 
   def predict(ids: jax.Array, *, features: bool) -> types.Outputs:
     key = evaluation.posterior_key(state)
@@ -65,7 +65,7 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   if needs.samples:
     log_probs, found = predict(ids, features=features)
   elif features:
-    alone = asked(evaluation.variables_for(posteriors.deterministic(), state, trainer))
+    alone = asked(evaluation.variables_for(posteriors.deterministic(), state, data, trainer))
     found = posteriors.only_features(network, alone, inputs_of, ids, chunk_size=plan.chunk_size)
   embedding = None
   if needs.embedding:

@@ -20,6 +20,7 @@ class BatchBALDNet(nn.Module):
   num_classes: int = 10
   dropout_rate: float | None = None  # of all three layers; None is the published 0.5
   lowering: layers.Lowering = "auto"  # of both convolutions
+  head = "Dense_1"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

@@ -18,6 +18,7 @@ class CNN(nn.Module):
   num_classes: int = 10
   dropout_rate: float = 0.25
   lowering: layers.Lowering = "auto"  # of both convolutions
+  head = "Dense_1"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

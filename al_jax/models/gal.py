@@ -17,6 +17,7 @@ class GalNet(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float | None = None  # of both layers; None is the published 0.25 and 0.5
+  head = "Dense_1"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

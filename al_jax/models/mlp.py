@@ -17,6 +17,11 @@ class MLP(nn.Module):
   hidden: tuple[int, ...] = (128, 128)
   dropout_rate: float = 0.25
 
+  @property
+  def head(self) -> str:
+    """The layer that gives the logits."""
+    return f"Dense_{len(self.hidden)}"
+
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     dense = lambda features: nn.Dense(features, kernel_init=nn.initializers.glorot_uniform())

@@ -74,6 +74,7 @@ class ResNet18(nn.Module):
   norm: str = "group"
   width: int = 64
   lowering: layers.Lowering = "auto"  # of all convolutions
+  head = "Dense_0"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

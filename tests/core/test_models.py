@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from al_jax import from_flax
+from al_jax import models
 from al_jax.models import layers
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
@@ -508,3 +510,14 @@ def test_batchbald_net_trains_as_if_it_dropped_ahead_of_the_pooling():
   got, expected = value_and_gradients(BatchBALDNet()), value_and_gradients(DroppingFirst())
   assert np.unique(expected[0][1]).size == 50
   jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+@pytest.mark.parametrize(
+  "name", [pytest.param(n, marks=() if n == "mlp" else pytest.mark.slow) for n in models.NETWORKS]
+)
+def test_the_head_gives_the_logits_of_the_features(name):
+  network = from_flax(models.NETWORKS[name](num_classes=3))
+  x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+  variables = jax.jit(network.init)(jax.random.key(0), x)
+  logits, features = jax.jit(network.sample)(None, variables, x)
+  np.testing.assert_allclose(network.head(variables, features), logits, rtol=1e-5, atol=1e-6)
