@@ -152,3 +152,61 @@ def _ensemble(members: int) -> types.Posterior:
 def _at_least_one(name: str, samples: int) -> None:
   if samples < 1:
     raise ValueError(f"a {name} posterior cannot have {samples} samples")
+
+
+@functools.cache
+def _laplace(samples: int, prior_precision: float) -> types.Posterior:
+  def with_one(features: jax.Array) -> jax.Array:
+    return jnp.pad(features, ((0, 0), (0, 1)), constant_values=1.0)
+
+  def fit(network, variables, inputs_of, ids, weights, *, chunk_size) -> types.PyTree:
+    rows = with_one(only_features(network, variables, inputs_of, ids, chunk_size=chunk_size))
+    probs = jax.nn.softmax(network.head(variables, rows[:, :-1]).astype(jnp.float32))
+    classes, size = probs.shape[1], rows.shape[1]
+    # A block of the matrix per pair of classes: `[K, F]` is all that is held beside it.
+    first, second = jnp.divmod(jnp.arange(classes * classes), classes)
+
+    def block(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+      c, d = pair
+      curvature = probs[:, c] * ((c == d) - probs[:, d]) * weights
+      return (curvature[:, None] * rows).T @ rows
+
+    with jax.default_matmul_precision("highest"):
+      blocks = jax.lax.map(block, (first, second)).reshape(classes, classes, size, size)
+    precision = blocks.swapaxes(1, 2).reshape(classes * size, classes * size)
+    precision += prior_precision * jnp.eye(classes * size)
+    return variables | {"laplace": {"root": jnp.linalg.cholesky(precision)}}
+
+  def predict(key, network, variables, inputs_of, ids, *, chunk_size, features) -> types.Outputs:
+    if key is None:
+      raise ValueError("samples of a Laplace posterior need a key")
+    root = variables["laplace"]["root"].astype(jnp.float32)
+    noise = jax.random.normal(key, (root.shape[0], samples))
+    away = jax.scipy.linalg.solve_triangular(root, noise, lower=True, trans="T")
+
+    def chunk(ids: jax.Array) -> types.Outputs:
+      logits, found = network.sample(None, variables, inputs_of(ids))
+      rows = with_one(features_of(network, found))
+      moved = jnp.einsum("kf,cfs->ksc", rows, away.reshape(logits.shape[1], rows.shape[1], samples))
+      return types.Outputs(_log_softmax(logits[:, None] + moved), found if features else None)
+
+    return map_chunks(chunk, ids, chunk_size=chunk_size)
+
+  return types.Posterior("laplace", predict, samples, fit=fit, needs_head=True)
+
+
+def laplace(samples: int, *, prior_precision: float = 1.0) -> types.Posterior:
+  """Last-layer Laplace: the head's weights and biases are normal around the fitted ones, all else is as fitted.
+
+  Their precision is the Gauss-Newton matrix of the summed cross-entropy on the rows trained on, plus
+  `prior_precision`. A sample is one head for the whole pool. Memory: `(C (F + 1))^2` floats.
+
+  Source: MacKay (1992); Kristiadi et al. (2020), section 4, of the last layer.
+
+  Raises:
+    ValueError: fewer than one sample, or a precision that is not positive.
+  """
+  _at_least_one("laplace", samples)
+  if not prior_precision > 0:
+    raise ValueError(f"prior_precision must be positive, not {prior_precision}")
+  return _laplace(samples, float(prior_precision))

@@ -104,7 +104,7 @@ _posterior.enum(
   " of one alone: entropy(posterior=dropout)",
   enum_values=list(POSTERIORS),
 )
-_posterior.integer("mc_samples", 20, "samples of MC dropout", **_at_least(1))
+_posterior.integer("mc_samples", 20, "samples of MC dropout, or of a Laplace posterior", **_at_least(1))
 _posterior.integer("ensemble_size", 5, "networks of an ensemble", **_at_least(1))
 _posterior.enum(
   "dropout_masks",

@@ -9,5 +9,6 @@ from al_jax import types
 POSTERIORS: dict[str, Callable[..., types.Posterior]] = {
   "deterministic": lambda config: posterior.deterministic(),
   "dropout": lambda config: posterior.mc_dropout(config.mc_samples, per_example=config.dropout_masks == "per_example"),
+  "laplace": lambda config: posterior.laplace(config.mc_samples),
   "ensemble": lambda config: posterior.ensemble(config.ensemble_size),
 }

@@ -13,15 +13,18 @@ import pytest
 
 from al_jax import from_flax
 from al_jax import inputs
+from al_jax import loop
 from al_jax import posterior
 from al_jax import types
 from al_jax.models import BatchBALDNet
+from tests.conftest import MODEL
 from tests.conftest import NETWORK
 from tests.core.test_network import Attentive
 from tests.core.test_network import NormedConv
 from tests.core.test_network import Off
 from tests.core.test_network import Rematerialized
 from tests.core.test_network import Stacked
+from tests.support.learners import changed
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -322,3 +325,79 @@ def test_equal_arguments_give_the_same_posterior():
   assert len(different) == 5
   assert (dropout.samples, dropout.members, dropout.joint, dropout.drops) == (3, 1, True, True)
   assert (own.samples, own.members, own.joint, own.drops) == (3, 1, False, True)
+
+
+LAPLACE_ROWS = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
+
+
+def linear_network(classes: int) -> types.Network:
+  """Its features are its inputs."""
+  head = lambda variables, x: x @ variables["params"]["kernel"] + variables["params"]["bias"][None]
+  init = lambda key, x: {"params": {"kernel": jax.random.normal(key, (4, classes)), "bias": jnp.arange(1.0 * classes)}}
+  return types.Network(
+    init,
+    lambda variables, x, *, key, weights: (head(variables, x), variables),
+    lambda key, variables, x: (head(variables, x), x),
+    head,
+  )
+
+
+def fitted_laplace(classes: int, samples: int, prior: float):
+  """The posterior, its network, and what it fits on seven rows, two of which are padding."""
+  network = linear_network(classes)
+  made = posterior.laplace(samples, prior_precision=prior)
+  variables = network.init(jax.random.key(1), LAPLACE_ROWS[:1])
+  inputs_of = lambda ids: jnp.asarray(LAPLACE_ROWS)[ids]
+  weights = jnp.array([1.0, 1, 1, 1, 1, 0, 0])
+  ids = jnp.array([3, 0, 7, 1, 5, 0, 0])
+  return made, network, made.fit(network, variables, inputs_of, ids, weights, chunk_size=3), inputs_of
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_laplaces_precision_is_the_hessian_of_the_loss(classes):
+  _, _, fitted, inputs_of = fitted_laplace(classes, 5, 0.7)
+  rows, labels = inputs_of(jnp.array([3, 0, 7, 1, 5])), jnp.array([0, 1, 0, 1, classes - 1])
+
+  def loss(flat):
+    own = flat.reshape(classes, 5)
+    log_probs = jax.nn.log_softmax(rows @ own[:, :4].T + own[:, 4][None])
+    return -log_probs[jnp.arange(5), labels].sum() + 0.35 * (flat**2).sum()
+
+  params = fitted["params"]
+  flat = jnp.concatenate([params["kernel"].T, params["bias"][:, None]], axis=1).ravel()
+  root = np.asarray(fitted["laplace"]["root"], np.float64)
+  np.testing.assert_allclose(root @ root.T, jax.hessian(loss)(flat), rtol=1e-4, atol=1e-5)
+
+
+def test_laplaces_samples_are_normal_around_the_fit():
+  count = 40_000
+  made, network, fitted, inputs_of = fitted_laplace(3, count, 0.7)
+  out = made.predict(jax.random.key(5), network, fitted, inputs_of, jnp.array([2, 6]), chunk_size=1, features=True)
+  log_probs = np.asarray(out.log_probs, np.float64)
+  assert log_probs.shape == (2, count, 3)
+  np.testing.assert_array_equal(out.features, LAPLACE_ROWS[[2, 6]])
+  # Differences of logits, which the softmax keeps.
+  moved = (log_probs[..., 1:] - log_probs[..., :1]).transpose(1, 0, 2).reshape(count, 4)
+  root = np.asarray(fitted["laplace"]["root"], np.float64)
+  covariance = np.linalg.inv(root @ root.T).reshape(3, 5, 3, 5)
+  phi = np.pad(LAPLACE_ROWS[[2, 6]].astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
+  of_logits = np.einsum("if,cfdg,jg->icjd", phi, covariance, phi)
+  apart = np.array([[-1, 1, 0], [-1, 0, 1]])
+  expected = np.einsum("ac,icjd,bd->iajb", apart, of_logits, apart).reshape(4, 4)
+  spread = np.sqrt(np.diag(expected))
+  np.testing.assert_array_less(np.abs(np.cov(moved.T) - expected), 5 * np.outer(spread, spread) / np.sqrt(count))
+  logits = np.asarray(network.head(fitted, jnp.asarray(LAPLACE_ROWS)[jnp.array([2, 6])]))
+  np.testing.assert_array_less(
+    np.abs(moved.mean(axis=0) - (logits[:, 1:] - logits[:, :1]).ravel()), 5 * spread / np.sqrt(count)
+  )
+
+
+def test_a_run_by_laplace(data, make_learner):
+  learner = changed(make_learner("bald"), posterior=posterior.laplace(4), network=from_flax(MODEL, head="Dense_1"))
+  _, info = loop.run(jax.random.key(0), data, learner)
+  assert (info.selected[:-1] >= 0).all() and (info.scores[:-1] > 0).all()
+  with pytest.raises(ValueError, match="TinyMLP has no head, which a laplace posterior reads"):
+    loop.run(jax.random.key(0), data, changed(learner, network=from_flax(MODEL)))
+  assert posterior.laplace(4) == posterior.laplace(samples=4) != posterior.laplace(4, prior_precision=2)
+  with pytest.raises(ValueError, match="prior_precision must be positive, not 0"):
+    posterior.laplace(4, prior_precision=0)
