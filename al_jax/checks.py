@@ -75,6 +75,8 @@ def check_training(plan: types.Plan) -> None:
     raise ValueError(
       f"min_epoch_size={train.min_epoch_size} is the least length of an epoch: give epochs, and 0 or more"
     )
+  if not 0 <= train.label_smoothing < 1:
+    raise ValueError(f"label_smoothing is a share in [0, 1), not {train.label_smoothing}")
   if train.keep_optimizer and not train.warm_start:
     raise ValueError("keep_optimizer goes on with the last round's optimizer: give warm_start too")
   if train.early_stop is None:

@@ -90,6 +90,7 @@ def train_step(
   network: types.Network,
   optimizer: optax.GradientTransformation,
   padded: bool = True,
+  label_smoothing: float = 0.0,
   **told: Any,
 ) -> tuple[types.PyTree, types.PyTree, jax.Array]:
   """One optimizer step on the weighted mean cross-entropy of a batch.
@@ -104,6 +105,7 @@ def train_step(
     network: what is trained.
     optimizer: an optax transformation.
     padded: whether any weight may be 0.
+    label_smoothing: the share of a label that is spread over all classes alike (Szegedy et al. 2016, section 7).
     **told: extra arguments of optimizers that take them.
 
   Returns:
@@ -113,7 +115,11 @@ def train_step(
   def loss_fn(params):
     own = variables | {"params": params}
     logits, new = network.apply(own, batch, key=key, weights=weights if padded else None)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+    logits = logits.astype(jnp.float32)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if label_smoothing:
+      uniform = -jax.nn.log_softmax(logits).mean(axis=-1)
+      losses = (1 - label_smoothing) * losses + label_smoothing * uniform
     return jnp.sum(losses * weights) / jnp.sum(weights), new
 
   (loss, new), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
@@ -286,6 +292,7 @@ def advance_network(
         network=network,
         optimizer=optimizer,
         padded=batches.padded,
+        label_smoothing=plan.label_smoothing,
         num_labels=count,
         progress=info.steps / total_steps,
       )

@@ -154,6 +154,7 @@ class TrainPlan:
   early_stop: EarlyStop | None = None  # needs `val_size`
   warm_start: bool = False  # go on from the last round's variables instead of from new ones
   keep_optimizer: bool = False  # and from its optimizer's state; needs `warm_start`
+  label_smoothing: float = 0.0  # the share of a label that is spread over all classes alike
   augment: Callable[[jax.Array, PyTree], PyTree] | None = None  # (key, batch) -> batch, hashable; in training alone
 
 

@@ -171,6 +171,7 @@ _training.enum(
 _training.enum(
   "early_stop_keep", "best", "weights kept: of the best check, or the last ones", enum_values=list(types.KEPT)
 )
+_training.float("label_smoothing", 0.0, "share of a label that is spread over all classes alike", **_share())
 _training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
 _training.boolean("keep_optimizer", False, "with --warm_start, go on with the last round's optimizer state too")
 _training.string(

@@ -80,6 +80,7 @@ class Config:
   early_stop_samples: int
   early_stop_metric: str
   early_stop_keep: str
+  label_smoothing: float
   warm_start: bool
   keep_optimizer: bool
   augment: str | None

@@ -80,6 +80,7 @@ def plan(config: Config) -> types.Plan:
     first_epochs=config.first_epochs,
     min_epoch_size=config.epoch_draws,
     early_stop=early_stop,
+    label_smoothing=config.label_smoothing,
     warm_start=config.warm_start,
     keep_optimizer=config.keep_optimizer,
     augment=augment,

@@ -522,6 +522,7 @@ REFUSALS = [
   ({"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
   ({"rounds": -1}, "rounds must not be negative, but is -1"),
   ({"val_size": -2}, "val_size must not be negative, but is -2"),
+  ({"label_smoothing": 1.0}, "label_smoothing is a share in"),
   ({"steps": None}, "exactly one of steps and epochs"),
   ({"steps": 5, "epochs": 5}, "exactly one of steps and epochs"),
   ({"steps": 0}, "steps or epochs must be at least 1"),

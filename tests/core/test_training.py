@@ -301,6 +301,14 @@ def test_weight_decay_over_labels_is_divided_by_how_many_there_are_and_not_by_th
     np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_smoothed_labels_move_a_kernel_as_their_mixture_does():
+  data, rate, share = one_hot_data(8), 0.5, 0.3
+  kernel, info = fit_linear(data, range(8), 8, sgd(rate), batch_size=8, epochs=1, label_smoothing=share)
+  smoothed = (1 - share) * np.eye(CLASSES)[np.asarray(data.labels)] + share / CLASSES
+  np.testing.assert_allclose(kernel, rate / 8 * (smoothed - 1 / CLASSES), rtol=1e-5, atol=1e-7)
+  np.testing.assert_allclose(info.loss, np.log(CLASSES), rtol=1e-6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_bad_row_is_reported_at_its_step(bad):
   data = one_hot_data(4)
