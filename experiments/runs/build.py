@@ -73,31 +73,14 @@ def plan(config: Config) -> types.Plan:
   augment = None
   if config.augment is not None:
     augment = inputs.Chain(tuple(inputs.AUGMENTATIONS[name] for name in config.augment.split(",")))
-  train = types.TrainPlan(
-    batch_size=config.batch_size,
-    steps=config.train_steps,
-    epochs=config.epochs,
-    first_epochs=config.first_epochs,
-    min_epoch_size=config.epoch_draws,
-    early_stop=early_stop,
-    label_smoothing=config.label_smoothing,
-    warm_start=config.warm_start,
-    keep_optimizer=config.keep_optimizer,
-    augment=augment,
-  )
-  return types.Plan(
-    init_labels=config.init_labels,
-    acq_size=config.acq_size,
-    rounds=config.rounds,
-    train=train,
-    init_balanced=config.init == "balanced",
-    initial_ids=config.init_ids,
-    val_size=config.val_size,
-    val_last=config.val_last,
-    pool_subset=config.pool_subset,
-    chunk_size=config.chunk_size,
-    score_dtype=config.precision,
-  )
+  # Flags of the same name go as they are.
+  named = lambda part: {
+    field.name: getattr(config, field.name) for field in dataclasses.fields(part) if hasattr(config, field.name)
+  }
+  lengths = {"steps": config.train_steps, "min_epoch_size": config.epoch_draws}
+  train = types.TrainPlan(**named(types.TrainPlan) | lengths | {"early_stop": early_stop, "augment": augment})
+  others = {"init_balanced": config.init == "balanced", "initial_ids": config.init_ids, "score_dtype": config.precision}
+  return types.Plan(**named(types.Plan) | others | {"train": train})
 
 
 def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> types.Posterior:
