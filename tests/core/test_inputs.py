@@ -129,6 +129,25 @@ def test_crop_shifts_each_image_and_fills_up_with_zeros(channels):
   np.testing.assert_array_equal(inputs.Crop(0)(KEY, images), images)
 
 
+@pytest.mark.parametrize(("size", "shape"), [(3, (7, 5)), (4, (6, 6, 2)), (1, (4, 4, 1)), (20, (5, 5, 1))])
+def test_cutout_blanks_a_square_around_a_place_of_the_image(size, shape):
+  images = jnp.ones((200, *shape))
+  cut = np.asarray(inputs.Cutout(size)(KEY, images)) == 0
+  if cut.ndim == 4:
+    assert (cut == cut[..., :1]).all()  # all channels alike
+    cut = cut[..., 0]
+  seen = set()
+  for image in cut:
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    assert image.sum() == len(rows) * len(columns)  # a rectangle, cut off at edges alone
+    for places, length in ((rows, shape[0]), (columns, shape[1])):
+      assert 1 <= len(places) <= size and len(places) == places[-1] - places[0] + 1
+      assert len(places) == min(size, length) or places[0] == 0 or places[-1] == length - 1
+    seen.add((rows[0], columns[0]))
+  assert len(seen) > 1 or size >= 2 * max(shape[:2])
+  assert (np.asarray(inputs.Cutout(size)(jax.random.key(9), images)) == 0).sum() > 0
+
+
 def test_a_chain_applies_its_parts_in_order_each_with_a_key_of_its_own():
   images = np.random.default_rng(0).normal(size=(40, 4, 4, 1)).astype(np.float32)
   chain = inputs.Chain((inputs.Flip(), inputs.Flip(), inputs.Crop(1)))
