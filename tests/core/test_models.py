@@ -15,6 +15,7 @@ from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
 from al_jax.models.gal import GalNet
 from al_jax.models.mlp import MLP
+from al_jax.models.vgg import VGG16
 from tests.support import reference
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
@@ -517,7 +518,30 @@ def test_batchbald_net_trains_as_if_it_dropped_ahead_of_the_pooling():
 )
 def test_the_head_gives_the_logits_of_the_features(name):
   network = from_flax(models.NETWORKS[name](num_classes=3))
-  x = jax.random.normal(jax.random.key(1), (2, 16, 16, 1))
+  x = jax.random.normal(jax.random.key(1), (2, 32, 32, 1) if name == "vgg16" else (2, 16, 16, 1))
   variables = jax.jit(network.init)(jax.random.key(0), x)
   logits, features = jax.jit(network.sample)(None, variables, x)
   np.testing.assert_allclose(network.head(variables, features), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_vgg16_has_batch_norm_behind_thirteen_convolutions():
+  x = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+  made = jax.eval_shape(VGG16().init, jax.random.key(0), x)
+  assert sum(leaf.size for leaf in jax.tree.leaves(made["params"])) == 14_728_266
+  assert len(made["batch_stats"]) == sum("Conv" in name for name in made["params"]) == 13
+  with pytest.raises(ValueError, match="VGG16 takes images of 32 x 32 or more, not 28 x 28"):
+    jax.eval_shape(VGG16().init, jax.random.key(0), jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32))
+
+
+@pytest.mark.slow
+def test_vgg16_keeps_statistics_and_scales_what_it_is_told():
+  network = from_flax(VGG16(num_classes=3, width=4))
+  x = 3 + 2 * jax.random.normal(jax.random.key(1), (6, 33, 35, 2))
+  variables = jax.jit(network.init)(jax.random.key(0), x)
+  logits, after = jax.jit(lambda v: network.apply(v, x, key=jax.random.key(2), weights=None))(variables)
+  assert logits.shape == (6, 3)
+  moved = after["batch_stats"]["BatchNorm_0"]["var"], variables["batch_stats"]["BatchNorm_0"]["var"]
+  convolved = jax.lax.conv_general_dilated(
+    x, variables["params"]["Conv_0"]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+  np.testing.assert_allclose(moved[0], 0.9 * moved[1] + 0.1 * convolved.var(axis=(0, 1, 2)), rtol=1e-3)
