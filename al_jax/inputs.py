@@ -133,19 +133,19 @@ class Crop:
 class Cutout:
   """Images `[B, H, W, ...]`, in each of which a square around a random place is 0; at an edge, what is left of it.
 
-  Source: DeVries & Taylor (2017), section 3, whose squares are 16 wide on images of 32 with 10 classes.
+  Source: DeVries & Taylor (2017), section 3, whose squares are half as wide as CIFAR-10's images.
   """
 
-  size: int = 16
+  size: int | None = None  # of a side; None is half of the image's height
 
   def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
     height, width = batch.shape[1:3]
-    keys = jax.random.split(key)
+    size, keys = self.size or (height + 1) // 2, jax.random.split(key)
 
     def within(key: jax.Array, length: int) -> jax.Array:
-      first = jax.random.randint(key, (batch.shape[0], 1), 0, length) - self.size // 2
+      first = jax.random.randint(key, (batch.shape[0], 1), 0, length) - size // 2
       places = jnp.arange(length)[None]
-      return (places >= first) & (places < first + self.size)
+      return (places >= first) & (places < first + size)
 
     rows, columns = within(keys[0], height), within(keys[1], width)
     cut = (rows[:, :, None] & columns[:, None, :]).reshape((*batch.shape[:3],) + (1,) * (batch.ndim - 3))

@@ -129,10 +129,13 @@ def test_crop_shifts_each_image_and_fills_up_with_zeros(channels):
   np.testing.assert_array_equal(inputs.Crop(0)(KEY, images), images)
 
 
-@pytest.mark.parametrize(("size", "shape"), [(3, (7, 5)), (4, (6, 6, 2)), (1, (4, 4, 1)), (20, (5, 5, 1))])
+@pytest.mark.parametrize(
+  ("size", "shape"), [(3, (7, 5)), (None, (7, 8)), (4, (6, 6, 2)), (1, (4, 4, 1)), (20, (5, 5, 1))]
+)
 def test_cutout_blanks_a_square_around_a_place_of_the_image(size, shape):
   images = jnp.ones((200, *shape))
   cut = np.asarray(inputs.Cutout(size)(KEY, images)) == 0
+  blanked, size = inputs.Cutout(size), size or 4
   if cut.ndim == 4:
     assert (cut == cut[..., :1]).all()  # all channels alike
     cut = cut[..., 0]
@@ -145,7 +148,7 @@ def test_cutout_blanks_a_square_around_a_place_of_the_image(size, shape):
       assert len(places) == min(size, length) or places[0] == 0 or places[-1] == length - 1
     seen.add((rows[0], columns[0]))
   assert len(seen) > 1 or size >= 2 * max(shape[:2])
-  assert (np.asarray(inputs.Cutout(size)(jax.random.key(9), images)) == 0).sum() > 0
+  assert (np.asarray(blanked(jax.random.key(9), images)) == 0).sum() > 0
 
 
 def test_a_chain_applies_its_parts_in_order_each_with_a_key_of_its_own():

@@ -58,7 +58,7 @@ def test_one_spelling(text, canonical, posterior):
 @pytest.mark.parametrize(
   ("text", "message"),
   [
-    ("entropy(posterior=dropot)", "unknown posterior 'dropot'; choose from deterministic, dropout, ensemble"),
+    ("entropy(posterior=dropot)", "unknown posterior 'dropot'; choose from deterministic, dropout, laplace, ensemble"),
     ("entrpy", r"unknown acquisition 'entrpy'; choose from random.*or put power_"),
     ("power_entrpy", "unknown acquisition 'power_entrpy'"),
     ("power_", "unknown acquisition 'power_'"),

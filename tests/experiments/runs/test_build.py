@@ -10,8 +10,10 @@ import optax
 import pytest
 
 from al_jax import from_flax
+from al_jax import inputs
 from al_jax import models
 from al_jax import training
+from al_jax import types
 from experiments import data as data_sources
 from experiments.common.errors import UsageError
 from experiments.runs import build
@@ -67,6 +69,41 @@ def pytorch_adam(learning_rate: float, weight_decay: float):
     yield params
 
 
+def pytorch_adamw(learning_rate: float, weight_decay: float):
+  """PyTorch's `AdamW`, which decays the weights themselves: betas 0.9 and 0.999, eps 1e-8."""
+  params, first, second = START.copy(), np.zeros(7), np.zeros(7)
+  for t, nudge in enumerate(NUDGES, start=1):
+    gradient = CURVATURE * params + nudge
+    params = params * (1 - learning_rate * weight_decay)
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient**2
+    denominator = np.sqrt(second) / np.sqrt(1 - 0.999**t) + 1e-8
+    params = params - learning_rate / (1 - 0.9**t) * first / denominator
+    yield params
+
+
+def dozats_nadam(learning_rate: float):
+  """Dozat (2016), algorithm 2, with constant momentum 0.9: the step looks one momentum ahead."""
+  params, first, second = START.copy(), np.zeros(7), np.zeros(7)
+  for t, nudge in enumerate(NUDGES, start=1):
+    gradient = CURVATURE * params + nudge
+    first = 0.9 * first + 0.1 * gradient
+    second = 0.999 * second + 0.001 * gradient**2
+    ahead = 0.9 * first / (1 - 0.9 ** (t + 1)) + 0.1 * gradient / (1 - 0.9**t)
+    params = params - learning_rate * ahead / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+    yield params
+
+
+def pytorch_nesterov(learning_rate: float, momentum: float):
+  """PyTorch's `SGD` with `nesterov=True`, no dampening."""
+  params, velocity = START.copy(), np.zeros(7)
+  for nudge in NUDGES:
+    gradient = CURVATURE * params + nudge
+    velocity = momentum * velocity + gradient
+    params = params - learning_rate * (gradient + momentum * velocity)
+    yield params
+
+
 @pytest.mark.parametrize(
   ("flags", "its_librarys", "settings"),
   [
@@ -75,6 +112,14 @@ def pytorch_adam(learning_rate: float, weight_decay: float):
     ({"learning_rate": 1e-3}, pytorch_adam, (1e-3, 0.0)),
     ({"learning_rate": 1e-3, "weight_decay": 5e-4}, pytorch_adam, (1e-3, 5e-4)),
     ({"learning_rate": 1e-2, "weight_decay": 0.5}, pytorch_adam, (1e-2, 0.5)),
+    ({"optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0.5}, pytorch_adamw, (1e-2, 0.5)),
+    ({"optimizer": "adamw", "learning_rate": 1e-2}, pytorch_adamw, (1e-2, 0.0)),
+    ({"optimizer": "nadam", "learning_rate": 1e-2}, dozats_nadam, (1e-2,)),
+    (
+      {"optimizer": "sgd", "learning_rate": 1e-3, "momentum": 0.7, "nesterov": True},
+      pytorch_nesterov,
+      (1e-3, 0.7),
+    ),
   ],
 )
 def test_an_optimizer_of_the_flags_is_its_librarys(flags, its_librarys, settings):
@@ -119,6 +164,45 @@ def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
   plain = train_step(key, *given, network=network, optimizer=optax.sgd(0.1), num_labels=20)
   changed = jax.tree.map(lambda a, b: bool(jnp.abs(a - b).max() > 1e-4), step[0]["params"], plain[0]["params"])
   assert changed["Dense_0"].pop("kernel") and not any(jax.tree.leaves(changed))
+
+
+def test_cosine_falls_from_the_step_size_to_nothing():
+  optimizer = build.optimizer(config(optimizer="sgd", learning_rate=0.5, momentum=0.0, schedule="cosine"))
+  state = optimizer.init(jnp.ones(3))
+  for progress, factor in ((0.0, 1.0), (0.25, 0.8535534), (0.5, 0.5), (1.0, 0.0)):
+    updates, _ = optimizer.update(jnp.ones(3), state, jnp.ones(3), progress=progress)
+    np.testing.assert_allclose(updates, -0.5 * factor, atol=1e-6)
+
+
+def test_decoupled_decay_is_of_the_chosen_kernels_alone():
+  optimizer = build.optimizer(config(optimizer="adamw", learning_rate=0.1, weight_decay=0.5, decay_layers="Dense_0"))
+  params = {name: {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)} for name in ("Dense_0", "Dense_1")}
+  updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+  moved = jax.tree.map(lambda leaf: float(leaf.sum()), updates)
+  np.testing.assert_allclose(moved["Dense_0"].pop("kernel"), -0.05 * 4, rtol=1e-6)
+  assert not any(jax.tree.leaves(moved))
+
+
+def test_the_plan_of_the_flags():
+  asked = config(
+    epochs=9,
+    train_steps=None,
+    first_epochs=5,
+    epoch_draws=64,
+    warm_start=True,
+    keep_optimizer=True,
+    augment="crop,flip",
+    label_smoothing=0.1,
+    val_size=7,
+    early_stop=2,
+    early_stop_keep="last",
+  )
+  train = build.plan(asked).train
+  assert (train.epochs, train.first_epochs, train.min_epoch_size, train.steps) == (9, 5, 64, None)
+  assert train.warm_start and train.keep_optimizer and train.label_smoothing == 0.1
+  assert train.augment == inputs.Chain((inputs.Crop(), inputs.Flip()))
+  assert train.early_stop == types.EarlyStop(2, 50, 1, "accuracy", "last")
+  assert build.network(config(model="resnet18", norm="batch"), 10) != build.network(config(model="resnet18"), 10)
 
 
 def test_decay_of_a_layer_that_is_not_there_is_refused():
