@@ -81,7 +81,7 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
   Raises:
     ValueError: early stopping has a validation set without labels.
   """
-  learner = programs.shared(state.key, data, learner)
+  trainer, learner = programs.shared(state.key, data, learner)
   plan = learner.plan
   labels, available = np.asarray(data.labels), np.asarray(splits.is_available(data))
   free = np.asarray(splits.for_labeling(state.key, data, plan) & ~state.labeled)
@@ -99,8 +99,8 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
     return Question(np.concatenate([ids, validation]), state, None, None, None)
   if plan.train.early_stop is not None and not (labels[held_out] >= 0).any():
     raise ValueError("early stopping checks a validation set of which no row is labeled yet")
-  state, fit = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
-  metrics = rounds.JITTED_PHASES.evaluate(state, data, trainer=learner.trainer)
+  state, fit = rounds.JITTED_PHASES.fit(state, data, trainer=trainer)
+  metrics = rounds.JITTED_PHASES.evaluate(state, data, trainer=trainer)
   ids, scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
   if num:
     ids, scores = map(np.asarray, _select(state, data, learner=learner, num=num))

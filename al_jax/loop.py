@@ -60,9 +60,10 @@ def round_fn(
   Returns:
     The next round's state and this round's diagnostics. The last round acquires nothing.
   """
-  if phases is None:
-    phases, learner = rounds.JITTED_PHASES, programs.shared(state.key, data, learner)
-  return rounds.round_by(phases, state, data, learner)
+  if phases is not None:
+    return rounds.round_by(phases, state, data, learner)
+  trainer, learner = programs.shared(state.key, data, learner)
+  return rounds.round_by(rounds.JITTED_PHASES, state, data, learner, trainer)
 
 
 def whole_run(
@@ -92,7 +93,8 @@ def run(key: jax.Array, data: types.Dataset, learner: Learner) -> tuple[types.AL
     ValueError: the run cannot be carried out on this pool (see `checks`).
   """
   checks.check_run(key, data, learner)
-  return _jitted_run(key, data, programs.shared(key, data, learner))
+  _, learner = programs.shared(key, data, learner)
+  return _jitted_run(key, data, learner)
 
 
 @functools.partial(jax.jit, static_argnames="trainer")

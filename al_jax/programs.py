@@ -36,24 +36,30 @@ def shared_trainer(key: jax.Array, data: types.Dataset, trainer: Trainer) -> Tra
     parts = (own(training.fit), own(evaluation.evaluate_round))
     return alike.form(own(states.initial), key, data), *(alike.form(part, state, data) for part in parts)
 
+  # What a round does with labels and masks is the plan's, in no traced part.
+  settled = (trainer.plan, trainer.members, trainer.label_noise, trainer.eval_posterior)
   try:
-    return _TRAINERS.first(trainer, _shapes(key, data), computes)
+    return _TRAINERS.first(trainer, (settled, _shapes(key, data)), computes)
   except TypeError:  # a part has no hash: a traced number, say
     return trainer
 
 
-def shared(key: jax.Array, data: types.Dataset, learner: Learner) -> Learner:
-  """The first learner that is alike on such data, whose programs this one uses; within a trace, itself."""
+def shared(key: jax.Array, data: types.Dataset, learner: Learner) -> tuple[Trainer, Learner]:
+  """The first trainer and the first learner that are alike on such data, whose programs this one uses.
+
+  The learner is alike in all parts of a round; the trainer in what trains and evaluates, and no more. Within a trace,
+  the learner itself and its trainer.
+  """
   if door.is_traced((key, data)):
-    return learner
-  learner = learner._replace(trainer=shared_trainer(key, data, learner.trainer))
+    return learner.trainer, learner
+  trainer = shared_trainer(key, data, learner.trainer)
   key, data = jax.eval_shape(lambda *args: args, key, data)
 
   def acquires(learner: Learner) -> Hashable:
     state = jax.eval_shape(functools.partial(states.initial, trainer=learner.trainer), key, data)
-    return learner.trainer, alike.form(functools.partial(rounds.acquire_round, learner=learner), state, data)
+    return alike.form(functools.partial(rounds.acquire_round, learner=learner), state, data)
 
   try:
-    return _LEARNERS.first(learner, _shapes(key, data), acquires)
+    return trainer, _LEARNERS.first(learner, (trainer, learner.posterior, _shapes(key, data)), acquires)
   except TypeError:
-    return learner
+    return trainer, learner

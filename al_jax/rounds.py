@@ -17,6 +17,7 @@ from al_jax import views
 from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.learner import Learner
+from al_jax.learner import Trainer
 
 
 def _scores_of(chosen: jax.Array, view: types.PoolView, acquisition: types.Acquisition) -> jax.Array:
@@ -80,12 +81,12 @@ JITTED_PHASES = Phases(
 
 
 def round_by(
-  phases: Phases, state: types.ALState, data: types.Dataset, learner: Learner
+  phases: Phases, state: types.ALState, data: types.Dataset, learner: Learner, trainer: Trainer | None = None
 ) -> tuple[types.ALState, types.RoundInfo]:
-  """`loop.round_fn`, its parts called as `phases` say."""
-  held = splits.num_labeled(state)
-  state, fit_info = phases.fit(state, data, trainer=learner.trainer)
-  measured = phases.evaluate(state, data, trainer=learner.trainer)
+  """`loop.round_fn`, its parts called as `phases` say; `trainer` is one that is alike to the learner's."""
+  held, trainer = splits.num_labeled(state), learner.trainer if trainer is None else trainer
+  state, fit_info = phases.fit(state, data, trainer=trainer)
+  measured = phases.evaluate(state, data, trainer=trainer)
   selected, scores = phases.acquire(state, data, learner=learner)
   return label(state, selected, learner.plan), types.RoundInfo(held, measured, fit_info, selected, scores)
 

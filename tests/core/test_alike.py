@@ -1,5 +1,7 @@
 """Learners made anew: alike ones share a program, others never do."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,6 @@ import pytest
 import al_jax
 from al_jax import alike
 from al_jax import programs
-from al_jax import types
 from tests.conftest import TinyMLP
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
@@ -57,22 +58,44 @@ def test_alike_learners_compile_once(data, compilations):
     {"shift": 1.0},
     {"scale": np.float32(2)},
     {"scale": np.arange(16, dtype=np.float32)},
-    {"plan": PLAN.__class__(10, 7, 2, al_jax.TrainPlan(batch_size=8, steps=6), init_balanced=False, chunk_size=30)},
+    {"plan": dataclasses.replace(PLAN, train=al_jax.TrainPlan(batch_size=8, steps=6))},
   ],
   ids=str,
 )
 def test_what_differs_in_a_number_is_another(changes, data):
   programs.shared(KEY, data, made_anew())
   other = made_anew(**changes)
-  found = programs.shared(KEY, data, other)
-  assert found.trainer == other.trainer or found.acquisition == other.acquisition
-  assert found != programs.shared(KEY, data, made_anew())
-  assert programs.shared(KEY, data, made_anew(**changes)) == found
+  trainer, learner = programs.shared(KEY, data, other)
+  assert learner == other and (trainer == other.trainer or "shift" in changes)
+  assert learner != programs.shared(KEY, data, made_anew())[1]
+  assert programs.shared(KEY, data, made_anew(**changes)) == (trainer, learner)
+
+
+@pytest.mark.parametrize(
+  "changes", [{"pool_subset": 40}, {"rounds": 3}, {"val_last": 0.2}, {"score_dtype": "bfloat16"}], ids=str
+)
+def test_what_differs_in_the_plan_is_another_whatever_it_bears_on(changes, data):
+  first, other = made_anew(), made_anew(plan=dataclasses.replace(PLAN, **changes))
+  assert programs.shared(KEY, data, first)[1].plan == PLAN
+  trainer, learner = programs.shared(KEY, data, other)
+  assert trainer.plan == learner.plan == other.plan
+
+
+def test_networks_that_differ_in_how_they_sample_alone_are_others(data):
+  def made(rate):
+    network = al_jax.from_flax(TinyMLP())
+    dropped = al_jax.from_flax(TinyMLP(dropout_rate=rate))
+    own = network._replace(sample=lambda key, *args: (network if key is None else dropped).sample(key, *args))
+    trainer = al_jax.Trainer(own, optax.adam(1e-2), PLAN)
+    return al_jax.Learner(trainer, al_jax.acquisition.bald(), al_jax.posterior.mc_dropout(3))
+
+  (one, first), (same, again), (other, second) = (programs.shared(KEY, data, made(r)) for r in (0.5, 0.5, 0.25))
+  assert one == same == other and first == again != second
 
 
 def test_constants_are_compared_by_value(data):
   scales = [np.full(16, value, np.float32) for value in (2, 2, 3)]
-  same, again, other = (programs.shared(KEY, data, made_anew(scale=scale)) for scale in scales)
+  same, again, other = (programs.shared(KEY, data, made_anew(scale=scale))[1] for scale in scales)
   assert same == again != other
 
 
@@ -85,7 +108,7 @@ def test_what_cannot_be_told_is_compiled(data):
     return al_jax.acquisition.from_score(doubt)
 
   one, two = (made_anew()._replace(acquisition=counted([])) for _ in range(2))
-  assert programs.shared(KEY, data, one) != programs.shared(KEY, data, two)
+  assert programs.shared(KEY, data, one)[1] != programs.shared(KEY, data, two)[1]
 
 
 def test_forms():
@@ -122,4 +145,4 @@ def test_within_a_trace_a_learner_is_itself(data, make_learner):
   learner = make_learner("margin")
   found = []
   jax.eval_shape(lambda key: found.append(programs.shared(key, data, learner)) or key, KEY)
-  assert found == [learner] and isinstance(found[0].plan, types.Plan)
+  assert found == [(learner.trainer, learner)]
