@@ -14,7 +14,9 @@ from al_jax import door
 from al_jax import inputs
 from al_jax import network as networks
 from al_jax import posterior as posteriors
+from al_jax import states
 from al_jax import types
+from al_jax import views
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
 
@@ -195,11 +197,19 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
 
   def train_on(key, variables, batch, weights):
     if train.augment is not None:
-      batch = train.augment(key, batch)
-    return network.apply(variables, batch, key=key, weights=weights)
+      before, batch = batch, train.augment(key, batch)
+      shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (before, batch)]
+      if shapes[0] != shapes[1]:
+        raise ValueError(f"augment makes {shapes[1]} of {shapes[0]}")
+    out = network.apply(variables, batch, key=key, weights=weights)
+    if not isinstance(out, tuple) or len(out) != 2:
+      raise ValueError("its apply returns no pair of logits and variables")
+    return out
 
   try:
     example = jax.eval_shape(inputs.example, data)
+    if any(x.shape[:1] != (1,) for x in jax.tree.leaves(example)):
+      raise ValueError(f"prepare makes {[x.shape for x in jax.tree.leaves(example)]} of one row")
     batch = jax.tree.map(as_batch, example)
     variables = networks.abstract(network, example)
     if not isinstance(variables, dict) or "params" not in variables:
@@ -217,16 +227,26 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
       )
   check_drops(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
   check_drops(trainer, differ, trainer.eval_posterior.drops)
-  check_head(trainer, trainer.eval_posterior)
+  check_head(trainer, trainer.eval_posterior, data)
 
 
-def check_head(trainer: Trainer, posterior: types.Posterior) -> None:
+def check_head(trainer: Trainer, posterior: types.Posterior, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, where a posterior reads a head that the network has not."""
-  if posterior.needs_head and trainer.network.head is None:
-    raise ValueError(
-      f"{trainer.network.name} has no head, which a {posterior.name} posterior reads: in al_jax.from_flax(module,"
-      " head='Dense_1') it is the dense layer that gives the logits"
-    )
+  if not posterior.needs_head:
+    return
+  network, way = trainer.network, "al_jax.from_flax(module, head='Dense_1') names the layer that gives the logits"
+  if network.head is None:
+    raise ValueError(f"{network.name} has no head, which a {posterior.name} posterior reads: {way}")
+  example = jax.eval_shape(inputs.example, data)
+  variables = networks.abstract(network, example)
+  logits, features = jax.eval_shape(network.sample, None, variables, example)
+  features = posteriors.features_of(network, features)
+  try:
+    shape = jax.eval_shape(network.head, variables, features).shape
+  except Exception as error:
+    raise ValueError(f"the head of {network.name} does not work ({_first_line(error)}): {way}") from error
+  if shape != logits.shape:
+    raise ValueError(f"the head of {network.name} gives {shape} of features {features.shape}: {way}")
 
 
 def check_drops(trainer: Trainer, differ: bool, wanted: bool) -> None:
@@ -277,13 +297,37 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
   if needs.targets > data.pool_size:
     raise ValueError(f"{needs.targets} targets are more than the pool's {data.pool_size} rows")
   example = jax.eval_shape(inputs.example, data)
-  check_head(trainer, posterior)
+  check_head(trainer, posterior, data)
   if posterior.drops:
     check_drops(trainer, networks.samples_differ(trainer.network, example), True)
   if needs.features or (needs.embedding and data.embedding is None):
     variables = networks.abstract(trainer.network, example)
     _, features = jax.eval_shape(trainer.network.sample, None, variables, example)
     posteriors.features_of(trainer.network, features)
+  _check_acquisition(learner, data)
+
+
+def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for a strategy that gives no ids, or no score for each row. Reads no value."""
+  acquisition, num = learner.acquisition, learner.plan.acq_size
+  key, state = (
+    jax.eval_shape(jax.random.key, 0),
+    jax.eval_shape(
+      lambda key, data: states.initial(key, data, learner.trainer), jax.eval_shape(jax.random.key, 0), data
+    ),
+  )
+  view, ids = jax.eval_shape(lambda *args: views.pool_view(*args, learner), state, data)
+  try:
+    chosen = jax.eval_shape(lambda key, view: acquisition.select(key, view, num=num), key, view)
+    scores = None if acquisition.score is None else jax.eval_shape(acquisition.score, view)
+  except Exception as error:  # a strategy of one's own may raise anything
+    raise ValueError(f"the acquisition cannot be computed: {_first_line(error)}") from error
+  if chosen.shape != (num,) or not jnp.issubdtype(chosen.dtype, jnp.integer):
+    raise ValueError(
+      f"select gives {chosen.dtype} of shape {chosen.shape}, and {num} ids were asked for: give [{num}] int32"
+    )
+  if scores is not None and scores.shape != ids.shape:
+    raise ValueError(f"score gives shape {scores.shape} for {ids.shape[0]} rows: give one number for each")
 
 
 def check_run(key: jax.Array, data: types.Dataset, learner: Learner) -> None:
@@ -335,7 +379,7 @@ def check_key(key: jax.Array, data: types.Dataset, trainer: Trainer, learner: Le
   """Raises ValueError, in one sentence, for a kind of key whose draws would not be what they are taken for."""
   for name, given in (("key", key), ("noise_key", data.noise_key)):
     if given is not None and not jnp.issubdtype(getattr(given, "dtype", jnp.int32), jax.dtypes.prng_key):
-      raise ValueError(f"{name} is {_said(given)} and no typed key: jax.random.key(seed) makes one")
+      raise ValueError(f"{name} is no typed key: jax.random.key(seed) makes one")
   kinds = {str(jax.random.key_impl(k)) for k in (key, data.noise_key) if k is not None}
   if "unsafe_rbg" in kinds:
     raise ValueError("keys of unsafe_rbg are not independent by role: use threefry2x32 or rbg")

@@ -88,6 +88,12 @@ def _check_inputs(name: str, tree: types.PyTree, prepare: object) -> None:
 
 def check_shapes(data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for arrays that do not belong together; reads no value."""
+  try:
+    hash(data.prepare)
+  except TypeError:
+    raise ValueError(
+      f"prepare is a {type(data.prepare).__name__} without a hash: give a function, or a frozen dataclass"
+    ) from None
   classes = data.num_classes
   if not isinstance(classes, int) or classes < 2:
     raise ValueError(f"num_classes must be a whole number of at least 2, not {classes}")
@@ -96,6 +102,8 @@ def check_shapes(data: types.Dataset) -> None:
   for name, tree in (("inputs", data.inputs), ("test_inputs", data.test_inputs)):
     _check_inputs(name, tree, data.prepare)
   size = data.labels.shape[0]
+  if not size:
+    raise ValueError("the pool is empty: inputs and labels have no rows")
   if data.copies < 1 or size % data.copies:
     raise ValueError(f"{size} labels are no whole number of copies={data.copies}")
   originals = data.num_originals
@@ -137,8 +145,11 @@ def check_shapes(data: types.Dataset) -> None:
 @jax.jit
 def _of_rows(array: jax.Array) -> tuple[jax.Array, jax.Array]:
   """The first row that holds what is not finite, or -1, and the mean absolute value."""
+  size = jnp.mean(jnp.abs(array), dtype=jnp.float32)
+  if not jnp.issubdtype(array.dtype, jnp.floating):
+    return jnp.int32(-1), size
   bad = ~jnp.isfinite(array).reshape((array.shape[0], -1)).all(axis=1)
-  return jnp.where(bad.any(), bad.argmax(), -1), jnp.mean(jnp.abs(array.astype(jnp.float32)))
+  return jnp.where(bad.any(), bad.argmax(), -1), size
 
 
 _FACTS: dict[int, tuple[weakref.ref, tuple[int, float]]] = {}

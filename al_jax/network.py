@@ -8,7 +8,6 @@ from collections.abc import Callable
 import functools
 from typing import Any
 
-from flax import nnx
 from flax.core import tracers
 import flax.linen as nn
 import jax
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 from al_jax import types
 from al_jax.models import layers
 
-_FULL_BATCHES = (
+FULL_BATCHES = (
   "{} keeps state beside its parameters and the statistics of batch normalisation, which padding would enter: train on"
   " full batches, steps in place of epochs"
 )
@@ -35,12 +34,12 @@ def row_by_row(one: Callable[[types.PyTree], types.PyTree], inputs: types.PyTree
   return jax.vmap(lambda row: first(one(jax.tree.map(lambda leaf: leaf[None], row))))(inputs)
 
 
-def _flat(features: jax.Array | None) -> jax.Array | None:
+def flat(features: jax.Array | None) -> jax.Array | None:
   """Features as rows of float32."""
   return None if features is None else features.reshape((features.shape[0], -1)).astype(jnp.float32)
 
 
-def _row_mask(weights: jax.Array, x: jax.Array) -> jax.Array:
+def row_mask(weights: jax.Array, x: jax.Array) -> jax.Array:
   """Which rows count, as `nn.BatchNorm` takes it."""
   return (weights > 0).reshape((-1,) + (1,) * (x.ndim - 1))
 
@@ -57,6 +56,9 @@ def from_flax(module: nn.Module, *, head: str | None = None) -> types.Network:
     head: path of the dense layer that gives the logits, such as `"Dense_1"`; by default the module's attribute `head`,
       where it has one.
   """
+  if not isinstance(module, nn.Module):
+    of = "its class" if isinstance(module, type) else f"a {type(module).__name__}"
+    raise ValueError(f"from_flax takes a Linen module, with its fields, and was given {of}; from_nnx is for nnx")
   path = getattr(module, "head", None) if head is None else head
   try:
     return _from_hashable(module, path)
@@ -83,13 +85,13 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
     def mask(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
       if weights is not None and context.method_name == "__call__" and isinstance(context.module, nn.BatchNorm):
         masked.add(context.module.path)
-        kwargs = kwargs | {"mask": kwargs.get("mask", True) & _row_mask(weights, args[0])}
+        kwargs = kwargs | {"mask": kwargs.get("mask", True) & row_mask(weights, args[0])}
       return call(*args, **kwargs)
 
     with nn.intercept_methods(mask):
       logits, new = module.apply(variables, inputs, train=True, rngs={"dropout": key}, mutable=list(own))
     if weights is not None and any(path not in masked for path in _owners(own)):
-      raise ValueError(_FULL_BATCHES.format(name))
+      raise ValueError(FULL_BATCHES.format(name))
     return logits, variables | dict(new)
 
   def one_pass(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
@@ -115,7 +117,7 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
     with nn.intercept_methods(intercept):
       logits, _ = module.apply(variables, inputs, train=key is not None, mutable=mutable, rngs=drawn_by)
     reachable = bool(seen) and seen[-1][1] == trace
-    return logits, _flat(seen[-1][0]) if reachable else None
+    return logits, flat(seen[-1][0]) if reachable else None
 
   def sample(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
     if key is None:
@@ -143,98 +145,15 @@ def _owners(state: types.PyTree) -> set[tuple[str, ...]]:
   return {tuple(str(step.key) for step in path[1:-1]) for path in paths}
 
 
-class _Recorder:
-  """What the layers of one nnx pass are told, and what they tell."""
-
-  def __init__(self, weights: jax.Array | None):
-    self.weights = weights
-    self.dense_inputs: list[tuple[jax.Array, Any]] = []  # in the order of their calls, with the trace they are of
-
-
-def _recording(layer: type, recorder: _Recorder) -> type:
-  """A class of layers that behave as `layer` and report to the recorder."""
-
-  def dense(self, inputs: jax.Array, *args, **kwargs):
-    recorder.dense_inputs.append((inputs, tracers.current_trace()))
-    return layer.__call__(self, inputs, *args, **kwargs)
-
-  def norm(self, x: jax.Array, *args, mask: Any = True, **kwargs):
-    if recorder.weights is not None:
-      kwargs = kwargs | {"mask": mask & _row_mask(recorder.weights, x)}
-    return layer.__call__(self, x, *args, **kwargs)
-
-  return type(layer.__name__, (layer,), {"__call__": dense if issubclass(layer, nnx.Linear) else norm})
-
-
-def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
+def from_nnx(make: Callable[[Any], Any]) -> types.Network:
   """The network of an nnx module: `make` takes `nnx.Rngs` and returns a module called as `module(inputs)`.
 
   Training calls it after `module.train()`, samples after `module.eval()` with dropout on. Features are the input of the
   last `nnx.Linear` called outside `nnx` transformations. The same function gives equal networks.
   """
-  return _from_nnx(make)
+  from al_jax import nnx_network  # importing nnx takes a third of a second
 
-
-@functools.lru_cache(maxsize=256)
-def _from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
-  name = getattr(make, "__name__", type(make).__name__)
-
-  def shape_only() -> nnx.GraphDef:
-    return nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, nnx.RngState, ...)[0]
-
-  graph = functools.cache(shape_only)
-
-  def init(key: jax.Array, inputs: types.PyTree) -> types.PyTree:
-    del inputs  # an nnx module knows its sizes
-    _, params, _, state = nnx.split(make(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
-    return {"params": nnx.to_pure_dict(params)} | ({"state": nnx.to_pure_dict(state)} if state else {})
-
-  def module_of(variables: types.PyTree, key: jax.Array | None, recorder: _Recorder) -> nnx.Module:
-    _, params, rngs, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, nnx.RngState, ...)
-    nnx.replace_by_pure_dict(params, variables["params"])
-    nnx.replace_by_pure_dict(state, variables.get("state", {}))
-    counts = {path: jnp.uint32(0) for path, _ in nnx.to_flat_state(rngs)}
-    # Without a key nothing draws.
-    own = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32") if key is None else key
-    # Each stream has a key of its own, folded with its place.
-    keys = {path: jax.random.fold_in(own, i) for i, path in enumerate(sorted(counts)) if path[-1] == "key"}
-    flat = [(path, leaf.replace(keys.get(path, counts[path]))) for path, leaf in nnx.to_flat_state(rngs)]
-    module = nnx.merge(graph(), params, nnx.from_flat_state(flat), state)
-    for _, part in nnx.iter_modules(module):
-      if isinstance(part, nnx.Linear | nnx.BatchNorm):
-        part.__class__ = _recording(type(part), recorder)
-    return module
-
-  def apply(variables: types.PyTree, inputs: types.PyTree, *, key: jax.Array, weights: jax.Array | None):
-    module = module_of(variables, key, _Recorder(weights))
-    module.train()
-    if weights is not None:
-      norms = [part for _, part in nnx.iter_modules(module) if isinstance(part, nnx.BatchNorm)]
-      kept = sum(len(jax.tree.leaves(nnx.state(norm, nnx.BatchStat))) for norm in norms)
-      if len(jax.tree.leaves(variables.get("state", {}))) > kept:
-        raise ValueError(_FULL_BATCHES.format(name))
-    logits = module(inputs)
-    _, _, state = nnx.state(module, nnx.Param, nnx.RngState, ...)
-    return logits, variables | ({"state": nnx.to_pure_dict(state)} if state else {})
-
-  def one_pass(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
-    recorder = _Recorder(None)
-    module = module_of(variables, key, recorder)
-    module.eval()
-    if key is not None:
-      module.set_attributes(deterministic=False, raise_if_not_found=False)
-    trace = tracers.current_trace()
-    logits = module(inputs)
-    seen = recorder.dense_inputs
-    reachable = bool(seen) and seen[-1][1] == trace
-    return logits, _flat(seen[-1][0]) if reachable else None
-
-  def sample(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
-    if key is None:
-      return one_pass(None, variables, inputs)
-    return row_by_row(lambda row: one_pass(key, variables, row), inputs)
-
-  return types.Network(init, apply, sample, None, name)
+  return nnx_network.network(make)
 
 
 def first_member(variables: types.PyTree) -> types.PyTree:

@@ -39,7 +39,10 @@ def select(state: types.ALState, data: types.Dataset, learner: Learner, *, num: 
   key = role_key(state.key, Role.ACQUISITION, state.round)
   with jax.named_scope("select"):
     chosen = learner.acquisition.select(key, view, num=num)
-    return ids[chosen], _scores_of(chosen, view, learner.acquisition)
+    # A row that a strategy of one's own makes up asks for nothing.
+    rows = jnp.where(chosen < 0, ids.shape[0], chosen)
+    selected = ids.at[rows].get(mode="fill", fill_value=-1)
+    return selected, _scores_of(chosen, view, learner.acquisition)
 
 
 def acquire_round(state: types.ALState, data: types.Dataset, learner: Learner) -> tuple[jax.Array, jax.Array]:

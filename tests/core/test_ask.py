@@ -1,6 +1,7 @@
 """Ask and tell: the ids of a run, and answers that are late, missing or of no use."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from tests.core.test_loop import initial_ids
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 KEY = jax.random.key(0)
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def hidden(data, known=()) -> types.Dataset:
@@ -42,8 +44,8 @@ def by_asking(data, learner, *, rounds: int, parts=lambda ids: [ids]):
   ("name", "plan"),
   [
     ("margin", {}),
-    ("bald", {"pool_subset": 40}),
-    ("kcenter", {"epochs": 3, "val_size": 11, "early_stop": types.EarlyStop(2, 1)}),
+    slow("bald", {"pool_subset": 40}),
+    slow("kcenter", {"epochs": 3, "val_size": 11, "early_stop": types.EarlyStop(2, 1)}),
     ("margin", {"val_last": 0.2, "warm_start": True, "keep_optimizer": True}),
   ],
   ids=str,

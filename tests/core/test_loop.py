@@ -261,7 +261,7 @@ def by_revealed_labels(key, view, *, num):
   return pool.masked_top_k((rows * (1 + mixed) % 101).astype(jnp.float32), view.candidates, num=num)
 
 
-@pytest.mark.parametrize("plan", [{}, {"pool_subset": 40}], ids=str)
+@pytest.mark.parametrize("plan", [{}, pytest.param({"pool_subset": 40}, marks=pytest.mark.slow)], ids=str)
 def test_a_strategy_may_read_revealed_labels_and_no_others(plan, data, make_learner):
   acquired = types.Acquisition(by_revealed_labels, needs=types.Needs(labels=True))
   learner = make_learner("random", label_noise=0.3, **plan)._replace(acquisition=acquired)

@@ -628,6 +628,7 @@ def test_moments_are_kept_from_round_to_round_where_the_plan_says_so(keep, make_
   assert keep or np.abs(kernels[1] - other).max() > 1e-3  # the two ways are told apart
 
 
+@pytest.mark.slow
 def test_every_member_keeps_its_own_moments(data, make_learner):
   learner = make_learner("random", members=2, warm_start=True, keep_optimizer=True, steps=4)
   alone = changed(learner, members=1)

@@ -20,7 +20,8 @@ PAGES = {
 by_name = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def test_the_library_examples_run_and_learn():
+def run_example() -> dict:
+  """The README's example, run; its names."""
   (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
   assert len([line for line in example.splitlines() if line.strip()]) <= 24
   names = {}
@@ -29,12 +30,32 @@ def test_the_library_examples_run_and_learn():
   assert accuracy.shape == (names["plan"].rounds + 1,)
   assert accuracy[-1] > accuracy[0] and accuracy[-1] > 0.8
   assert int(names["state"].labeled.sum()) == names["plan"].max_labels
+  return names
+
+
+def test_the_readmes_example_runs_and_learns():
+  run_example()
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_librarys_page_run():
+  names = run_example()
   loop, *rest = re.findall(r"```python\n(.*?)```", (ROOT / "docs/library.md").read_text(), re.DOTALL)
   whole = names["state"]
   exec(compile(loop, "library.md", "exec"), names)
   assert (names["state"].labeled == whole.labeled).all()
   for part in rest:
     exec(compile(part, "library.md", "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_networks_of_the_page_run_and_learn():
+  parts = re.findall(r"```python\n(.*?)```", (ROOT / "docs/networks.md").read_text(), re.DOTALL)
+  names, ends = {}, []
+  for part in parts:
+    exec(compile(part, "networks.md", "exec"), names)
+    ends.append(float(names["info"].metrics.test_accuracy[-1]))
+  assert len(parts) == 5 and min(ends) > 0.8, ends
 
 
 def test_the_front_page_is_short_and_begins_with_how_to_start():

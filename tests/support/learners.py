@@ -9,7 +9,7 @@ from al_jax.learner import Learner
 def changed(learner: Learner, **changes) -> Learner:
   """The learner with other fields of its `TrainPlan`, of its plan, of its trainer or of its own."""
   of = lambda fields: {field: changes.pop(field) for field in list(changes) if field in fields}
-  train = dataclasses.replace(learner.plan.train, **of(types.TrainPlan.__annotations__))
-  plan = dataclasses.replace(learner.plan, train=train, **of(types.Plan.__annotations__))
+  train = {"train": dataclasses.replace(learner.plan.train, **of(types.TrainPlan.__annotations__))}
+  plan = dataclasses.replace(learner.plan, **train | of(types.Plan.__annotations__))
   trainer = learner.trainer._replace(plan=plan, **of(learner.trainer._fields))
   return learner._replace(trainer=trainer, **changes)

@@ -1,0 +1,424 @@
+"""Wrong and odd things that the library may be given, and what comes out: `python -m tests.support.door_cases`.
+
+Prints the table of docs/inputs.md. Each case makes a call on the same small pool of digits; one that is refused raises
+a sentence, one that is right returns what proves it.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import Any
+from typing import NamedTuple
+
+from flax import nnx
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from sklearn.datasets import load_digits
+
+import al_jax
+from al_jax import types
+from tests.support.learners import changed
+
+KEY = jax.random.key(0)
+POOL, TEST = 97, 43
+
+
+class Net(nn.Module):
+  """One hidden layer; its size is the first of a list."""
+
+  classes: int = 10
+  hidden: Any = (16,)
+  drops: bool = True
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    x = nn.relu(nn.Dense(self.hidden[0])(x.reshape((x.shape[0], -1))))
+    x = nn.Dropout(0.25, deterministic=not (train and self.drops))(x)
+    return nn.Dense(self.classes)(x)
+
+
+class Bare(nn.Module):
+  """No dense layer."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    return x.reshape((x.shape[0], -1))[:, :10] + self.param("shift", nn.initializers.zeros, (1, 10))
+
+
+class Counting(nn.Module):
+  """Keeps a count beside its parameters."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    count = self.variable("counts", "seen", lambda: jnp.zeros(()))
+    if train:
+      count.value = count.value + x.sum()
+    return nn.Dense(10)(x.reshape((x.shape[0], -1)))
+
+
+class Tokens(nn.Module):
+  """Token ids `[B, T]`, embedded and averaged."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    return nn.Dense(10)(nn.Embed(1000, 8)(x).mean(axis=1))
+
+
+class Both(nn.Module):
+  """A dict of an image and a sum."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    image = x["image"].reshape((x["image"].shape[0], -1))
+    return nn.Dense(10)(jnp.concatenate([image, x["sum"]], axis=-1))
+
+
+class Squeezed(nn.Module):
+  """Its logits lack the axis of classes."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    return nn.Dense(1)(x.reshape((x.shape[0], -1)))[:, 0]
+
+
+def digits() -> types.Dataset:
+  """97 digits of 8 x 8 bytes in the pool, 43 to test on."""
+  images, labels = load_digits(return_X_y=True)
+  images = images.astype(np.uint8).reshape(-1, 8, 8, 1)[: POOL + TEST]
+  labels = labels.astype(np.int32)[: POOL + TEST]
+  scale = al_jax.inputs.images(std=16)
+  return types.Dataset(images[:POOL], labels[:POOL], images[POOL:], labels[POOL:], 10, scale)
+
+
+DATA = digits()
+FLOATS = dataclasses.replace(
+  DATA, inputs=np.float32(DATA.inputs) / 16, test_inputs=np.float32(DATA.test_inputs) / 16, prepare=None
+)
+NETWORK, ADAM = al_jax.from_flax(Net()), optax.adam(1e-2)
+PLAN = al_jax.Plan(10, 7, 1, al_jax.TrainPlan(batch_size=8, steps=6), init_balanced=False, chunk_size=30)
+LEARNER = al_jax.Learner(al_jax.Trainer(NETWORK, ADAM, PLAN), al_jax.acquisition.margin())
+
+
+def run(data: types.Dataset = DATA, learner: Any = None, key: Any = KEY, **changes) -> types.RoundInfo:
+  """The diagnostics of a run."""
+  if changes:
+    learner = changed(LEARNER, **changes)
+  return al_jax.run(key, data, LEARNER if learner is None else learner)[1]
+
+
+def of(data: types.Dataset = DATA, learner: Any = None, **fields) -> types.RoundInfo:
+  """A run on the data set with other fields."""
+  return run(dataclasses.replace(data, **fields), learner)
+
+
+def put(array: Any, place: Any, value: Any) -> np.ndarray:
+  """The array with another value at a place."""
+  out = np.array(array)
+  out[place] = value
+  return out
+
+
+class Case(NamedTuple):
+  """Something given, and what becomes of it."""
+
+  given: str
+  call: Callable[[], Any]
+  right: str | None = None  # what comes out where it is not refused
+  proves: Callable[[Any], bool] | None = None  # of what the call returns, that this is so
+
+
+def same_ids(info: types.RoundInfo) -> bool:
+  """As with the plain pool."""
+  return info.selected[0].tolist() == run().selected[0].tolist()
+
+
+def acquisition_of(select: Callable, **needs) -> types.RoundInfo:
+  """A run with a strategy of one's own."""
+  return run(acquisition=al_jax.Acquisition(select, needs=al_jax.Needs(**needs)))
+
+
+def network_of(module: nn.Module, **changes) -> types.RoundInfo:
+  """A run with a network."""
+  return run(network=al_jax.from_flax(module), **changes)
+
+
+def tree_of(data: types.Dataset) -> types.Dataset:
+  """Inputs that are a dict of two arrays."""
+  both = lambda images: {"image": np.float32(images) / 16, "sum": np.float32(images).sum((1, 2, 3))[:, None] / 500}
+  return dataclasses.replace(data, inputs=both(data.inputs), test_inputs=both(data.test_inputs), prepare=None)
+
+
+class Unhashable(list):
+  """A way to prepare that has no hash."""
+
+  def __call__(self, batch):
+    return batch / 16
+
+
+def score_vector() -> types.RoundInfo:
+  """A score of one image has to be one number."""
+  return run(acquisition=al_jax.acquisition.from_score(lambda log_probs: log_probs.mean(0)))
+
+
+def told(answer: Any) -> None:
+  """An answer to a question."""
+  unlabeled = dataclasses.replace(DATA, labels=np.full(POOL, -1), known=np.zeros(POOL, bool))
+  state = al_jax.start(KEY, unlabeled, LEARNER)
+  al_jax.tell(state, unlabeled, LEARNER, [3], answer)
+
+
+def in_64_bits() -> types.RoundInfo:
+  """With double precision switched on."""
+  with jax.enable_x64(True):
+    return run()
+
+
+ids = np.arange(POOL)
+one_hot = np.eye(10, dtype=np.int32)[DATA.labels]
+NAN = float("nan")
+token_ids = np.arange(POOL * 5, dtype=np.int32).reshape(POOL, 5) % 1000
+TOKENS = dataclasses.replace(
+  DATA, inputs=token_ids, test_inputs=token_ids[:TEST] + 300, prepare=al_jax.inputs.as_they_are
+)
+bound = lambda factory: al_jax.Learner(al_jax.Trainer(NETWORK, ADAM, PLAN), factory)
+
+CASES = [
+  # Labels.
+  Case("a label -1 among known ones", lambda: of(labels=put(DATA.labels, 5, -1))),
+  Case("labels from 1 to C", lambda: of(labels=DATA.labels + 1)),
+  Case("bytes as labels, 255 for unlabeled", lambda: of(labels=put(DATA.labels, 5, -1).astype(np.uint8))),
+  Case("float labels", lambda: of(labels=np.float32(DATA.labels))),
+  Case("labels with NaN", lambda: of(labels=put(np.float32(DATA.labels), 2, NAN))),
+  Case("boolean labels", lambda: of(labels=DATA.labels > 4)),
+  Case("strings as labels", lambda: of(labels=DATA.labels.astype(str))),
+  Case("an object array of labels", lambda: of(labels=DATA.labels.astype(object))),
+  Case("one-hot labels", lambda: of(labels=one_hot)),
+  Case("labels of shape [N, 1]", lambda: of(labels=DATA.labels[:, None])),
+  Case("labels that are no array", lambda: of(labels=None)),
+  Case("a test label out of range", lambda: of(test_labels=put(DATA.test_labels, 7, 10))),
+  Case("float test labels", lambda: of(test_labels=np.float32(DATA.test_labels))),
+  Case("fewer labels than inputs", lambda: of(labels=DATA.labels[:-1])),
+  Case("more labels than inputs", lambda: of(labels=np.append(DATA.labels, 0))),
+  Case("fewer test labels than test inputs", lambda: of(test_labels=DATA.test_labels[:-1])),
+  Case("one class", lambda: of(labels=np.zeros_like(DATA.labels))),
+  Case("num_classes=1", lambda: of(num_classes=1)),
+  Case("num_classes below a label", lambda: of(num_classes=9)),
+  Case("lists of labels", lambda: of(labels=DATA.labels.tolist()), "the same ids", same_ids),
+  Case("labels of int8 or uint64", lambda: of(labels=np.uint64(DATA.labels)), "the same ids", same_ids),
+  Case(
+    "no row of one class in the pool",
+    lambda: of(labels=np.where(DATA.labels == 3, 4, DATA.labels)),
+    "a run",
+    lambda info: bool(np.isfinite(info.metrics.test_nll).all()),
+  ),
+  # Masks.
+  Case("known of another length", lambda: of(known=np.ones(POOL - 1, bool))),
+  Case("known that is no bool", lambda: of(known=np.ones(POOL, np.int32))),
+  Case("available of another shape", lambda: of(available=np.ones((POOL, 1), bool))),
+  Case("an available row whose label is not known, in run", lambda: of(known=ids != 17)),
+  Case(
+    "the same in sweep",
+    lambda: al_jax.sweep(KEY[None], dataclasses.replace(DATA, known=ids != 17), (LEARNER,), pack="map"),
+  ),
+  Case("more labels than available rows", lambda: of(available=ids < 12)),
+  Case(
+    "an initial id that is not available",
+    lambda: run(
+      dataclasses.replace(DATA, available=ids != 4), changed(LEARNER, initial_ids=tuple(range(10)), val_size=0)
+    ),
+  ),
+  Case("an initial id beyond the pool", lambda: run(initial_ids=(*range(9), POOL))),
+  Case(
+    "a label that is not known, of a row that is not available",
+    lambda: of(known=ids != 90, available=ids != 90, labels=put(DATA.labels, 90, -1)),
+    "a run that never reads it",
+    lambda info: not (info.selected == 90).any(),
+  ),
+  # Inputs.
+  Case("bytes without a way to prepare them", lambda: of(prepare=None)),
+  Case("integers of 16 bits without a scale", lambda: of(inputs=np.uint16(DATA.inputs), prepare=None)),
+  Case("booleans without a scale", lambda: of(inputs=DATA.inputs > 8, test_inputs=DATA.test_inputs > 8, prepare=None)),
+  Case(
+    "integers of 64 bits without a scale",
+    lambda: of(inputs=np.int64(DATA.inputs), test_inputs=np.int64(DATA.test_inputs), prepare=None),
+  ),
+  Case("complex inputs", lambda: of(FLOATS, inputs=FLOATS.inputs + 0j)),
+  Case("strings as inputs", lambda: of(FLOATS, inputs=FLOATS.inputs.astype(str))),
+  Case("file names as a list", lambda: of(FLOATS, inputs=[f"{i}.png" for i in range(POOL)])),
+  Case("a ragged list of inputs", lambda: of(FLOATS, inputs=[[0.0] * (3 + i % 2) for i in range(POOL)])),
+  Case("a dict of lists", lambda: of(FLOATS, inputs={"x": FLOATS.inputs.tolist()})),
+  Case("no array at all", lambda: of(FLOATS, inputs={})),
+  Case("one number", lambda: of(FLOATS, inputs=np.float32(3))),
+  Case("an empty pool", lambda: of(inputs=DATA.inputs[:0], labels=DATA.labels[:0])),
+  Case("images with channels first", lambda: of(FLOATS, inputs=FLOATS.inputs.transpose(0, 3, 1, 2))),
+  Case("NaN in one image", lambda: of(FLOATS, inputs=put(FLOATS.inputs, (12, 3, 3, 0), NAN))),
+  Case("infinity in one test image", lambda: of(FLOATS, test_inputs=put(FLOATS.test_inputs, (4, 0, 0, 0), np.inf))),
+  Case(
+    "NaN in one array of a dict",
+    lambda: of(
+      tree_of(DATA),
+      learner=changed(LEARNER, network=al_jax.from_flax(Both())),
+      inputs=tree_of(DATA).inputs | {"sum": put(tree_of(DATA).inputs["sum"], (8, 0), NAN)},
+    ),
+  ),
+  Case("infinity in an embedding", lambda: of(embedding=put(np.ones((POOL, 3), np.float32), (3, 1), -np.inf))),
+  Case("an embedding of other rows", lambda: of(embedding=np.ones((POOL - 2, 3), np.float32))),
+  Case("an embedding of integers", lambda: of(embedding=np.ones((POOL, 3), np.int32))),
+  Case("an embedding of one number a row", lambda: of(embedding=np.ones(POOL, np.float32))),
+  Case("pool and test of different dtypes", lambda: of(FLOATS, test_inputs=np.float64(FLOATS.test_inputs))),
+  Case("pool and test of different shapes", lambda: of(FLOATS, test_inputs=FLOATS.test_inputs[:, :7])),
+  Case("pool a dict, test an array", lambda: of(tree_of(DATA), test_inputs=FLOATS.test_inputs)),
+  Case("pool in 0..255, test in 0..1", lambda: of(FLOATS, inputs=255 * FLOATS.inputs)),
+  Case("std=0", lambda: al_jax.inputs.images(std=0)),
+  Case("two means for one channel", lambda: of(prepare=al_jax.inputs.images(mean=(0, 1), std=16))),
+  Case("prepare without a hash", lambda: of(prepare=Unhashable())),
+  Case("prepare that doubles the rows", lambda: of(prepare=lambda x: jnp.concatenate([x, x]) / 16)),
+  Case("prepare for another tree", lambda: of(prepare=al_jax.inputs.by_name(image=al_jax.inputs.as_they_are))),
+  Case(
+    "prepare that makes NaN",
+    lambda: of(prepare=lambda x: x / 16 + jnp.nan),
+    "`info.fit.first_bad_step` says the step",
+    lambda info: bool((info.fit.first_bad_step == 0).all()),
+  ),
+  Case("noise below 0", lambda: of(noise=-0.1, noise_key=KEY)),
+  Case("noise without a key", lambda: of(noise=0.1)),
+  Case("noise on a dict of inputs", lambda: run(dataclasses.replace(tree_of(DATA), noise=0.1, noise_key=KEY))),
+  Case("copies that do not divide the labels", lambda: of(copies=2)),
+  Case(
+    "float16 arrays",
+    lambda: of(FLOATS, inputs=np.float16(FLOATS.inputs), test_inputs=np.float16(FLOATS.test_inputs)),
+    "floats: the same ids where they are exact",
+    same_ids,
+  ),
+  Case(
+    "float64 arrays",
+    lambda: of(FLOATS, inputs=np.float64(FLOATS.inputs), test_inputs=np.float64(FLOATS.test_inputs)),
+    "the same ids",
+    same_ids,
+  ),
+  Case(
+    "read-only arrays in Fortran's order", lambda: of(inputs=np.asfortranarray(DATA.inputs)), "the same ids", same_ids
+  ),
+  Case(
+    "an empty test set",
+    lambda: of(test_inputs=DATA.test_inputs[:0], test_labels=DATA.test_labels[:0]),
+    "the same ids; test metrics are NaN",
+    lambda info: same_ids(info) and bool(np.isnan(info.metrics.test_accuracy).all()),
+  ),
+  Case(
+    "token ids scored in bfloat16",
+    lambda: (
+      run(TOKENS, changed(LEARNER, network=al_jax.from_flax(Tokens()), score_dtype="bfloat16")),
+      al_jax.network.abstract(al_jax.from_flax(Tokens()), jax.eval_shape(al_jax.inputs.example, TOKENS)),
+    )[0],
+    "ids keep their digits",
+    lambda info: bool(np.isfinite(info.scores[0]).all()),
+  ),
+  Case("jax_enable_x64", in_64_bits),
+  # Keys.
+  Case("a key of jax.random.PRNGKey", lambda: run(key=jax.random.key_data(KEY))),
+  Case("a number as key", lambda: run(key=0)),
+  Case("a key of unsafe_rbg", lambda: run(key=jax.random.key(0, impl="unsafe_rbg"))),
+  # Networks.
+  Case("5 outputs for 10 classes", lambda: network_of(Net(classes=5))),
+  Case("logits without an axis of classes", lambda: network_of(Squeezed())),
+  Case("a Flax module where a Network is due", lambda: run(network=Net())),
+  Case("a module's class", lambda: al_jax.from_flax(Net)),
+  Case("an nnx module given to from_flax", lambda: al_jax.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))),
+  Case("an nnx module given to from_nnx", lambda: al_jax.from_nnx(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))),
+  Case(
+    "init that returns parameters alone",
+    lambda: run(network=NETWORK._replace(init=lambda key, x: {"kernel": jnp.zeros((64, 10))})),
+  ),
+  Case(
+    "apply that returns logits alone",
+    lambda: run(network=NETWORK._replace(apply=lambda variables, x, *, key, weights: jnp.zeros((x.shape[0], 10)))),
+  ),
+  Case(
+    "a network for other inputs", lambda: run(TOKENS, changed(LEARNER, network=al_jax.from_flax(al_jax.models.CNN())))
+  ),
+  Case("state beside batch norm's, in epochs", lambda: network_of(Counting(), steps=None, epochs=2)),
+  Case("no dense layer where features are read", lambda: network_of(Bare(), acquisition=al_jax.acquisition.badge())),
+  Case(
+    "no dropout where samples must disagree",
+    lambda: network_of(
+      Net(drops=False), acquisition=al_jax.acquisition.bald(), posterior=al_jax.posterior.mc_dropout(3)
+    ),
+  ),
+  Case("one sample where samples are compared", lambda: run(acquisition=al_jax.acquisition.bald())),
+  Case(
+    "per-example masks where samples are joint",
+    lambda: run(acquisition=al_jax.acquisition.batchbald(), posterior=al_jax.posterior.mc_dropout(3, per_example=True)),
+  ),
+  Case("an ensemble's posterior of one network", lambda: run(posterior=al_jax.posterior.ensemble(3))),
+  Case("an ensemble evaluated of one network", lambda: run(eval_posterior=al_jax.posterior.ensemble(3))),
+  Case("Laplace without a head", lambda: run(posterior=al_jax.posterior.laplace(3))),
+  Case(
+    "Laplace with the head of another name",
+    lambda: run(network=al_jax.from_flax(Net(), head="Dense_7"), posterior=al_jax.posterior.laplace(3)),
+  ),
+  Case("a list as a module's field", lambda: network_of(Net(hidden=[16])), "the same ids", same_ids),
+  # Parts.
+  Case("an acquisition without its brackets", lambda: run(learner=bound(al_jax.acquisition.bald))),
+  Case("a score that is no number", score_vector),
+  Case("select of too few ids", lambda: acquisition_of(lambda key, view, *, num: jnp.arange(num - 1))),
+  Case("select of floats", lambda: acquisition_of(lambda key, view, *, num: jnp.arange(1.0 * num))),
+  Case("needs as words", lambda: run(acquisition=al_jax.Acquisition(LEARNER.acquisition.select, needs={"samples"}))),
+  Case("a number as optimizer", lambda: run(optimizer=1e-3)),
+  Case("a dict as plan", lambda: run(learner=LEARNER._replace(trainer=LEARNER.trainer._replace(plan={"rounds": 1})))),
+  Case("a plan that trains by a number", lambda: run(train=200)),
+  Case("rounds=2.5", lambda: run(rounds=2.5)),
+  Case("steps and epochs", lambda: run(epochs=3)),
+  Case(
+    "a batch larger than the pool",
+    lambda: run(batch_size=500),
+    "a run: draws are with replacement",
+    lambda info: bool((info.fit.steps == 6).all()),
+  ),
+  Case("more labels than the pool has", lambda: run(rounds=20)),
+  Case("early stopping without a validation set", lambda: run(early_stop=al_jax.EarlyStop(2, 3))),
+  Case("keep_optimizer without warm_start", lambda: run(keep_optimizer=True)),
+  Case("a trainer where a learner is due", lambda: run(learner=LEARNER.trainer)),
+  Case("a name as posterior", lambda: run(posterior="dropout")),
+  Case("a posterior without its brackets", lambda: run(posterior=al_jax.posterior.mc_dropout)),
+  Case("mc_dropout(0)", lambda: al_jax.posterior.mc_dropout(0)),
+  Case("label_noise=1", lambda: run(label_noise=1.0)),
+  Case("members=0", lambda: run(members=0)),
+  Case("augment that changes a shape", lambda: run(augment=lambda key, x: x[:, 1:])),
+  Case(
+    "variables of another network",
+    lambda: al_jax.init_state(KEY, DATA, changed(LEARNER, warm_start=True), {"params": {"kernel": jnp.zeros(3)}}),
+  ),
+  Case("variables without a warm start", lambda: al_jax.init_state(KEY, DATA, LEARNER, {"params": {}})),
+  Case("an answer that is no class", lambda: told([10])),
+  Case("an answer of another type", lambda: told(["three"])),
+  Case(
+    "a learning rate of NaN",
+    lambda: run(optimizer=optax.adam(NAN)),
+    "`info.fit.first_bad_step` says the step",
+    lambda info: bool((info.fit.first_bad_step >= 0).all()),
+  ),
+]
+
+
+def said(case: Case) -> str:
+  """What comes out of a case: its sentence, or what is right."""
+  if case.right is not None:
+    return case.right
+  try:
+    case.call()
+  except ValueError as error:
+    return str(error)
+  raise AssertionError(f"{case.given}: not refused")
+
+
+def row(case: Case, sentence: str) -> str:
+  """A line of the table."""
+  out = f"{sentence}" if case.right else f"refused: {sentence}"
+  return f"| {case.given} | {out.replace('|', chr(92) + '|')} |"
+
+
+if __name__ == "__main__":
+  print("| given | what comes out |", "|---|---|", *(row(case, said(case)) for case in CASES), sep="\n")
