@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import dataclasses
-import functools
 import itertools
 import os
 import time
@@ -119,33 +118,14 @@ def _filled(jobs: list[Job], size: int) -> list[Job]:
 
 
 def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
-  """The program that runs so many jobs.
-
-  Raises:
-    UsageError: a strategy cannot be part of a compiled program.
-  """
+  """The program that runs so many jobs, of learners that `build.check` has let pass."""
   start, pack = time.perf_counter(), build.packing(config)
   keys, points = _arguments(jobs)
-  try:
-    lowered = sweep_program.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
-  except jax.errors.JAXTypeError as error:
-    raise UsageError(f"{_culprit(data, learners, jobs)} cannot be compiled: {_first_line(error)}") from error
+  lowered = sweep_program.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
   compiled = lowered.compile()
   analysis = compiled.memory_analysis()
   need = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
   return Program(compiled, len(jobs), need, time.perf_counter() - start)
-
-
-def _culprit(data: types.Dataset, learners: dict, jobs: list[Job]) -> str:
-  """The first strategy that cannot be traced."""
-  keys, points = _arguments(jobs)
-  for acq, learner in learners.items():
-    alone = functools.partial(sweep_program, learners=(learner,), pack="map")
-    try:
-      jax.eval_shape(lambda keys, points, alone=alone: alone(keys, data, points=points), keys, points)
-    except jax.errors.JAXTypeError:
-      return acq
-  return ", ".join(learners)
 
 
 def _first_line(error: Exception) -> str:

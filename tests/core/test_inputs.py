@@ -169,6 +169,7 @@ def blank(key, batch):
   return jnp.zeros_like(batch)
 
 
+@pytest.mark.slow
 def test_only_training_is_augmented(data, make_learner):
   plain = make_learner("entropy", val_size=11)
   blanked = changed(plain, augment=blank)
@@ -184,6 +185,7 @@ def test_only_training_is_augmented(data, make_learner):
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.slow
 def test_every_step_augments_anew(data, make_learner):
   """All of a batch of one row over and over: the draws differ from step to step and with the run's key."""
   seen = []

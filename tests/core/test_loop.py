@@ -177,7 +177,11 @@ def test_initial_set_balanced(data, make_learner):
 
 @pytest.mark.parametrize(
   "plan",
-  [{}, {"warm_start": True}, pytest.param({"epochs": 2, "val_last": 0.2}, marks=pytest.mark.slow)],
+  [
+    {},
+    pytest.param({"warm_start": True}, marks=pytest.mark.slow),
+    pytest.param({"epochs": 2, "val_last": 0.2}, marks=pytest.mark.slow),
+  ],
   ids=str,
 )
 def test_more_rounds_keep_the_earlier_ones_whatever_the_driver(plan, data, make_learner):

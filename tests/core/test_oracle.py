@@ -86,8 +86,8 @@ def test_a_traced_rate_and_packed_keys_give_the_same_answers(data):
 
 
 PLANS = [
-  pytest.param({}, marks=pytest.mark.slow),
-  {"val_size": 11, "early_stop": types.EarlyStop(1, 4)},
+  {},
+  pytest.param({"val_size": 11, "early_stop": types.EarlyStop(1, 4)}, marks=pytest.mark.slow),
   pytest.param({"val_last": 0.3}, marks=pytest.mark.slow),
 ]
 

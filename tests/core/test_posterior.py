@@ -353,7 +353,7 @@ def fitted_laplace(classes: int, samples: int, prior: float):
   return made, network, made.fit(network, variables, inputs_of, ids, weights, chunk_size=3), inputs_of
 
 
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_laplaces_precision_is_the_hessian_of_the_loss(classes):
   _, _, fitted, inputs_of = fitted_laplace(classes, 5, 0.7)
   rows, labels = inputs_of(jnp.array([3, 0, 7, 1, 5])), jnp.array([0, 1, 0, 1, classes - 1])
@@ -392,6 +392,7 @@ def test_laplaces_samples_are_normal_around_the_fit():
   )
 
 
+@pytest.mark.slow
 def test_a_run_by_laplace(data, make_learner):
   learner = changed(make_learner("bald"), posterior=posterior.laplace(4), network=from_flax(MODEL, head="Dense_1"))
   _, info = loop.run(jax.random.key(0), data, learner)

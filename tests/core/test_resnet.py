@@ -42,7 +42,7 @@ def filled(variables):
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
-@pytest.mark.parametrize("norm", ["group", "batch"])
+@pytest.mark.parametrize("norm", [pytest.param("group", marks=pytest.mark.slow), "batch"])
 def test_outputs_are_those_of_pytorch(norm):
   """Of images of an odd size, so that the strides leave rows over."""
   model, expected = ResNet18(norm=norm), TORCH[norm]
@@ -86,6 +86,7 @@ def test_images_of_other_sizes_and_channels():
     assert variables["params"]["Conv_0"]["kernel"].shape == (3, 3, channels, 8)
 
 
+@pytest.mark.slow
 def test_initialised_as_torchvision_and_pytorch_do():
   variables = jax.jit(ResNet18(width=16, norm="batch").init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
   for path, values in traverse_util.flatten_dict(variables["params"], sep="/").items():
@@ -99,6 +100,7 @@ def test_initialised_as_torchvision_and_pytorch_do():
       assert (values == (1 if path.endswith("scale") else 0)).all()
 
 
+@pytest.mark.slow
 def test_dropout_is_of_single_features():
   x = jnp.array(np.random.default_rng(0).normal(size=(3, 16, 16, 1)), jnp.float32)
   variables = filled(shapes(x.shape, width=8))

@@ -127,7 +127,8 @@ def sweep_of_points(data, recipe, *, pack: str, **changes) -> Runs:
   return sweep(jnp.stack([KEYS[0]] * POINTS), data, (recipe,), pack=pack, points=points)[0]
 
 
-@pytest.mark.parametrize("pack", ["map", pytest.param("vmap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pack", ["map", "vmap"])
 def test_a_grid_is_its_points_run_one_by_one(pack, data, make_learner):
   recipe = Point(make_learner().plan)
   runs = sweep_of_points(data, recipe, pack=pack)

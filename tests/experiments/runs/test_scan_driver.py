@@ -91,8 +91,8 @@ def test_a_strategy_that_cannot_be_compiled_is_named(tmp_path, data, monkeypatch
 
   monkeypatch.setitem(acquisition.REGISTRY, "by_hand", acquisition.Entry(by_hand, "", lambda **_: 0))
   asked = study(tmp_path, acq=("random", "by_hand"))
-  with pytest.raises(UsageError, match=r"^by_hand cannot be compiled: ") as caught:
-    fit(asked, data)
+  with pytest.raises(UsageError, match=r"^by_hand: the acquisition cannot be computed: ") as caught:
+    build.check(asked, data)
   assert "\n" not in str(caught.value)
 
 
