@@ -316,7 +316,7 @@ def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
       lambda key, data: states.initial(key, data, learner.trainer), jax.eval_shape(jax.random.key, 0), data
     ),
   )
-  view, ids = jax.eval_shape(lambda *args: views.pool_view(*args, learner), state, data)
+  view, ids = jax.eval_shape(lambda state, data: views.pool_view(state, data, learner), state, data)
   try:
     chosen = jax.eval_shape(lambda key, view: acquisition.select(key, view, num=num), key, view)
     scores = None if acquisition.score is None else jax.eval_shape(acquisition.score, view)

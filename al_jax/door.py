@@ -6,6 +6,7 @@ Values are looked at once per array, by one reduction on its device; within a tr
 import weakref
 
 import jax
+from jax.core import Tracer
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,7 +26,7 @@ def described(tree: types.PyTree) -> str:
 def is_traced(tree: types.PyTree) -> bool:
   """Whether any array of a tree is traced or abstract, so that its values cannot be seen."""
   seen = (np.ndarray, jax.Array)
-  return any(isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, seen) for leaf in jax.tree.leaves(tree))
+  return any(isinstance(leaf, Tracer) or not isinstance(leaf, seen) for leaf in jax.tree.leaves(tree))
 
 
 def _kind(array: types.PyTree) -> str:
@@ -200,7 +201,7 @@ def check_values(data: types.Dataset, *, all_known: bool) -> None:
     data: whose shapes are checked.
     all_known: whether every available row must have a label.
   """
-  if jax.config.jax_enable_x64:
+  if jax.config.read("jax_enable_x64"):
     raise ValueError("runs are computed in 32 bits, and their draws differ in 64: switch jax_enable_x64 off")
   if is_traced((data.inputs, data.labels, data.test_inputs, data.test_labels, data.known, data.available)):
     return
