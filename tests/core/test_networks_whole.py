@@ -1,7 +1,6 @@
 """Networks of every kind through the whole loop: one program, round by round, killed and resumed, as an ensemble."""
 
 import dataclasses
-import functools
 
 import flax.linen as nn
 import jax
@@ -127,11 +126,17 @@ def test_an_ensembles_members_are_networks_of_their_own(name, data, make_learner
   learner = changed(alone, members=3, posterior=own, eval_posterior=own, acquisition=acquisition.bald())
   state, info = loop.run(KEY, data, learner)
   assert (info.scores[:-1] > 0).all() and (info.fit.first_bad_step == -1).all()
+  # Two steps, for vmap takes sums in another order, which training amplifies; and outputs, for what moves
+  # none, such as a bias ahead of a norm, has a gradient of noise alone.
+  alone, learner = changed(alone, steps=2), changed(learner, steps=2)
   start = loop.init_state(KEY, data, alone)
   lone, _ = rounds.JITTED_PHASES.fit(start, data, trainer=alone.trainer)
   three, _ = rounds.JITTED_PHASES.fit(loop.init_state(KEY, data, learner), data, trainer=learner.trainer)
-  first = jax.tree.map(lambda leaf: leaf[0], three.variables)
-  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), first, lone.variables)
+  first, second = (jax.tree.map(lambda leaf, m=m: leaf[m], three.variables) for m in (0, 1))
+  x = inputs.of_test(data, jnp.arange(data.test_size))
+  logits = jax.jit(lambda variables: WHOLE[name].sample(None, variables, x)[0])
+  apart = lambda member: float(np.abs(logits(member) - logits(lone.variables)).max())
+  assert apart(first) < 0.1 * apart(second)
   for leaf in jax.tree.leaves(state.variables):
     if leaf[0].size > 10 and jnp.issubdtype(leaf.dtype, jnp.floating):
       assert np.abs(np.asarray(leaf[0]) - leaf[1]).max() > 1e-5
