@@ -24,6 +24,12 @@ from al_jax.models import BatchBALDNet
 from tests.conftest import NETWORK
 from tests.conftest import TinyMLP
 from tests.support.learners import changed
+from tests.support.networks import NETWORKS as KINDS
+from tests.support.networks import NnxMLP
+from tests.support.networks import NnxNormed
+from tests.support.networks import NormedConv
+from tests.support.networks import TwoInputs
+from tests.support.networks import batch_for
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -82,67 +88,12 @@ class Off(nn.Module):
     return nn.Dense(10)(nn.Dropout(self.on, deterministic=not train)(x))
 
 
-class NormedConv(nn.Module):
-  """A convolution, batch normalisation and dropout."""
-
-  frozen: bool = False  # whether training has the running statistics too
-  dropout_rate: float = 0.25
-
-  @nn.compact
-  def __call__(self, x, *, train=False):
-    x = nn.BatchNorm(use_running_average=self.frozen or not train, momentum=0.8)(nn.Conv(4, (3, 3))(x))
-    x = nn.Dropout(self.dropout_rate, deterministic=not train)(nn.relu(x).reshape((x.shape[0], -1)))
-    return nn.Dense(10)(x)
-
-
-class Recurrent(nn.Module):
-  """An LSTM over the rows of an image, and dropout of its last state."""
-
-  @nn.compact
-  def __call__(self, x, *, train=False):
-    states = nn.RNN(nn.LSTMCell(12))(x.reshape((x.shape[0], 8, 8)))
-    return nn.Dense(10)(nn.Dropout(0.5, deterministic=not train)(states[:, -1]))
-
-
-class TwoInputs(nn.Module):
-  """An image and a row of a table, given as a dict."""
-
-  @nn.compact
-  def __call__(self, x, *, train=False):
-    image = nn.Dense(8)(x["image"].reshape((x["image"].shape[0], -1)))
-    both = nn.Dropout(0.5, deterministic=not train)(jnp.concatenate([image, x["table"]], axis=-1))
-    return nn.Dense(10)(both)
-
-
-class NnxMLP(nnx.Module):
-  """The tiny network once more."""
-
-  def __init__(self, rngs: nnx.Rngs):
-    self.hidden, self.out = nnx.Linear(64, 16, rngs=rngs), nnx.Linear(16, 10, rngs=rngs)
-    self.dropout = nnx.Dropout(0.25, rngs=rngs)
-
-  def __call__(self, x):
-    return self.out(self.dropout(nnx.relu(self.hidden(x.reshape((x.shape[0], -1))))))
-
-
 class NnxWithin(NnxMLP):
   """Its last linear layer is within a transformation."""
 
   def __call__(self, x):
     x = self.dropout(nnx.relu(self.hidden(x.reshape((x.shape[0], -1)))))
     return nnx.remat(lambda out, x: out(x))(self.out, x)
-
-
-class NnxNormed(nnx.Module):
-  """Batch normalisation and dropout."""
-
-  def __init__(self, rngs: nnx.Rngs):
-    self.hidden, self.out = nnx.Linear(64, 16, rngs=rngs), nnx.Linear(16, 10, rngs=rngs)
-    self.norm, self.dropout = nnx.BatchNorm(16, momentum=0.8, rngs=rngs), nnx.Dropout(0.25, rngs=rngs)
-
-  def __call__(self, x):
-    x = self.norm(self.hidden(x.reshape((x.shape[0], -1))))
-    return self.out(self.dropout(nnx.relu(x)))
 
 
 class NnxCounting(nnx.Module):
@@ -156,47 +107,7 @@ class NnxCounting(nnx.Module):
     return self.out(x.reshape((x.shape[0], -1)))
 
 
-def by_hand() -> types.Network:
-  """A network of functions alone: one dense layer, the inputs dropped."""
-
-  def init(key, inputs):
-    return {"params": {"kernel": jax.random.normal(key, (inputs[0].size, 10)) / 8}}
-
-  def logits_of(variables, x):
-    return x @ variables["params"]["kernel"]
-
-  def dropped(key, x):
-    return jnp.where(jax.random.bernoulli(key, 0.5, (1, x.shape[1])), 2 * x, 0)
-
-  def apply(variables, inputs, *, key, weights):
-    del weights  # no row enters what another gets
-    return logits_of(variables, dropped(key, inputs.reshape((inputs.shape[0], -1)))), variables
-
-  def sample(key, variables, inputs):
-    x = inputs.reshape((inputs.shape[0], -1))
-    return logits_of(variables, x if key is None else dropped(key, x)), x
-
-  return types.Network(init, apply, sample, name="by hand")
-
-
-HAND = by_hand()
-NETWORKS = {
-  "mlp": NETWORK,
-  "batch norm": from_flax(NormedConv()),
-  "nnx": from_nnx(NnxMLP),
-  "nnx batch norm": from_nnx(NnxNormed),
-  "lstm": from_flax(Recurrent()),
-  "functions": HAND,
-  "dict": from_flax(TwoInputs()),
-}
-
-
-def batch_for(name: str, size: int, seed: int = 0) -> types.PyTree:
-  rng = np.random.default_rng(seed)
-  image = jnp.array(rng.normal(size=(size, 8, 8, 1)), jnp.float32)
-  if name != "dict":
-    return image
-  return {"image": image, "table": jnp.array(rng.normal(size=(size, 5)), jnp.float32)}
+NETWORKS = {"mlp": NETWORK} | KINDS
 
 
 def fitted(network, batch, steps: int = 2) -> types.PyTree:

@@ -20,11 +20,11 @@ from al_jax.models import BatchBALDNet
 from tests.conftest import MODEL
 from tests.conftest import NETWORK
 from tests.core.test_network import Attentive
-from tests.core.test_network import NormedConv
 from tests.core.test_network import Off
 from tests.core.test_network import Rematerialized
 from tests.core.test_network import Stacked
 from tests.support.learners import changed
+from tests.support.networks import NormedConv
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
