@@ -49,6 +49,7 @@ def test_the_examples_of_the_librarys_page_run():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fast_compilation")
 def test_the_networks_of_the_page_run_and_learn():
   parts = re.findall(r"```python\n(.*?)```", (ROOT / "docs/networks.md").read_text(), re.DOTALL)
   names, ends = {}, []
