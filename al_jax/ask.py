@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax import checks
+from al_jax import plan_checks
 from al_jax import programs
 from al_jax import rounds
 from al_jax import splits
@@ -45,8 +46,8 @@ def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALStat
   """
   checks.check_learner(learner, data)
   checks.check_key(key, data, learner.trainer, learner)
-  checks.check_values(data, all_known=False)
-  checks.check_initial_available(data, learner.plan)
+  checks.check_hash(learner)
+  checks.check_values(data, learner.plan, all_known=False, targets=learner.acquisition.needs.targets)
   plan = learner.plan
   labeled = splits.for_labeling(key, data, plan) & splits.is_known(data)
   count = int(labeled.sum())
@@ -79,8 +80,12 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
     A `Question`; without ids where every available row is labeled.
 
   Raises:
-    ValueError: early stopping has a validation set without labels.
+    ValueError: early stopping has a validation set without labels, the state is of another pool, `num` is no size, or
+      a strategy of one's own chose rows that are no candidates.
   """
+  checks.check_state(state, data, learner)
+  if num is not None:
+    plan_checks.whole("num", num, least=1)
   trainer, learner = programs.shared(state.key, data, learner)
   plan = learner.plan
   labels, available = np.asarray(data.labels), np.asarray(splits.is_available(data))
@@ -104,6 +109,10 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
   ids, scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
   if num:
     ids, scores = map(np.asarray, _select(state, data, learner=learner, num=num))
+    wrong = [i for i in ids.tolist() if i < 0 or not free[i]]
+    if wrong or len(set(ids.tolist())) < num:
+      what = f"{wrong[0]}, which is no candidate" if wrong else "the same row twice"
+      raise ValueError(f"select chooses {what}: give distinct ids of view.candidates")
   scores = np.concatenate([scores, np.full(len(validation), np.nan, np.float32)])
   return Question(np.concatenate([ids, validation]), state, scores, metrics, fit)
 
@@ -126,7 +135,11 @@ def tell(
   Raises:
     ValueError: an id is not in the pool, not available, labeled already or given twice, or an answer is none of these.
   """
-  ids, answers = np.asarray(ids, dtype=np.int64).reshape(-1), np.asarray(answers)
+  checks.check_state(state, data, learner)
+  ids, answers = np.asarray(ids).reshape(-1), np.asarray(answers)
+  if len(ids) and not np.issubdtype(ids.dtype, np.integer):
+    raise ValueError(f"ids are {ids.dtype}: give whole numbers, those of a question")
+  ids = ids.astype(np.int64)
   size, classes, plan = data.pool_size, data.num_classes, learner.plan
   if answers.shape != ids.shape or not np.issubdtype(answers.dtype, np.integer):
     raise ValueError(f"{len(ids)} ids need as many whole numbers as answers, not {answers.dtype} of {answers.shape}")

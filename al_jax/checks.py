@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import functools
-import math
 from typing import Any
 
 import jax
@@ -19,114 +18,12 @@ from al_jax import types
 from al_jax import views
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
-
-
-def check(plan: types.Plan, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for a plan that cannot be carried out on this pool."""
-  size, originals = data.pool_size, data.num_originals
-  _check_whole(plan, ("init_labels", "acq_size", "rounds", "val_size", "pool_subset", "chunk_size"))
-  for name in ("init_labels", "acq_size", "chunk_size"):
-    if getattr(plan, name) < 1:
-      raise ValueError(f"{name} must be at least 1, not {getattr(plan, name)}")
-  for name in ("rounds", "val_size"):
-    if getattr(plan, name) < 0:
-      raise ValueError(f"{name} must not be negative, but is {getattr(plan, name)}")
-  if plan.val_size and plan.val_last:
-    raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
-  check_training(plan)
-  if plan.score_dtype not in types.SCORE_DTYPES:
-    raise ValueError(f"unknown score_dtype {plan.score_dtype!r}; choose from {', '.join(types.SCORE_DTYPES)}")
-  if not 0 <= plan.val_last < 1:
-    raise ValueError(f"val_last is a share of the labeled rows in [0, 1), not {plan.val_last}")
-  if math.floor(plan.init_labels * (1 - plan.val_last)) < 1:
-    raise ValueError(f"val_last={plan.val_last} leaves none of the {plan.init_labels} initial labels to train")
-  held_out = plan.val_size * (size // originals)
-  if plan.max_labels + held_out > size:
-    raise ValueError(
-      f"{plan.init_labels} initial labels + {plan.rounds} rounds of {plan.acq_size}"
-      f" + {held_out} for validation = {plan.max_labels + held_out}, but the pool holds {size}"
-    )
-  check_initial(plan, data)
-  if plan.pool_subset is not None and not plan.acq_size <= plan.pool_subset <= size:
-    raise ValueError(
-      f"pool_subset={plan.pool_subset} must lie between acq_size, {plan.acq_size}, and the pool's {size} images"
-    )
-  if plan.init_balanced and not plan.initial_ids and plan.init_labels < data.num_classes:
-    raise ValueError(
-      f"a balanced initial set of {plan.init_labels} labels cannot hold all {data.num_classes} classes;"
-      f" ask for at least {data.num_classes} or for a random initial set"
-    )
-
-
-def check_training(plan: types.Plan) -> None:
-  """Raises ValueError, in one sentence, for a training that cannot be carried out."""
-  train = plan.train
-  if not isinstance(train, types.TrainPlan):
-    raise ValueError(f"a plan's train is a TrainPlan, not {_said(train)}: Plan(..., train=TrainPlan(steps=200))")
-  _check_whole(train, ("batch_size", "steps", "epochs", "first_epochs", "min_epoch_size"))
-  if train.batch_size < 1:
-    raise ValueError(f"batch_size must be at least 1, not {train.batch_size}")
-  lengths = [length for length in (train.steps, train.epochs) if length is not None]
-  if len(lengths) != 1:
-    raise ValueError("exactly one of steps and epochs must be given")
-  if lengths[0] < 1:
-    raise ValueError("steps or epochs must be at least 1")
-  if train.first_epochs is not None and (train.epochs is None or train.first_epochs < 1):
-    raise ValueError(f"first_epochs={train.first_epochs} are the epochs of round 0: give epochs, and 1 or more")
-  if train.min_epoch_size < 0 or (train.min_epoch_size and train.epochs is None):
-    raise ValueError(
-      f"min_epoch_size={train.min_epoch_size} is the least length of an epoch: give epochs, and 0 or more"
-    )
-  if not 0 <= train.label_smoothing < 1:
-    raise ValueError(f"label_smoothing is a share in [0, 1), not {train.label_smoothing}")
-  if train.keep_optimizer and not train.warm_start:
-    raise ValueError("keep_optimizer goes on with the last round's optimizer: give warm_start too")
-  if train.early_stop is None:
-    return
-  if not plan.val_size:
-    raise ValueError("early stopping checks a validation set: give val_size")
-  least = min(train.early_stop[:3])
-  if least < 1:
-    raise ValueError(f"patience, steps between checks and samples of a check must be at least 1, not {least}")
-  for name, value, known in [
-    ("metric", train.early_stop.metric, types.STOP_METRICS),
-    ("keep", train.early_stop.keep, types.KEPT),
-  ]:
-    if value not in known:
-      raise ValueError(f"unknown {name} of early stopping {value!r}; choose from {', '.join(known)}")
-
-
-def check_initial(plan: types.Plan, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for given initial ids that cannot be this pool's initial set."""
-  ids, size, originals = plan.initial_ids, data.pool_size, data.num_originals
-  if not ids:
-    return
-  if len(ids) != plan.init_labels:
-    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {plan.init_labels}")
-  for i in ids:
-    if not 0 <= i < size:
-      raise ValueError(f"initial id {i} is not in the pool, whose ids are 0 to {size - 1}")
-  if len(set(ids)) < len(ids):
-    raise ValueError(f"initial id {next(i for i in ids if ids.count(i) > 1)} is given more than once")
-  free = originals - len({i % originals for i in ids})
-  if plan.val_size > free:
-    raise ValueError(f"val_size={plan.val_size}, but the initial ids leave {free} images for validation")
-
-
-def _check_whole(plan: types.Plan | types.TrainPlan, names: tuple[str, ...]) -> None:
-  """Raises ValueError for a size that is no whole number."""
-  for name in names:
-    value = getattr(plan, name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer)):
-      raise ValueError(f"{name} must be a whole number, not {value!r}")
-
-
-def _said(value: object) -> str:
-  """What was given in place of another thing, for people."""
-  if isinstance(value, type):
-    return f"the class {value.__name__}"
-  name = getattr(value, "__name__", None)
-  return f"the function {name}" if name else f"{type(value).__name__}"
+from al_jax.plan_checks import check as check
+from al_jax.plan_checks import check_initial as check_initial
+from al_jax.plan_checks import hashed
+from al_jax.plan_checks import said
+from al_jax.plan_checks import share
+from al_jax.plan_checks import whole
 
 
 def check_trainer(trainer: Trainer, data: types.Dataset) -> None:
@@ -164,22 +61,21 @@ def _cached(check: Callable, checked: Any, tree: Any, shapes: tuple) -> None:
 
 def _check_trainer(trainer: Trainer, data: types.Dataset) -> None:
   if not isinstance(trainer, Trainer):
-    raise ValueError(f"a learner takes a Trainer, not {_said(trainer)}: Trainer(network, optimizer, plan)")
+    raise ValueError(f"a learner takes a Trainer, not {said(trainer)}: Trainer(network, optimizer, plan)")
   if not isinstance(trainer.network, types.Network):
-    given = _said(trainer.network)
+    given = said(trainer.network)
     raise ValueError(f"a trainer takes a Network, not {given}: al_jax.from_flax(module) makes one of a Flax module")
   if not isinstance(trainer.optimizer, optax.GradientTransformation):
-    raise ValueError(f"a trainer takes an optax optimizer, not {_said(trainer.optimizer)}: optax.adam(1e-3), say")
+    raise ValueError(f"a trainer takes an optax optimizer, not {said(trainer.optimizer)}: optax.adam(1e-3), say")
   if not isinstance(trainer.plan, types.Plan):
-    raise ValueError(f"a trainer takes a Plan, not {_said(trainer.plan)}")
+    raise ValueError(f"a trainer takes a Plan, not {said(trainer.plan)}")
   if not isinstance(trainer.eval_posterior, types.Posterior):
-    given = _said(trainer.eval_posterior)
+    given = said(trainer.eval_posterior)
     raise ValueError(f"eval_posterior is no Posterior but {given}: al_jax.posterior.mc_dropout(20), say")
   check(trainer.plan, data)
-  if trainer.members < 1:
-    raise ValueError(f"members must be at least 1, not {trainer.members}")
-  if not isinstance(trainer.label_noise, jax.Array) and not 0 <= trainer.label_noise < 1:
-    raise ValueError(f"label_noise is a probability in [0, 1), not {trainer.label_noise}")
+  whole("members", trainer.members, least=1)
+  if not isinstance(trainer.label_noise, jax.Array):
+    share("label_noise", trainer.label_noise, "probability")
   if trainer.eval_posterior.members not in (1, trainer.members):
     raise ValueError(
       f"an ensemble of {trainer.eval_posterior.members} can be evaluated only where as many networks are trained:"
@@ -192,6 +88,7 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for a network that cannot take these inputs or give these classes."""
   network, train, key = trainer.network, trainer.plan.train, jax.eval_shape(jax.random.key, 0)
   name, classes, size = network.name, data.num_classes, 2
+  optimizer = optax.with_extra_args_support(trainer.optimizer)
   weights = None if train.steps else jax.ShapeDtypeStruct((size,), jnp.float32)
   as_batch = lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
 
@@ -201,30 +98,48 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
       shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (before, batch)]
       if shapes[0] != shapes[1]:
         raise ValueError(f"augment makes {shapes[1]} of {shapes[0]}")
-    out = network.apply(variables, batch, key=key, weights=weights)
+    return pair_of("apply", "variables", network.apply(variables, batch, key=key, weights=weights))
+
+  def pair_of(part, second, out):
     if not isinstance(out, tuple) or len(out) != 2:
-      raise ValueError("its apply returns no pair of logits and variables")
+      raise ValueError(f"its {part} returns no pair of logits and {second}")
     return out
+
+  def update(params):
+    return optimizer.update(params, optimizer.init(params), params, num_labels=jnp.int32(1), progress=jnp.float32(0))[0]
 
   try:
     example = jax.eval_shape(inputs.example, data)
     if any(x.shape[:1] != (1,) for x in jax.tree.leaves(example)):
       raise ValueError(f"prepare makes {[x.shape for x in jax.tree.leaves(example)]} of one row")
+    if data.noise and not jnp.issubdtype(jax.tree.leaves(example)[0].dtype, jnp.floating):
+      raise ValueError(f"noise is for floats, and they enter the network as {jax.tree.leaves(example)[0].dtype}")
     batch = jax.tree.map(as_batch, example)
     variables = networks.abstract(network, example)
     if not isinstance(variables, dict) or "params" not in variables:
       raise ValueError('its init returns no dict with "params"')
-    logits = {"sample": jax.eval_shape(network.sample, None, variables, batch)[0].shape}
-    logits["apply"] = jax.eval_shape(train_on, key, variables, batch, weights)[0].shape
+    logits = {"sample": pair_of("sample", "features", jax.eval_shape(network.sample, None, variables, batch))[0]}
+    logits["apply"], after = jax.eval_shape(train_on, key, variables, batch, weights)
     differ = networks.samples_differ(network, example)
   except Exception as error:  # a network, or an augmentation, may raise anything
     raise ValueError(f"{name} cannot take {door.described(data.inputs)}: {_first_line(error)}") from error
-  for part, shape in logits.items():
-    if shape != (size, classes):
+  for part, given in logits.items():
+    if given.shape != (size, classes):
       raise ValueError(
-        f"{name} gives logits of shape {shape} for a batch of {size} ({part}), and there are {classes} classes: it must"
-        f" give [{size}, {classes}]"
+        f"{name} gives logits of shape {given.shape} for a batch of {size} ({part}), and there are {classes} classes:"
+        f" it must give [{size}, {classes}]"
       )
+    if not jnp.issubdtype(given.dtype, jnp.floating):
+      raise ValueError(f"{name} gives logits of {given.dtype} ({part}): give floats, before the softmax")
+  if not isinstance(after, dict):
+    raise ValueError(f"apply of {name} returns {said(after)} in place of the dict of variables")
+  kept = lambda tree: {name: of for name, of in tree.items() if name != "params"}
+  check_alike(f"variables that apply of {name} returns", kept(after), kept(variables))
+  try:
+    updates = jax.eval_shape(update, variables["params"])
+  except Exception as error:  # so may an optimizer
+    raise ValueError(f"the optimizer cannot update the parameters of {name}: {_first_line(error)}") from error
+  check_alike("updates of the optimizer", updates, variables["params"])
   check_drops(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
   check_drops(trainer, differ, trainer.eval_posterior.drops)
   check_head(trainer, trainer.eval_posterior, data)
@@ -258,13 +173,13 @@ def check_drops(trainer: Trainer, differ: bool, wanted: bool) -> None:
 
 
 def _first_line(error: Exception) -> str:
-  return (str(error).strip() or type(error).__name__).splitlines()[0]
+  return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def check_learner(learner: Learner, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for a learner whose parts do not fit together or not this pool."""
   if not isinstance(learner, Learner):
-    raise ValueError(f"a run takes a Learner, not {_said(learner)}: Learner(trainer, acquisition)")
+    raise ValueError(f"a run takes a Learner, not {said(learner)}: Learner(trainer, acquisition)")
   check_trainer(learner.trainer, data)
   _once(_check_learner, learner, data)
 
@@ -272,13 +187,13 @@ def check_learner(learner: Learner, data: types.Dataset) -> None:
 def _check_learner(learner: Learner, data: types.Dataset) -> None:
   trainer, acquisition, posterior = learner.trainer, learner.acquisition, learner.posterior
   if not isinstance(acquisition, types.Acquisition):
-    given = _said(acquisition)
+    given = said(acquisition)
     raise ValueError(f"a learner takes an Acquisition, not {given}: al_jax.acquisition.margin(), with its brackets")
   if not isinstance(posterior, types.Posterior):
-    raise ValueError(f"a learner's posterior is no Posterior but {_said(posterior)}: al_jax.posterior.mc_dropout(20)")
+    raise ValueError(f"a learner's posterior is no Posterior but {said(posterior)}: al_jax.posterior.mc_dropout(20)")
   needs = acquisition.needs
   if not isinstance(needs, types.Needs):
-    raise ValueError(f"an acquisition's needs are {_said(needs)}: give types.Needs(samples=1), say")
+    raise ValueError(f"an acquisition's needs are {said(needs)}: give types.Needs(samples=1), say")
   if posterior.members not in (1, trainer.members):
     raise ValueError(
       f"the posterior is an ensemble of {posterior.members}, but the trainer has members={trainer.members}: give both"
@@ -303,49 +218,71 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
   if needs.features or (needs.embedding and data.embedding is None):
     variables = networks.abstract(trainer.network, example)
     _, features = jax.eval_shape(trainer.network.sample, None, variables, example)
-    posteriors.features_of(trainer.network, features)
+    shape = posteriors.features_of(trainer.network, features).shape
+    if len(shape) != 2 or shape[0] != 1:
+      raise ValueError(f"{trainer.network.name} gives features of shape {shape} for one row: give [1, F]")
   _check_acquisition(learner, data)
 
 
 def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for a strategy that gives no ids, or no score for each row. Reads no value."""
   acquisition, num = learner.acquisition, learner.plan.acq_size
-  key, state = (
-    jax.eval_shape(jax.random.key, 0),
-    jax.eval_shape(
-      lambda key, data: states.initial(key, data, learner.trainer), jax.eval_shape(jax.random.key, 0), data
-    ),
-  )
+  key = jax.eval_shape(jax.random.key, 0)
+  state = jax.eval_shape(lambda key, data: states.initial(key, data, learner.trainer), key, data)
   view, ids = jax.eval_shape(lambda state, data: views.pool_view(state, data, learner), state, data)
-  try:
-    chosen = jax.eval_shape(lambda key, view: acquisition.select(key, view, num=num), key, view)
-    scores = None if acquisition.score is None else jax.eval_shape(acquisition.score, view)
-  except Exception as error:  # a strategy of one's own may raise anything
-    raise ValueError(f"the acquisition cannot be computed: {_first_line(error)}") from error
-  if chosen.shape != (num,) or not jnp.issubdtype(chosen.dtype, jnp.integer):
-    raise ValueError(
-      f"select gives {chosen.dtype} of shape {chosen.shape}, and {num} ids were asked for: give [{num}] int32"
-    )
-  if scores is not None and scores.shape != ids.shape:
-    raise ValueError(f"score gives shape {scores.shape} for {ids.shape[0]} rows: give one number for each")
+
+  def shape_of(part: Callable, *args) -> types.PyTree:
+    try:
+      return jax.eval_shape(part, *args)
+    except Exception as error:  # a strategy of one's own may raise anything
+      unread = ", and what its needs do not name is None" if "NoneType" in str(error) else ""
+      raise ValueError(f"the acquisition cannot be computed: {_first_line(error)}{unread}") from error
+
+  if acquisition.score is not None:
+    scores = shape_of(acquisition.score, view)
+    if getattr(scores, "shape", None) != ids.shape:
+      given = f"shape {scores.shape}" if hasattr(scores, "shape") else f"a {type(scores).__name__}"
+      raise ValueError(f"score gives {given} for {ids.shape[0]} rows: give one number for each")
+  chosen = shape_of(lambda key, view: acquisition.select(key, view, num=num), key, view)
+  if getattr(chosen, "shape", None) != (num,) or not jnp.issubdtype(chosen.dtype, jnp.integer):
+    given = f"{chosen.dtype} of shape {chosen.shape}" if hasattr(chosen, "shape") else f"a {type(chosen).__name__}"
+    raise ValueError(f"select gives {given}, and {num} ids were asked for: give [{num}] int32")
+
+
+def check_hash(learner: Learner) -> None:
+  """Raises ValueError, in one sentence, for a learner that no program can be kept for."""
+  for name, part in (learner.trainer._asdict() | learner._asdict()).items():
+    hashed(name, part)
 
 
 def check_run(key: jax.Array, data: types.Dataset, learner: Learner) -> None:
   """Raises ValueError, in one sentence, for a run that cannot be carried out."""
   check_learner(learner, data)
   check_key(key, data, learner.trainer, learner)
-  check_values(data, learner.plan)
+  check_hash(learner)
+  check_values(data, learner.plan, targets=learner.acquisition.needs.targets)
 
 
-def check_values(data: types.Dataset, plan: types.Plan | None = None, *, all_known: bool = True) -> None:
+def check_values(
+  data: types.Dataset, plan: types.Plan | None = None, *, all_known: bool = True, targets: int = 0
+) -> None:
   """Raises ValueError, in one sentence, for values by which a run would go wrong; nothing where they are traced."""
   door.check_values(data, all_known=all_known)
   if plan is None or data.available is None or door.is_traced(data.available):
     return
   check_initial_available(data, plan)
   available = np.asarray(data.available)
+  at_first = available | (np.asarray(data.labels) < types.UNKNOWN)  # as `splits.validation_ids` has it
+  whole_originals = np.array(at_first.reshape((data.copies, data.num_originals)).all(axis=0), bool)
+  whole_originals[np.array(plan.initial_ids or (), int) % data.num_originals] = False
+  if plan.val_size > whole_originals.sum():
+    raise ValueError(
+      f"val_size={plan.val_size} is more than the {whole_originals.sum()} originals that are available in all copies"
+    )
+  if targets > available.sum():
+    raise ValueError(f"{targets} targets are more than the {available.sum()} available rows")
   held_out = plan.val_size * data.copies
-  if plan.max_labels + held_out > available.sum():
+  if all_known and plan.max_labels + held_out > available.sum():
     raise ValueError(
       f"{plan.max_labels} labels and {held_out} rows for validation are more than the {available.sum()} available rows"
     )
@@ -356,15 +293,16 @@ def check_initial_available(data: types.Dataset, plan: types.Plan) -> None:
   if data.available is None:
     return
   available = np.asarray(data.available)
-  for i in plan.initial_ids:
+  for i in plan.initial_ids or ():
     if not available[i]:
       raise ValueError(f"initial id {i} is not available")
 
 
 def check_alike(name: str, given: types.PyTree, wanted: types.PyTree) -> None:
-  """Raises ValueError, in one sentence, where a tree has not the shapes of another."""
+  """Raises ValueError, in one sentence, where a tree has not the shapes and dtypes of another."""
+  said_of = lambda leaf: f"{jnp.shape(leaf)} {jnp.result_type(leaf)}"
   shapes = lambda tree: {
-    jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    jax.tree_util.keystr(path): said_of(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
   given_shapes, wanted_shapes = shapes(given), shapes(wanted)
   for path in sorted(given_shapes.keys() | wanted_shapes.keys()):
@@ -377,9 +315,7 @@ def check_alike(name: str, given: types.PyTree, wanted: types.PyTree) -> None:
 
 def check_key(key: jax.Array, data: types.Dataset, trainer: Trainer, learner: Learner | None = None) -> None:
   """Raises ValueError, in one sentence, for a kind of key whose draws would not be what they are taken for."""
-  for name, given in (("key", key), ("noise_key", data.noise_key)):
-    if given is not None and not jnp.issubdtype(getattr(given, "dtype", jnp.int32), jax.dtypes.prng_key):
-      raise ValueError(f"{name} is no typed key: jax.random.key(seed) makes one")
+  door.check_typed(key, "key")
   kinds = {str(jax.random.key_impl(k)) for k in (key, data.noise_key) if k is not None}
   if "unsafe_rbg" in kinds:
     raise ValueError("keys of unsafe_rbg are not independent by role: use threefry2x32 or rbg")
@@ -389,6 +325,27 @@ def check_key(key: jax.Array, data: types.Dataset, trainer: Trainer, learner: Le
       "keys of rbg give no image (noise, per-example masks) and no network (ensembles) draws of its own where several"
       " are drawn together: use threefry2x32"
     )
+
+
+def check_state(state: types.ALState, data: types.Dataset, learner: Learner) -> None:
+  """Raises ValueError, in one sentence, for a state of another pool, or what is no learner. Reads no value."""
+  if not isinstance(learner, Learner):
+    raise ValueError(f"a round takes a Learner, not {said(learner)}: Learner(trainer, acquisition)")
+  if not isinstance(state, types.ALState):
+    raise ValueError(f"a state is due, not {said(state)}: init_state or start gives one")
+  if state.labeled.shape != (data.pool_size,):
+    raise ValueError(f"the state is of a pool of {state.labeled.shape[0]} rows, and this one has {data.pool_size}")
+
+
+def check_keys(keys: jax.Array, points: types.PyTree, devices: int) -> None:
+  """Raises ValueError, in one sentence, for what is no `[K]` keys, with points that are not as many, over devices."""
+  if not jnp.issubdtype(getattr(keys, "dtype", jnp.int32), jax.dtypes.prng_key) or len(keys.shape) != 1:
+    raise ValueError("keys are no array of typed keys: jax.random.split(jax.random.key(seed), 5) makes five")
+  for leaf in jax.tree.leaves(points):
+    if jnp.shape(leaf)[:1] != keys.shape:
+      raise ValueError(f"points are arrays of shape {jnp.shape(leaf)}, and there are {keys.shape[0]} keys: one each")
+  if keys.shape[0] % devices or not keys.shape[0]:
+    raise ValueError(f"{keys.shape[0]} keys cannot be split over {devices} devices alike")
 
 
 def check_packing(key: jax.Array, pack: str) -> None:

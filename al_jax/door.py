@@ -12,6 +12,9 @@ import numpy as np
 
 from al_jax import inputs
 from al_jax import types
+from al_jax.plan_checks import hashed
+from al_jax.plan_checks import said
+from al_jax.plan_checks import whole
 
 # Mean absolute values of pool and test further apart than this are two scales: 0..255 and 0..1, say.
 _MOST_APART = 16
@@ -29,15 +32,27 @@ def is_traced(tree: types.PyTree) -> bool:
   return any(isinstance(leaf, Tracer) or not isinstance(leaf, seen) for leaf in jax.tree.leaves(tree))
 
 
+# Of NumPy's own kinds of array, masks would be forgotten.
+_ARRAYS = (np.ndarray, jax.Array, jax.ShapeDtypeStruct)
+
+
 def _kind(array: types.PyTree) -> str:
   """`b`, `i`, `f` or `k` of keys; `?` of what is no array of numbers."""
-  dtype = getattr(array, "dtype", None)
-  if dtype is None or not hasattr(array, "shape"):
+  if not isinstance(array, _ARRAYS) or isinstance(array, np.ma.MaskedArray):
     return "?"
   for kind, generic in (("b", jnp.bool_), ("i", jnp.integer), ("f", jnp.floating), ("k", jax.dtypes.prng_key)):
-    if jnp.issubdtype(dtype, generic):
-      return kind
+    if jnp.issubdtype(array.dtype, generic):
+      # What no program takes: extended precision, and the other byte order.
+      return "?" if kind != "k" and (array.dtype.itemsize > 8 or not array.dtype.isnative) else kind
   return "?"
+
+
+def _what(array: types.PyTree) -> str:
+  """What is no array of numbers, for people."""
+  if not isinstance(array, _ARRAYS) or isinstance(array, np.ma.MaskedArray):
+    return f"a {type(array).__name__}"
+  native = array.dtype.isnative if isinstance(array, np.ndarray) else True
+  return f"of dtype {array.dtype}" + ("" if native else ", in the byte order of another machine")
 
 
 def _named_leaves(name: str, tree: types.PyTree) -> list[tuple[str, types.PyTree]]:
@@ -49,9 +64,8 @@ def _check_labels(name: str, labels: types.PyTree, classes: int) -> None:
   """Raises ValueError for labels that are not `[N]` integers."""
   kind = _kind(labels)
   if kind == "?":
-    what = f"of dtype {labels.dtype}" if hasattr(labels, "dtype") else f"a {type(labels).__name__}"
     raise ValueError(
-      f"{name} are {what}: give an array of class numbers, such as np.unique(labels, return_inverse=True)[1]"
+      f"{name} are {_what(labels)}: give an array of class numbers, such as np.unique(labels, return_inverse=True)[1]"
     )
   if len(labels.shape) != 1:
     way = "labels.reshape(-1)" if labels.shape[-1:] == (1,) else "labels.argmax(-1), where they are one-hot"
@@ -68,11 +82,12 @@ def _check_inputs(name: str, tree: types.PyTree, prepare: object) -> None:
   for where, leaf in leaves:
     kind = _kind(leaf)
     if kind not in "bif":
-      what = f"of dtype {leaf.dtype}" if hasattr(leaf, "dtype") else f"a {type(leaf).__name__}"
-      raise ValueError(f"{where} is {what}: give an array of numbers")
+      raise ValueError(f"{where} is {_what(leaf)}: give an array of numbers")
     if not leaf.shape:
       raise ValueError(f"{where} is one number: give an array with a row each")
     row = leaf.shape[1:]
+    if 0 in row:
+      raise ValueError(f"{where} has rows of shape {row}, which hold no number")
     if len(row) == 3 and row[0] in (1, 3) and row[1] == row[2] > 4:
       raise ValueError(
         f"{where} has rows of shape {row}, which are images with the channels first: give them with channels last,"
@@ -83,21 +98,28 @@ def _check_inputs(name: str, tree: types.PyTree, prepare: object) -> None:
         f"{where} is {leaf.dtype}, and nothing says how it enters the network: give Dataset(prepare=...),"
         " al_jax.inputs.images(std=255) for images of bytes, al_jax.inputs.as_they_are for tokens and tables"
       )
-    if isinstance(prepare, inputs.Images):
-      prepare.check(where, leaf)
+  if isinstance(prepare, inputs.Images | inputs.ByName):
+    prepare.check(name, tree)
+
+
+def check_typed(key: types.PyTree, name: str) -> None:
+  """Raises ValueError, in one sentence, for what is not one typed key."""
+  if _kind(key) != "k":
+    raise ValueError(f"{name} is no typed key: jax.random.key(seed) makes one")
+  if key.shape:
+    raise ValueError(f"{name} is an array of keys, {key.shape}: give one; al_jax.sweep takes one a run")
 
 
 def check_shapes(data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, for arrays that do not belong together; reads no value."""
-  try:
-    hash(data.prepare)
-  except TypeError:
-    raise ValueError(
-      f"prepare is a {type(data.prepare).__name__} without a hash: give a function, or a frozen dataclass"
-    ) from None
+  if not isinstance(data, types.Dataset):
+    raise ValueError(f"a Dataset is due, not {said(data)}: run(key, data, learner)")
+  if data.prepare is not None and (not callable(data.prepare) or isinstance(data.prepare, type)):
+    raise ValueError(f"prepare is {said(data.prepare)}: give a function of a batch, al_jax.inputs.images(std=255), say")
+  hashed("prepare", data.prepare)
   classes = data.num_classes
-  if not isinstance(classes, int) or classes < 2:
-    raise ValueError(f"num_classes must be a whole number of at least 2, not {classes}")
+  if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
+    raise ValueError(f"num_classes must be a whole number of at least 2, not {classes!r}")
   for name, labels in (("labels", data.labels), ("test_labels", data.test_labels)):
     _check_labels(name, labels, classes)
   for name, tree in (("inputs", data.inputs), ("test_inputs", data.test_inputs)):
@@ -105,6 +127,7 @@ def check_shapes(data: types.Dataset) -> None:
   size = data.labels.shape[0]
   if not size:
     raise ValueError("the pool is empty: inputs and labels have no rows")
+  whole("copies", data.copies)
   if data.copies < 1 or size % data.copies:
     raise ValueError(f"{size} labels are no whole number of copies={data.copies}")
   originals = data.num_originals
@@ -124,7 +147,7 @@ def check_shapes(data: types.Dataset) -> None:
       raise ValueError(f"rows of inputs{name} are {ours} and of test_inputs{name} {theirs}: give both alike")
   embedding = data.embedding
   if embedding is not None:
-    if _kind(embedding) != "f" or len(embedding.shape) != 2:
+    if _kind(embedding) != "f" or len(embedding.shape) != 2 or not embedding.shape[1]:
       shape, dtype = getattr(embedding, "shape", "none"), getattr(embedding, "dtype", type(embedding).__name__)
       raise ValueError(f"the embedding has shape {shape} of {dtype}: give [N, E] floats")
     if embedding.shape[0] != originals:
@@ -134,9 +157,11 @@ def check_shapes(data: types.Dataset) -> None:
     if mask is not None and (_kind(mask) != "b" or mask.shape != (size,)):
       shape, dtype = getattr(mask, "shape", "none"), getattr(mask, "dtype", type(mask).__name__)
       raise ValueError(f"{name} has shape {shape} of {dtype}: give [{size}] bool")
-  if data.noise:
-    if not data.noise > 0:
-      raise ValueError(f"noise is a standard deviation, not {data.noise}")
+  if data.noise_key is not None:
+    check_typed(data.noise_key, "noise_key")
+  if data.noise != 0:
+    if not isinstance(data.noise, int | float | np.number) or not 0 < data.noise < float("inf"):
+      raise ValueError(f"noise is a standard deviation, not {data.noise!r}")
     if data.noise_key is None:
       raise ValueError(f"a pool with noise {data.noise} needs a noise_key")
     if len(pool) != 1 or jax.tree.structure(data.inputs) != jax.tree.structure(0):
@@ -157,11 +182,12 @@ _FACTS: dict[int, tuple[weakref.ref, tuple[int, float]]] = {}
 
 
 def _facts(array: jax.Array | np.ndarray) -> tuple[int, float]:
-  """What `_of_rows` says, worked out once per array object."""
-  known = _FACTS.get(id(array))
+  """What `_of_rows` says: once per array, and anew for one of NumPy's that may have been written to."""
+  known = None if isinstance(array, np.ndarray) and array.flags.writeable else _FACTS.get(id(array))
   if known is not None and known[0]() is array:
     return known[1]
-  row, size = _of_rows(array)
+  with np.errstate(over="ignore"):  # doubles beyond floats are infinite, and refused
+    row, size = _of_rows(array)
   facts = int(row), float(size)
   if len(_FACTS) > 256:
     _FACTS.clear()
@@ -169,14 +195,31 @@ def _facts(array: jax.Array | np.ndarray) -> tuple[int, float]:
   return facts
 
 
-def _check_finite(name: str, array: jax.Array | np.ndarray) -> None:
-  if _kind(array) != "f" or not array.size:
+def _check_digits(name: str, array: np.ndarray) -> None:
+  """Raises ValueError for 64-bit integers that do not fit in 32 bits, which is what programs hold."""
+  limits = np.iinfo(np.int32 if array.dtype == np.int64 else np.uint32)
+  if array.min() >= limits.min and array.max() <= limits.max:
     return
-  row, _ = _facts(array)
+  row = int(((array < limits.min) | (array > limits.max)).reshape((array.shape[0], -1)).any(axis=1).argmax())
+  value = next(value for value in np.ravel(array[row]).tolist() if not limits.min <= value <= limits.max)
+  raise ValueError(f"row {row} of {name} holds {value}, which does not fit in 32 bits")
+
+
+def _size(name: str, array: jax.Array | np.ndarray, *, is_scaled: bool) -> float:
+  """The mean absolute value of floats, and of integers that are scaled; else 0. Raises ValueError for a wrong value."""
+  if not array.size:
+    return 0.0
+  if isinstance(array, np.ndarray) and array.dtype in (np.int64, np.uint64):
+    _check_digits(name, array)
+  if _kind(array) != "f" and not is_scaled:
+    return 0.0
+  row, size = _facts(array)
   if row >= 0:
-    values = np.asarray(array[row], np.float32)
-    value = values[~np.isfinite(values)][0]
+    values = np.asarray(array[row])
+    with np.errstate(over="ignore"):
+      value = values[~np.isfinite(values.astype(np.float32))][0]
     raise ValueError(f"row {row} of {name} holds {value}: every value must be finite")
+  return size
 
 
 def _check_classes(name: str, labels: np.ndarray, rows: np.ndarray, classes: int) -> None:
@@ -220,17 +263,14 @@ def check_values(data: types.Dataset, *, all_known: bool) -> None:
     classes = np.unique(labels[available])
     if len(classes) < 2:
       raise ValueError(f"every available row is of class {classes[0] if len(classes) else 'none'}: give two or more")
+  is_scaled = isinstance(data.prepare, inputs.Images)
+  sizes = {}
   for name, tree in (("inputs", data.inputs), ("test_inputs", data.test_inputs), ("the embedding", data.embedding)):
     for where, leaf in _named_leaves(name, tree):
-      _check_finite(where, leaf)
-  whole = dict(_named_leaves("", data.test_inputs))
-  for name, leaf in _named_leaves("", data.inputs):
-    test = whole[name]
-    if not test.size or not leaf.size or (_kind(leaf) != "f" and not isinstance(data.prepare, inputs.Images)):
-      continue
-    ours, theirs = _facts(leaf)[1], _facts(test)[1]
+      sizes[where] = _size(where, leaf, is_scaled=is_scaled)
+  for where, ours in [(where, size) for where, size in sizes.items() if where.startswith("inputs")]:
+    theirs = sizes["test_" + where]
     if ours and theirs and max(ours / theirs, theirs / ours) > _MOST_APART:
       raise ValueError(
-        f"inputs{name} and test_inputs{name} are on two scales: their mean absolute values are {ours:.4g} and"
-        f" {theirs:.4g}"
+        f"{where} and test_{where} are on two scales: their mean absolute values are {ours:.4g} and {theirs:.4g}"
       )

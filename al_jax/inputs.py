@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from al_jax import types
 
@@ -23,8 +25,10 @@ class Images:
   mean: float | tuple[float, ...]
   std: float | tuple[float, ...]
 
-  def check(self, name: str, images: jax.Array) -> None:
+  def check(self, name: str, images: types.PyTree) -> None:
     """Raises ValueError, in one sentence, for stored images that this does not suit."""
+    if not hasattr(images, "shape"):
+      raise ValueError(f"{name} is a {type(images).__name__}, and al_jax.inputs.images is for one array: use by_name")
     channels = {len(value) for value in (self.mean, self.std) if isinstance(value, tuple)}
     if channels and channels != {images.shape[-1]}:
       counts = " and ".join(map(str, sorted(channels)))
@@ -45,13 +49,22 @@ def images(*, std: float | tuple[float, ...], mean: float | tuple[float, ...] = 
     mean: likewise.
 
   Raises:
-    ValueError: a deviation is not positive.
+    ValueError: a number is not finite, or a deviation is not positive.
   """
-  as_number = lambda value: tuple(map(float, value)) if hasattr(value, "__iter__") else float(value)
-  mean, std = as_number(mean), as_number(std)
+  mean, std = _of_channels("mean", mean), _of_channels("std", std)
   if not all(value > 0 for value in (std if isinstance(std, tuple) else (std,))):
     raise ValueError(f"std must be positive, not {std}")
+  for name, numbers in (("mean", mean), ("std", std)):
+    if not np.isfinite(numbers).all():
+      raise ValueError(f"{name} must be finite, not {numbers}")
   return Images(mean, std)
+
+
+def _of_channels(name: str, value: Any) -> float | tuple[float, ...]:
+  try:
+    return tuple(map(float, value)) if np.ndim(value) else float(value)
+  except (TypeError, ValueError):
+    raise ValueError(f"{name} is a number or one per channel, not {value!r}".splitlines()[0]) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +72,16 @@ class ByName:
   """A dict of inputs, each prepared in its own way; see `by_name`."""
 
   parts: tuple[tuple[str, Callable], ...]
+
+  def check(self, name: str, arrays: types.PyTree) -> None:
+    """Raises ValueError, in one sentence, for stored inputs that this does not suit."""
+    names = [part for part, _ in self.parts]
+    if not isinstance(arrays, dict) or sorted(arrays) != names:
+      given = sorted(arrays) if isinstance(arrays, dict) else f"a {type(arrays).__name__}"
+      raise ValueError(f"{name} is {given}, and its by_name is for a dict of {names}")
+    for part, prepare in self.parts:
+      if isinstance(prepare, Images | ByName):
+        prepare.check(f"{name}[{part!r}]", arrays[part])
 
   def __call__(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     return {name: prepare(batch[name]) for name, prepare in self.parts}

@@ -7,6 +7,7 @@ import jax
 from jax import lax
 
 from al_jax import checks
+from al_jax import door
 from al_jax import evaluation
 from al_jax import programs
 from al_jax import rounds
@@ -59,7 +60,11 @@ def round_fn(
 
   Returns:
     The next round's state and this round's diagnostics. The last round acquires nothing.
+
+  Raises:
+    ValueError: the state is of another pool.
   """
+  checks.check_state(state, data, learner)
   if phases is not None:
     return rounds.round_by(phases, state, data, learner)
   trainer, learner = programs.shared(state.key, data, learner)
@@ -113,6 +118,9 @@ def fit_full(
   `rounds` play no part; with `val_last`, the pool's last rows are held out. Returns the variables, how the training
   went, and the metrics; raises what `run` raises.
   """
+  if not isinstance(trainer, Trainer) or not isinstance(trainer.plan, types.Plan):
+    raise ValueError(f"fit_full takes a Trainer with a Plan, not {type(trainer).__name__}: learner.trainer")
+  door.check_shapes(data)
   plan = trainer.plan
   size = data.pool_size - plan.val_size * data.copies
   plan = dataclasses.replace(plan, init_labels=size, rounds=0, pool_subset=None)
@@ -121,4 +129,5 @@ def fit_full(
   unbounded = dataclasses.replace(plan, initial_ids=(), init_balanced=False)
   checks.check_trainer(trainer._replace(plan=unbounded), data)
   checks.check_key(key, data, trainer)
+  checks.check_values(data)
   return _jitted_fit_full(key, data, programs.shared_trainer(key, data, trainer))

@@ -150,8 +150,8 @@ def _ensemble(members: int) -> types.Posterior:
 
 
 def _at_least_one(name: str, samples: int) -> None:
-  if samples < 1:
-    raise ValueError(f"a {name} posterior cannot have {samples} samples")
+  if isinstance(samples, bool) or not isinstance(samples, int | jnp.integer) or samples < 1:
+    raise ValueError(f"a {name} posterior cannot have {samples!r} samples")
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from al_jax import checks
+from al_jax import door
 from al_jax import loop
 from al_jax import states
 from al_jax import types
@@ -61,6 +62,17 @@ def sweep_program(
   return all_runs(keys, points, data)
 
 
+def _made(recipe: Callable[[types.PyTree], Learner], points: types.PyTree) -> Learner:
+  """What is made of a point, whose numbers are traced."""
+  made = []
+  if not callable(recipe):
+    raise ValueError(f"a sweep takes learners, and functions of a point that make one, not {type(recipe).__name__}")
+  jax.eval_shape(lambda points: made.append(recipe(jax.tree.map(lambda leaf: leaf[0], points))), points)
+  if not isinstance(made[0], Learner):
+    raise ValueError(f"a function of a point returns {type(made[0]).__name__}, and a Learner is due")
+  return made[0]
+
+
 def sweep(
   keys: jax.Array,
   data: types.Dataset,
@@ -92,6 +104,14 @@ def sweep(
   Raises:
     ValueError: a run cannot be carried out on this pool (see `checks`), or `pack` is unknown.
   """
-  for learner in learners:  # values cannot be seen in a program
-    checks.check_values(data, learner.plan if isinstance(learner, Learner) else None)
+  if isinstance(learners, Learner) or not learners:
+    raise ValueError("a sweep takes a tuple of learners, one or more")
+  checks.check_keys(keys, points, 1 if mesh is None else mesh.size)
+  door.check_shapes(data)
+  for learner in learners:
+    made = learner if isinstance(learner, Learner) else _made(learner, points)
+    if isinstance(learner, Learner):
+      checks.check_learner(made, data)
+    # Values cannot be seen in a program.
+    checks.check_values(data, made.plan, targets=made.acquisition.needs.targets)
   return sweep_program(keys, data, tuple(learners), pack=pack, points=points, mesh=mesh)

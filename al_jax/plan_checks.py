@@ -1,0 +1,148 @@
+"""Whether a plan can be carried out on a pool: every mistake is refused in one sentence."""
+
+from collections.abc import Iterable
+import math
+from typing import Any
+
+import numpy as np
+
+from al_jax import types
+
+
+def said(value: object) -> str:
+  """What was given in place of another thing, for people."""
+  if value is None or isinstance(value, str | int | float):
+    return repr(value)
+  if isinstance(value, type):
+    return f"the class {value.__name__}"
+  name = getattr(value, "__name__", None)
+  return f"the function {name}" if name else f"{type(value).__name__}"
+
+
+def whole(name: str, value: Any, *, least: int | None = None) -> None:
+  """Raises ValueError for a size that is no whole number, or too small a one."""
+  if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    raise ValueError(f"{name} must be a whole number, not {value!r}")
+  if least is not None and value < least:
+    bound = f"be at least {least}, not" if least else "not be negative, but is"
+    raise ValueError(f"{name} must {bound} {value}")
+
+
+def share(name: str, value: Any, what: str) -> None:
+  """Raises ValueError for what is no number in [0, 1)."""
+  if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
+    raise ValueError(f"{name} is a {what} in [0, 1), not {value!r}")
+
+
+def hashed(name: str, value: Any) -> None:
+  """Raises ValueError for what has no hash, by which a program is kept."""
+  try:
+    hash(value)
+  except TypeError:
+    given = "an array" if hasattr(value, "shape") else said(value)
+    raise ValueError(f"{name} is {given} without a hash: give a number, a function or a frozen dataclass") from None
+
+
+def _switches(plan: Any, names: Iterable[str]) -> None:
+  """Raises ValueError for what is neither True nor False: any word counts as true."""
+  for name in names:
+    if not isinstance(getattr(plan, name), bool | np.bool_):
+      raise ValueError(f"{name} is True or False, not {getattr(plan, name)!r}")
+
+
+def check(plan: types.Plan, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for a plan that cannot be carried out on this pool."""
+  size, originals = data.pool_size, data.num_originals
+  for name, least in {"init_labels": 1, "acq_size": 1, "chunk_size": 1, "rounds": 0, "val_size": 0}.items():
+    whole(name, getattr(plan, name), least=least)
+  if plan.pool_subset is not None:
+    whole("pool_subset", plan.pool_subset)
+  _switches(plan, ("init_balanced",))
+  share("val_last", plan.val_last, "share of the labeled rows")
+  if plan.val_size and plan.val_last:
+    raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
+  check_training(plan)
+  if plan.score_dtype not in types.SCORE_DTYPES:
+    raise ValueError(f"unknown score_dtype {plan.score_dtype!r}; choose from {', '.join(types.SCORE_DTYPES)}")
+  if math.floor(plan.init_labels * (1 - plan.val_last)) < 1:
+    raise ValueError(f"val_last={plan.val_last} leaves none of the {plan.init_labels} initial labels to train")
+  held_out = plan.val_size * (size // originals)
+  if plan.max_labels + held_out > size:
+    raise ValueError(
+      f"{plan.init_labels} initial labels + {plan.rounds} rounds of {plan.acq_size}"
+      f" + {held_out} for validation = {plan.max_labels + held_out}, but the pool holds {size}"
+    )
+  check_initial(plan, data)
+  if plan.pool_subset is not None and not plan.acq_size <= plan.pool_subset <= size:
+    raise ValueError(
+      f"pool_subset={plan.pool_subset} must lie between acq_size, {plan.acq_size}, and the pool's {size} images"
+    )
+  if plan.init_balanced and not plan.initial_ids and plan.init_labels < data.num_classes:
+    raise ValueError(
+      f"a balanced initial set of {plan.init_labels} labels cannot hold all {data.num_classes} classes;"
+      f" ask for at least {data.num_classes} or for a random initial set"
+    )
+
+
+def check_training(plan: types.Plan) -> None:
+  """Raises ValueError, in one sentence, for a training that cannot be carried out."""
+  train = plan.train
+  if not isinstance(train, types.TrainPlan):
+    raise ValueError(f"a plan's train is a TrainPlan, not {said(train)}: Plan(..., train=TrainPlan(steps=200))")
+  whole("batch_size", train.batch_size, least=1)
+  lengths = [length for length in (train.steps, train.epochs) if length is not None]
+  if len(lengths) != 1:
+    raise ValueError("exactly one of steps and epochs must be given")
+  whole("steps or epochs", lengths[0], least=1)
+  if train.first_epochs is not None:
+    whole("first_epochs", train.first_epochs)
+  whole("min_epoch_size", train.min_epoch_size)
+  _switches(train, ("warm_start", "keep_optimizer"))
+  if train.augment is not None and not callable(train.augment):
+    given = said(train.augment)
+    raise ValueError(f"augment is {given}: give a function of a key and a batch, al_jax.inputs.Flip(), say")
+  hashed("augment", train.augment)
+  if train.first_epochs is not None and (train.epochs is None or train.first_epochs < 1):
+    raise ValueError(f"first_epochs={train.first_epochs} are the epochs of round 0: give epochs, and 1 or more")
+  if train.min_epoch_size < 0 or (train.min_epoch_size and train.epochs is None):
+    raise ValueError(
+      f"min_epoch_size={train.min_epoch_size} is the least length of an epoch: give epochs, and 0 or more"
+    )
+  share("label_smoothing", train.label_smoothing, "share")
+  if train.keep_optimizer and not train.warm_start:
+    raise ValueError("keep_optimizer goes on with the last round's optimizer: give warm_start too")
+  if train.early_stop is None:
+    return
+  if not plan.val_size:
+    raise ValueError("early stopping checks a validation set: give val_size")
+  if not isinstance(train.early_stop, types.EarlyStop):
+    raise ValueError(f"early_stop is {said(train.early_stop)}: give EarlyStop(patience=3, every=50), say")
+  for name, value in zip(("patience", "steps between checks", "samples of a check"), train.early_stop, strict=False):
+    whole(name, value, least=1)
+  for name, value, known in [
+    ("metric", train.early_stop.metric, types.STOP_METRICS),
+    ("keep", train.early_stop.keep, types.KEPT),
+  ]:
+    if value not in known:
+      raise ValueError(f"unknown {name} of early stopping {value!r}; choose from {', '.join(known)}")
+
+
+def check_initial(plan: types.Plan, data: types.Dataset) -> None:
+  """Raises ValueError, in one sentence, for given initial ids that cannot be this pool's initial set."""
+  ids, size, originals = plan.initial_ids, data.pool_size, data.num_originals
+  if ids is None or (isinstance(ids, tuple) and not ids):
+    return
+  if not isinstance(ids, tuple):
+    raise ValueError(f"initial_ids are {said(ids)}: give a tuple, which has a hash, tuple(map(int, ids))")
+  if len(ids) != plan.init_labels:
+    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {plan.init_labels}")
+  for i in ids:
+    if isinstance(i, bool) or not isinstance(i, int | np.integer):
+      raise ValueError(f"initial id {i!r} is no whole number")
+    if not 0 <= i < size:
+      raise ValueError(f"initial id {i} is not in the pool, whose ids are 0 to {size - 1}")
+  if len(set(ids)) < len(ids):
+    raise ValueError(f"initial id {next(i for i in ids if ids.count(i) > 1)} is given more than once")
+  free = originals - len({i % originals for i in ids})
+  if plan.val_size > free:
+    raise ValueError(f"val_size={plan.val_size}, but the initial ids leave {free} images for validation")
