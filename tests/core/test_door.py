@@ -24,8 +24,7 @@ def test_it_is_refused_in_one_sentence_before_anything_compiles(given, compilati
   sentence = str(caught.value)
   assert "\n" not in sentence and not re.search(r"Traceback|object at 0x|ShapeDtypeStruct|Tracer", sentence)
   assert not sentence.endswith(".") and len(sentence) < 320
-  # Values are reduced on the device, once per array.
-  assert len(events) <= 12
+  assert len(events) <= CASES[given].compiles
   assert door_cases.row(CASES[given], sentence) in PAGE.splitlines(), "python -m tests.support.door_cases prints it"
   frame = traceback.extract_tb(caught.value.__traceback__)[-1]
   assert "/al_jax/" in frame.filename
@@ -42,9 +41,9 @@ def test_it_is_right(given):
 
 
 def test_the_cases_are_many_and_have_checks_of_their_own():
-  assert len(CASES) == len(door_cases.CASES) >= 60
+  assert len(CASES) == len(door_cases.CASES) >= 190
   if len(places) == len(REFUSED):  # all ran in this process
-    assert len(set(places.values())) >= 35
+    assert len(set(places.values())) >= 100
 
 
 def test_the_page_has_these_cases_and_no_others():

@@ -83,6 +83,14 @@ class Squeezed(nn.Module):
     return nn.Dense(1)(x.reshape((x.shape[0], -1)))[:, 0]
 
 
+class Raises(nn.Module):
+  """A network with a fault, told in several lines."""
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    raise RuntimeError("the second layer is missing\nand more about it")
+
+
 def digits() -> types.Dataset:
   """97 digits of 8 x 8 bytes in the pool, 43 to test on."""
   images, labels = load_digits(return_X_y=True)
@@ -127,6 +135,7 @@ class Case(NamedTuple):
   call: Callable[[], Any]
   right: str | None = None  # what comes out where it is not refused
   proves: Callable[[Any], bool] | None = None  # of what the call returns, that this is so
+  compiles: int = 2  # programs at most, of a refused call: reductions of values; more where what comes before runs
 
 
 def same_ids(info: types.RoundInfo) -> bool:
@@ -150,6 +159,23 @@ def tree_of(data: types.Dataset) -> types.Dataset:
   return dataclasses.replace(data, inputs=both(data.inputs), test_inputs=both(data.test_inputs), prepare=None)
 
 
+class Series:
+  """What is like an array and is none, as pandas has it."""
+
+  def __init__(self, values: np.ndarray):
+    self.values, self.shape, self.dtype = values, values.shape, values.dtype
+
+  def __array__(self, dtype=None, copy=None):
+    return self.values
+
+
+class UnhashableAugment(list):
+  """An augmentation that has no hash."""
+
+  def __call__(self, key, batch):
+    return batch
+
+
 class Unhashable(list):
   """A way to prepare that has no hash."""
 
@@ -169,6 +195,81 @@ def told(answer: Any) -> None:
   al_jax.tell(state, unlabeled, LEARNER, [3], answer)
 
 
+def with_nan() -> types.Dataset:
+  """Floats, of which one is NaN."""
+  return dataclasses.replace(FLOATS, inputs=put(FLOATS.inputs, (12, 3, 3, 0), NAN))
+
+
+def written_to() -> types.RoundInfo:
+  """An array of NumPy may change after it was looked at."""
+  data = dataclasses.replace(FLOATS, inputs=FLOATS.inputs.copy())
+  al_jax.door.check_values(data, all_known=True)
+  data.inputs[30] = NAN
+  return run(data)
+
+
+def doubles(value: float) -> dict[str, np.ndarray]:
+  """Inputs in double precision, one of which is the value."""
+  return {"inputs": put(np.float64(FLOATS.inputs), (6, 0, 0, 0), value), "test_inputs": np.float64(FLOATS.test_inputs)}
+
+
+def wide_tokens() -> types.Dataset:
+  """Token ids of 64 bits."""
+  return dataclasses.replace(
+    TOKENS, inputs=put(np.int64(TOKENS.inputs), (3, 2), 2**40), test_inputs=np.int64(TOKENS.test_inputs)
+  )
+
+
+def in_two_ways(**images) -> types.Dataset:
+  """A dict of which one array is images."""
+  scaled = al_jax.inputs.images(std=16, **images)
+  return dataclasses.replace(tree_of(DATA), prepare=al_jax.inputs.by_name(image=scaled, sum=al_jax.inputs.as_they_are))
+
+
+def half() -> types.Dataset:
+  """Half of the pool."""
+  return dataclasses.replace(DATA, inputs=DATA.inputs[:48], labels=DATA.labels[:48])
+
+
+def variables_of(dtype: Any) -> types.PyTree:
+  """The network's variables in another dtype."""
+  variables = al_jax.network.abstract(NETWORK, jax.eval_shape(al_jax.inputs.example, DATA))
+  return jax.tree.map(lambda leaf: np.ones(leaf.shape, dtype), variables)
+
+
+def asked(select: Callable) -> al_jax.Question:
+  """A question by a strategy of one's own; rows 0 to 9 are labeled."""
+  learner = changed(LEARNER, acquisition=al_jax.Acquisition(select))
+  return al_jax.ask(al_jax.start(KEY, STARTED, learner), STARTED, learner)
+
+
+def scored_by(score: Callable) -> types.RoundInfo:
+  """A run by a score of one's own."""
+  return run(acquisition=al_jax.acquisition.from_score(score))
+
+
+def scored(dtype: str, inputs: np.ndarray | None = None) -> np.ndarray:
+  """Log-probabilities of token ids by an untrained network, scored in a dtype."""
+  data = TOKENS if inputs is None else dataclasses.replace(TOKENS, inputs=inputs)
+  learner = changed(OF_TOKENS, score_dtype=dtype)
+  return np.asarray(al_jax.views.pool_view(al_jax.init_state(KEY, TOKENS, learner), data, learner)[0].log_probs)
+
+
+def whole_logits(key: Any, variables: Any, x: Any) -> tuple:
+  """Classes in place of logits."""
+  return jnp.zeros((x.shape[0], 10), jnp.int32), None
+
+
+def without_state(variables: Any, x: Any, *, key: Any, weights: Any) -> tuple:
+  """Returns the parameters alone."""
+  return al_jax.from_flax(Counting()).apply(variables, x, key=key, weights=weights)[0], {"params": variables["params"]}
+
+
+def features_3d(key: Any, variables: Any, x: Any) -> tuple:
+  """Features with an axis too many."""
+  return NETWORK.sample(key, variables, x)[0], jnp.ones((x.shape[0], 4, 2))
+
+
 def in_64_bits() -> types.RoundInfo:
   """With double precision switched on."""
   with jax.enable_x64(True):
@@ -182,6 +283,12 @@ token_ids = np.arange(POOL * 5, dtype=np.int32).reshape(POOL, 5) % 1000
 TOKENS = dataclasses.replace(
   DATA, inputs=token_ids, test_inputs=token_ids[:TEST] + 300, prepare=al_jax.inputs.as_they_are
 )
+STARTED = dataclasses.replace(DATA, known=ids < 10)
+OF_TOKENS = changed(LEARNER, network=al_jax.from_flax(Tokens()))
+OF_BOTH = changed(LEARNER, network=al_jax.from_flax(Both()))
+WARM = changed(LEARNER, warm_start=True)
+SCALED, IMAGE = al_jax.inputs.images(std=255), al_jax.inputs.by_name(image=al_jax.inputs.as_they_are)
+EPIG = al_jax.acquisition.epig(targets=50)
 bound = lambda factory: al_jax.Learner(al_jax.Trainer(NETWORK, ADAM, PLAN), factory)
 
 CASES = [
@@ -197,6 +304,9 @@ CASES = [
   Case("one-hot labels", lambda: of(labels=one_hot)),
   Case("labels of shape [N, 1]", lambda: of(labels=DATA.labels[:, None])),
   Case("labels that are no array", lambda: of(labels=None)),
+  Case("labels of pandas", lambda: of(labels=Series(DATA.labels))),
+  Case("labels under NumPy's mask", lambda: of(labels=np.ma.masked_array(DATA.labels, ids == 3))),
+  Case("labels in another machine's byte order", lambda: of(labels=DATA.labels.astype(">i4"))),
   Case("a test label out of range", lambda: of(test_labels=put(DATA.test_labels, 7, 10))),
   Case("float test labels", lambda: of(test_labels=np.float32(DATA.test_labels))),
   Case("fewer labels than inputs", lambda: of(labels=DATA.labels[:-1])),
@@ -204,9 +314,22 @@ CASES = [
   Case("fewer test labels than test inputs", lambda: of(test_labels=DATA.test_labels[:-1])),
   Case("one class", lambda: of(labels=np.zeros_like(DATA.labels))),
   Case("num_classes=1", lambda: of(num_classes=1)),
+  Case("num_classes=10.0", lambda: of(num_classes=10.0)),
   Case("num_classes below a label", lambda: of(num_classes=9)),
   Case("lists of labels", lambda: of(labels=DATA.labels.tolist()), "the same ids", same_ids),
-  Case("labels of int8 or uint64", lambda: of(labels=np.uint64(DATA.labels)), "the same ids", same_ids),
+  Case(
+    "labels of int8, uint8, int64 or uint64",
+    lambda: [of(labels=DATA.labels.astype(dtype)) for dtype in ("int8", "uint8", "int64", "uint64")],
+    "the same ids",
+    lambda infos: all(map(same_ids, infos)),
+  ),
+  Case("num_classes of NumPy's", lambda: of(num_classes=DATA.labels.max() + 1), "the same ids", same_ids),
+  Case(
+    "num_classes above every label",
+    lambda: run(dataclasses.replace(DATA, num_classes=12), changed(LEARNER, network=al_jax.from_flax(Net(classes=12)))),
+    "a run",
+    lambda info: bool(np.isfinite(info.metrics.test_nll).all()),
+  ),
   Case(
     "no row of one class in the pool",
     lambda: of(labels=np.where(DATA.labels == 3, 4, DATA.labels)),
@@ -222,14 +345,48 @@ CASES = [
     "the same in sweep",
     lambda: al_jax.sweep(KEY[None], dataclasses.replace(DATA, known=ids != 17), (LEARNER,), pack="map"),
   ),
+  Case(
+    "the same in fit_full",
+    lambda: al_jax.fit_full(KEY, dataclasses.replace(DATA, known=ids != 17), LEARNER.trainer),
+  ),
   Case("more labels than available rows", lambda: of(available=ids < 12)),
+  Case("nothing available", lambda: of(available=ids < 0)),
+  Case(
+    "more targets than available rows",
+    lambda: of(
+      available=ids < 20, learner=changed(LEARNER, acquisition=EPIG, posterior=al_jax.posterior.mc_dropout(3))
+    ),
+  ),
+  Case(
+    "validation rows of which no copy is left out, with few such originals",
+    lambda: of(
+      learner=changed(LEARNER, val_size=9),
+      inputs=DATA.inputs[:48],
+      labels=np.tile(DATA.labels[:48], 2),
+      copies=2,
+      available=np.arange(96) < 56,
+    ),
+  ),
   Case(
     "an initial id that is not available",
     lambda: run(
       dataclasses.replace(DATA, available=ids != 4), changed(LEARNER, initial_ids=tuple(range(10)), val_size=0)
     ),
   ),
+  Case(
+    "the same of a learner made of a point, in sweep",
+    lambda: al_jax.sweep(
+      KEY[None],
+      dataclasses.replace(DATA, available=ids != 4),
+      (lambda rate: changed(LEARNER, initial_ids=tuple(range(10)), optimizer=optax.sgd(rate)),),
+      pack="map",
+      points=jnp.ones(1),
+    ),
+  ),
   Case("an initial id beyond the pool", lambda: run(initial_ids=(*range(9), POOL))),
+  Case("an initial id that is no whole number", lambda: run(initial_ids=(*range(9), 9.5))),
+  Case("a list or an array of initial ids", lambda: run(initial_ids=np.arange(10))),
+  Case("known as a list", lambda: of(known=[True] * POOL), "the same ids", same_ids),
   Case(
     "a label that is not known, of a row that is not available",
     lambda: of(known=ids != 90, available=ids != 90, labels=put(DATA.labels, 90, -1)),
@@ -246,14 +403,23 @@ CASES = [
   ),
   Case("complex inputs", lambda: of(FLOATS, inputs=FLOATS.inputs + 0j)),
   Case("strings as inputs", lambda: of(FLOATS, inputs=FLOATS.inputs.astype(str))),
+  Case("an object of pandas", lambda: of(FLOATS, inputs=Series(FLOATS.inputs))),
+  Case("inputs under NumPy's mask", lambda: of(FLOATS, inputs=np.ma.masked_array(FLOATS.inputs, FLOATS.inputs > 0.9))),
+  Case("inputs in another machine's byte order", lambda: of(FLOATS, inputs=FLOATS.inputs.astype(">f4"))),
+  Case("floats of extended precision", lambda: of(FLOATS, inputs=FLOATS.inputs.astype(np.longdouble))),
+  Case("rows without a number", lambda: of(FLOATS, inputs=FLOATS.inputs[:, :0])),
   Case("file names as a list", lambda: of(FLOATS, inputs=[f"{i}.png" for i in range(POOL)])),
   Case("a ragged list of inputs", lambda: of(FLOATS, inputs=[[0.0] * (3 + i % 2) for i in range(POOL)])),
   Case("a dict of lists", lambda: of(FLOATS, inputs={"x": FLOATS.inputs.tolist()})),
   Case("no array at all", lambda: of(FLOATS, inputs={})),
-  Case("one number", lambda: of(FLOATS, inputs=np.float32(3))),
+  Case("one number", lambda: of(FLOATS, inputs=np.array(3.0, np.float32))),
   Case("an empty pool", lambda: of(inputs=DATA.inputs[:0], labels=DATA.labels[:0])),
   Case("images with channels first", lambda: of(FLOATS, inputs=FLOATS.inputs.transpose(0, 3, 1, 2))),
   Case("NaN in one image", lambda: of(FLOATS, inputs=put(FLOATS.inputs, (12, 3, 3, 0), NAN))),
+  Case("NaN in one image, in fit_full", lambda: al_jax.fit_full(KEY, with_nan(), LEARNER.trainer)),
+  Case("an image that becomes NaN between two runs", written_to),
+  Case("a double that is no float", lambda: of(FLOATS, **doubles(1e300))),
+  Case("a token that does not fit in 32 bits", lambda: run(wide_tokens(), OF_TOKENS)),
   Case("infinity in one test image", lambda: of(FLOATS, test_inputs=put(FLOATS.test_inputs, (4, 0, 0, 0), np.inf))),
   Case(
     "NaN in one array of a dict",
@@ -272,6 +438,13 @@ CASES = [
   Case("pool a dict, test an array", lambda: of(tree_of(DATA), test_inputs=FLOATS.test_inputs)),
   Case("pool in 0..255, test in 0..1", lambda: of(FLOATS, inputs=255 * FLOATS.inputs)),
   Case("std=0", lambda: al_jax.inputs.images(std=0)),
+  Case("an infinite std", lambda: al_jax.inputs.images(std=np.inf)),
+  Case("a mean of NaN", lambda: al_jax.inputs.images(std=255, mean=NAN)),
+  Case("std as a word", lambda: al_jax.inputs.images(std="bytes")),
+  Case("two means for the images of a dict", lambda: run(in_two_ways(mean=(0, 1)), OF_BOTH)),
+  Case("images(std=255) for a dict", lambda: run(dataclasses.replace(tree_of(DATA), prepare=SCALED), OF_BOTH)),
+  Case("by_name without one of the arrays", lambda: run(dataclasses.replace(tree_of(DATA), prepare=IMAGE), OF_BOTH)),
+  Case("a number as prepare", lambda: of(prepare=255)),
   Case("two means for one channel", lambda: of(prepare=al_jax.inputs.images(mean=(0, 1), std=16))),
   Case("prepare without a hash", lambda: of(prepare=Unhashable())),
   Case("prepare that doubles the rows", lambda: of(prepare=lambda x: jnp.concatenate([x, x]) / 16)),
@@ -283,9 +456,14 @@ CASES = [
     lambda info: bool((info.fit.first_bad_step == 0).all()),
   ),
   Case("noise below 0", lambda: of(noise=-0.1, noise_key=KEY)),
+  Case("noise without end", lambda: of(noise=np.inf, noise_key=KEY)),
   Case("noise without a key", lambda: of(noise=0.1)),
+  Case("a number as noise_key", lambda: of(noise=0.1, noise_key=0)),
+  Case("noise on tokens", lambda: run(dataclasses.replace(TOKENS, noise=0.1, noise_key=KEY), OF_TOKENS)),
   Case("noise on a dict of inputs", lambda: run(dataclasses.replace(tree_of(DATA), noise=0.1, noise_key=KEY))),
   Case("copies that do not divide the labels", lambda: of(copies=2)),
+  Case("copies=1.5", lambda: of(copies=1.5)),
+  Case("a pool and labels as a pair", lambda: al_jax.run(KEY, (DATA.inputs, DATA.labels), LEARNER)),
   Case(
     "float16 arrays",
     lambda: of(FLOATS, inputs=np.float16(FLOATS.inputs), test_inputs=np.float16(FLOATS.test_inputs)),
@@ -302,6 +480,19 @@ CASES = [
     "read-only arrays in Fortran's order", lambda: of(inputs=np.asfortranarray(DATA.inputs)), "the same ids", same_ids
   ),
   Case(
+    "arrays of JAX",
+    lambda: run(jax.tree.map(jnp.asarray, DATA)),
+    "the same ids",
+    same_ids,
+  ),
+  Case("lists of images", lambda: of(FLOATS, inputs=list(FLOATS.inputs)), "the same ids", same_ids),
+  Case(
+    "an image several times in the pool",
+    lambda: of(inputs=put(DATA.inputs, slice(50, 97), DATA.inputs[3]), labels=put(DATA.labels, slice(50, 97), 3)),
+    "a run: each is a row of its own",
+    lambda info: len(set(info.selected[0].tolist())) == 7,
+  ),
+  Case(
     "an empty test set",
     lambda: of(test_inputs=DATA.test_inputs[:0], test_labels=DATA.test_labels[:0]),
     "the same ids; test metrics are NaN",
@@ -309,25 +500,38 @@ CASES = [
   ),
   Case(
     "token ids scored in bfloat16",
-    lambda: (
-      run(TOKENS, changed(LEARNER, network=al_jax.from_flax(Tokens()), score_dtype="bfloat16")),
-      al_jax.network.abstract(al_jax.from_flax(Tokens()), jax.eval_shape(al_jax.inputs.example, TOKENS)),
-    )[0],
+    lambda: (scored("float32"), scored("bfloat16"), scored("float32", np.array(jnp.bfloat16(token_ids), np.int32))),
     "ids keep their digits",
-    lambda info: bool(np.isfinite(info.scores[0]).all()),
+    lambda seen: np.abs(seen[0] - seen[1]).max() < 0.03 < 0.1 < np.abs(seen[0] - seen[2]).max(),
   ),
   Case("jax_enable_x64", in_64_bits),
   # Keys.
   Case("a key of jax.random.PRNGKey", lambda: run(key=jax.random.key_data(KEY))),
   Case("a number as key", lambda: run(key=0)),
+  Case("several keys", lambda: run(key=jax.random.split(KEY))),
+  Case("one key for a sweep", lambda: al_jax.sweep(KEY, DATA, (LEARNER,), pack="map")),
+  Case("a list of keys for a sweep", lambda: al_jax.sweep([KEY], DATA, (LEARNER,), pack="map")),
+  Case(
+    "points that are not as many as keys",
+    lambda: al_jax.sweep(KEY[None], DATA, (lambda rate: LEARNER,), pack="map", points=jnp.ones(3)),
+  ),
+  Case("a learner alone for a sweep", lambda: al_jax.sweep(KEY[None], DATA, LEARNER, pack="map")),
+  Case("a trainer for a sweep", lambda: al_jax.sweep(KEY[None], DATA, (LEARNER.trainer,), pack="map")),
+  Case(
+    "a function of a point that makes a trainer",
+    lambda: al_jax.sweep(KEY[None], DATA, (lambda rate: LEARNER.trainer,), pack="map", points=jnp.ones(1)),
+  ),
   Case("a key of unsafe_rbg", lambda: run(key=jax.random.key(0, impl="unsafe_rbg"))),
   # Networks.
   Case("5 outputs for 10 classes", lambda: network_of(Net(classes=5))),
   Case("logits without an axis of classes", lambda: network_of(Squeezed())),
+  Case("logits [B, 1, C]", lambda: run(network=NETWORK._replace(sample=lambda *args: (jnp.zeros((2, 1, 10)), None)))),
+  Case("logits that are whole numbers", lambda: run(network=NETWORK._replace(sample=whole_logits))),
+  Case("a network that raises", lambda: network_of(Raises())),
   Case("a Flax module where a Network is due", lambda: run(network=Net())),
   Case("a module's class", lambda: al_jax.from_flax(Net)),
-  Case("an nnx module given to from_flax", lambda: al_jax.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))),
-  Case("an nnx module given to from_nnx", lambda: al_jax.from_nnx(nnx.Linear(2, 2, rngs=nnx.Rngs(0)))),
+  Case("an nnx module given to from_flax", lambda: al_jax.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0))), compiles=12),
+  Case("an nnx module given to from_nnx", lambda: al_jax.from_nnx(nnx.Linear(2, 2, rngs=nnx.Rngs(0))), compiles=12),
   Case(
     "init that returns parameters alone",
     lambda: run(network=NETWORK._replace(init=lambda key, x: {"kernel": jnp.zeros((64, 10))})),
@@ -335,6 +539,15 @@ CASES = [
   Case(
     "apply that returns logits alone",
     lambda: run(network=NETWORK._replace(apply=lambda variables, x, *, key, weights: jnp.zeros((x.shape[0], 10)))),
+  ),
+  Case(
+    "sample that returns logits alone",
+    lambda: run(network=NETWORK._replace(sample=lambda key, variables, x: jnp.zeros((x.shape[0], 10)))),
+  ),
+  Case("apply that loses its state", lambda: run(network=al_jax.from_flax(Counting())._replace(apply=without_state))),
+  Case(
+    "features that are no rows",
+    lambda: run(network=NETWORK._replace(sample=features_3d), acquisition=al_jax.acquisition.kcenter()),
   ),
   Case(
     "a network for other inputs", lambda: run(TOKENS, changed(LEARNER, network=al_jax.from_flax(al_jax.models.CNN())))
@@ -364,12 +577,45 @@ CASES = [
   Case("an acquisition without its brackets", lambda: run(learner=bound(al_jax.acquisition.bald))),
   Case("a score that is no number", score_vector),
   Case("select of too few ids", lambda: acquisition_of(lambda key, view, *, num: jnp.arange(num - 1))),
+  Case("a score of several numbers for each row", lambda: scored_by(lambda log_probs: log_probs[0, :1])),
+  Case(
+    "a score of NaN",
+    lambda: scored_by(lambda log_probs: jnp.nan),
+    "NaN counts as the lowest, and `info.scores` shows it",
+    lambda info: bool(np.isnan(info.scores[0]).all()) and len(set(info.selected[0].tolist())) == 7,
+  ),
+  Case(
+    "a select that reads what its needs do not name",
+    lambda: acquisition_of(lambda key, view, *, num: jax.lax.top_k(view.log_probs[:, 0, 0], num)[1]),
+  ),
+  Case("select of a pair", lambda: acquisition_of(lambda key, view, *, num: (jnp.arange(num), None))),
+  Case(
+    "an id that is no candidate, chosen in ask",
+    lambda: asked(lambda key, view, *, num: 5 + jnp.arange(num)),
+    compiles=12,
+  ),
+  Case("an id that is chosen twice, in ask", lambda: asked(lambda key, view, *, num: jnp.full(num, 20)), compiles=12),
+  Case(
+    "ids beyond the pool, chosen in run",
+    lambda: acquisition_of(lambda key, view, *, num: 95 + jnp.arange(num)),
+    "`info.selected` is -1 there, and `info.num_labeled` smaller",
+    lambda info: info.selected[0].tolist()[2:] == [-1] * 5 and int(info.num_labeled[1]) < 17,
+  ),
   Case("select of floats", lambda: acquisition_of(lambda key, view, *, num: jnp.arange(1.0 * num))),
   Case("needs as words", lambda: run(acquisition=al_jax.Acquisition(LEARNER.acquisition.select, needs={"samples"}))),
   Case("a number as optimizer", lambda: run(optimizer=1e-3)),
+  Case("an optimizer without its brackets", lambda: run(optimizer=optax.adam)),
+  Case("a learning rate that is a word", lambda: run(optimizer=optax.adam("1e-3"))),
   Case("a dict as plan", lambda: run(learner=LEARNER._replace(trainer=LEARNER.trainer._replace(plan={"rounds": 1})))),
   Case("a plan that trains by a number", lambda: run(train=200)),
   Case("rounds=2.5", lambda: run(rounds=2.5)),
+  Case("chunk_size=None", lambda: run(chunk_size=None)),
+  Case('init_balanced="no"', lambda: run(init_balanced="no")),
+  Case("val_last in percent", lambda: run(val_last=20)),
+  Case("a number as early_stop", lambda: run(early_stop=3, val_size=5)),
+  Case("a patience of 2.5", lambda: run(early_stop=al_jax.EarlyStop(2.5, 3), val_size=5)),
+  Case("pool_subset below acq_size", lambda: run(pool_subset=3)),
+  Case("a score_dtype that is not known", lambda: run(score_dtype="float16")),
   Case("steps and epochs", lambda: run(epochs=3)),
   Case(
     "a batch larger than the pool",
@@ -385,15 +631,53 @@ CASES = [
   Case("a posterior without its brackets", lambda: run(posterior=al_jax.posterior.mc_dropout)),
   Case("mc_dropout(0)", lambda: al_jax.posterior.mc_dropout(0)),
   Case("label_noise=1", lambda: run(label_noise=1.0)),
+  Case("label_noise as an array", lambda: run(label_noise=jnp.float32(0.1))),
   Case("members=0", lambda: run(members=0)),
+  Case("members=2.5", lambda: run(members=2.5)),
+  Case("a name as augment", lambda: run(augment="flip")),
+  Case("augment that changes the dtype", lambda: run(augment=lambda key, x: x.astype(jnp.float16))),
+  Case("augment without a hash", lambda: run(augment=UnhashableAugment())),
   Case("augment that changes a shape", lambda: run(augment=lambda key, x: x[:, 1:])),
   Case(
     "variables of another network",
     lambda: al_jax.init_state(KEY, DATA, changed(LEARNER, warm_start=True), {"params": {"kernel": jnp.zeros(3)}}),
+    compiles=12,
   ),
-  Case("variables without a warm start", lambda: al_jax.init_state(KEY, DATA, LEARNER, {"params": {}})),
-  Case("an answer that is no class", lambda: told([10])),
-  Case("an answer of another type", lambda: told(["three"])),
+  Case(
+    "variables of another dtype", lambda: al_jax.init_state(KEY, DATA, WARM, variables_of(jnp.bfloat16)), compiles=12
+  ),
+  Case(
+    "variables of NaN",
+    lambda: al_jax.round_fn(
+      al_jax.init_state(KEY, DATA, WARM, jax.tree.map(lambda x: x * NAN, variables_of(jnp.float32))), DATA, WARM
+    )[1],
+    "`info.fit.first_bad_step` is 0",
+    lambda info: int(info.fit.first_bad_step) == 0,
+  ),
+  Case("variables without a warm start", lambda: al_jax.init_state(KEY, DATA, LEARNER, {"params": {}}), compiles=12),
+  Case(
+    "a state of another pool",
+    lambda: al_jax.round_fn(al_jax.init_state(KEY, DATA, LEARNER), half(), LEARNER),
+    compiles=12,
+  ),
+  Case("a trainer for a round", lambda: al_jax.round_fn(None, DATA, LEARNER.trainer)),
+  Case("a learner for fit_full", lambda: al_jax.fit_full(KEY, DATA, LEARNER)),
+  Case(
+    "ask for 2.5 ids", lambda: al_jax.ask(al_jax.start(KEY, STARTED, LEARNER), STARTED, LEARNER, num=2.5), compiles=12
+  ),
+  Case(
+    "ask for more ids than are left",
+    lambda: al_jax.ask(al_jax.start(KEY, STARTED, LEARNER), STARTED, LEARNER, num=500).ids,
+    "those that are left",
+    lambda ids: sorted(ids.tolist()) == list(range(10, POOL)),
+  ),
+  Case(
+    "an answer for id 20.7",
+    lambda: al_jax.tell(al_jax.start(KEY, STARTED, LEARNER), STARTED, LEARNER, [20.7], [1]),
+    compiles=12,
+  ),
+  Case("an answer that is no class", lambda: told([10]), compiles=12),
+  Case("an answer of another type", lambda: told(["three"]), compiles=12),
   Case(
     "a learning rate of NaN",
     lambda: run(optimizer=optax.adam(NAN)),
