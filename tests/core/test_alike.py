@@ -136,6 +136,8 @@ def test_the_drivers_learners_are_not_traced_twice(data, make_learner, monkeypat
   traced = []
   form = alike.form
   monkeypatch.setattr(alike, "form", lambda *args: traced.append(args) or form(*args))
+  for table in ("_TRAINERS", "_LEARNERS"):  # without what other tests left there
+    monkeypatch.setattr(programs, table, alike.Table())
   for name in ("random", "kcenter", "badge"):
     programs.shared(KEY, data, make_learner(name, network=al_jax.from_flax(TinyMLP(hidden=11))))
   assert not traced
