@@ -3,6 +3,7 @@
 from al_jax import acquisition as acquisition
 from al_jax import inputs as inputs
 from al_jax import metrics as metrics
+from al_jax import optimizers as optimizers
 from al_jax import posterior as posterior
 from al_jax.ask import Question as Question
 from al_jax.ask import ask as ask

@@ -1,20 +1,16 @@
-"""Fitting a classifier to the labeled part of the pool: `begin`, `advance` and `result`, or `fit` for all of it.
+"""What a round trains: the network, or ensemble, of a trainer on the labeled rows of a state.
 
-The first part trains one network on given rows, the second what a round trains: the network, or ensemble, of a trainer
-on the labeled rows of a state.
+`begin`, `advance` and `result`, or `fit` for all of it, each by `fitting` of every network.
 """
 
-from collections.abc import Callable
 import functools
 from typing import Any
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
 from al_jax import evaluation
+from al_jax import fitting
 from al_jax import inputs
 from al_jax import metrics
 from al_jax import oracle
@@ -28,353 +24,10 @@ from al_jax.learner import Trainer
 _MEMBERS = 2**32 - 1  # no step or epoch has this number under a member's key
 
 
-class Keys(NamedTuple):
-  """What a training draws with; the same in all calls of a training."""
-
-  batches: jax.Array  # which rows are in which batch
-  dropout: jax.Array
-  augment: jax.Array
-
-
 def member_keys(key: jax.Array, members: int) -> jax.Array:
   """`[members]` keys of an ensemble; the first is `key` itself, so that the first member is the lone network."""
   others = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, _MEMBERS)))
   return jnp.concatenate([key[None], others(jnp.arange(1, members))])
-
-
-# --- Optimizers that are told more than gradients: `num_labels` and `progress`. ---
-
-
-def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
-  """Coupled weight decay that is divided by the number of labels, which `advance` tells.
-
-  The logarithm of a Gaussian prior weighs so beside a mean of losses; `weight_decay` is its precision. Keras's
-  `l2(c / n)` is a `weight_decay` of 2 c.
-
-  Source: Gal & Ghahramani (2016), Dropout as a Bayesian Approximation, section 3.
-  """
-
-  def update(updates, state, params=None, **extra):
-    return optax.add_decayed_weights(weight_decay / extra["num_labels"]).update(updates, state, params)
-
-  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
-
-
-def scale_by_cosine() -> optax.GradientTransformationExtraArgs:
-  """Updates times `(1 + cos(pi t)) / 2`, t the share of the round's steps that are behind, which `advance` tells.
-
-  Where early stopping may end a training, of the steps that it takes at most.
-
-  Source: Loshchilov & Hutter (2017), equation 5, without restarts.
-  """
-
-  def update(updates, state, params=None, **extra):
-    del params
-    factor = 0.5 * (1 + jnp.cos(jnp.pi * extra["progress"]))
-    return jax.tree.map(lambda leaf: factor * leaf, updates), state
-
-  return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
-
-
-# --- One network on given rows. ---
-
-
-def train_step(
-  key: jax.Array,
-  variables: types.PyTree,
-  opt_state: types.PyTree,
-  batch: types.PyTree,
-  labels: jax.Array,
-  weights: jax.Array,
-  *,
-  network: types.Network,
-  optimizer: optax.GradientTransformation,
-  padded: bool = True,
-  label_smoothing: float = 0.0,
-  **told: Any,
-) -> tuple[types.PyTree, types.PyTree, jax.Array]:
-  """One optimizer step on the weighted mean cross-entropy of a batch.
-
-  Args:
-    key: the key of dropout; it is consumed.
-    variables: the network's.
-    opt_state: the optimizer's state.
-    batch: `[B, ...]` inputs as the network takes them.
-    labels: `[B]` int32.
-    weights: `[B]` floats; 0 leaves a row out.
-    network: what is trained.
-    optimizer: an optax transformation.
-    padded: whether any weight may be 0.
-    label_smoothing: the share of a label that is spread over all classes alike (Szegedy et al. 2016, section 7).
-    **told: extra arguments of optimizers that take them.
-
-  Returns:
-    `(variables, opt_state, loss)`: the loss before the step, `[]` nats.
-  """
-
-  def loss_fn(params):
-    own = variables | {"params": params}
-    logits, new = network.apply(own, batch, key=key, weights=weights if padded else None)
-    logits = logits.astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    if label_smoothing:
-      uniform = -jax.nn.log_softmax(logits).mean(axis=-1)
-      losses = (1 - label_smoothing) * losses + label_smoothing * uniform
-    return jnp.sum(losses * weights) / jnp.sum(weights), new
-
-  (loss, new), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
-  optimizer = optax.with_extra_args_support(optimizer)
-  updates, opt_state = optimizer.update(grads, opt_state, variables["params"], **told)
-  return new | {"params": optax.apply_updates(variables["params"], updates)}, opt_state, loss
-
-
-def epoch_steps(count: jax.Array | int, plan: types.TrainPlan) -> jax.Array | int:
-  """Batches of an epoch over `count` rows; the last may be smaller."""
-  most = jnp.maximum if isinstance(count, jax.Array) else max
-  return (most(count, plan.min_epoch_size) + plan.batch_size - 1) // plan.batch_size
-
-
-def num_epochs(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int | None:
-  """Passes of a round's training; None where steps are counted."""
-  if plan.first_epochs is None or plan.epochs is None:
-    return plan.epochs
-  return jnp.where(jnp.asarray(round) == 0, plan.first_epochs, plan.epochs)
-
-
-def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Array:
-  """A random permutation of `0..count-1` in front of the places `count..size-1`: `[size]` int32."""
-  places = jnp.arange(size)
-  return jnp.argsort(jnp.where(places < count, jax.random.uniform(key, (size,)), jnp.inf), stable=True)
-
-
-class Batches(NamedTuple):
-  """How a training draws: in stretches, from one validation check, or end of an epoch, to the next."""
-
-  stretches: jax.Array | int  # of the whole training
-  steps: jax.Array | int  # of a stretch
-  draw: Callable  # (stretch) -> places among the rows, steps of this stretch, how many of the places count
-  padded: bool  # whether a batch may be smaller than the others
-
-
-def drawn_with_replacement(
-  key: jax.Array, count: jax.Array, plan: types.TrainPlan, *, size: int, max_steps: int | None
-) -> Batches:
-  """`plan.steps` batches, every row drawn alone; without checks a stretch is as long as one call."""
-  del size
-  assert plan.steps is not None
-  total, batch = plan.steps, plan.batch_size
-  steps = min(plan.early_stop.every if plan.early_stop else max_steps or total, total)
-  stretches = -(-total // steps)
-  everything = jax.random.randint(jax.random.fold_in(key, 0), (total * batch,), 0, count)
-
-  def draw(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
-    places = jnp.pad(everything, (0, stretches * steps * batch - everything.size))
-    places = jax.lax.dynamic_slice_in_dim(places, i * steps * batch, steps * batch)
-    return places, jnp.minimum(steps, total - i * steps), steps * batch
-
-  return Batches(stretches, steps, draw, padded=False)
-
-
-def shuffled_passes(
-  key: jax.Array, count: jax.Array, plan: types.TrainPlan, *, size: int, epochs: jax.Array | int
-) -> Batches:
-  """Epochs of shuffled passes; a stretch is an epoch."""
-  batch, draws, steps = plan.batch_size, jnp.maximum(count, plan.min_epoch_size), epoch_steps(count, plan)
-  most = max(size, plan.min_epoch_size)
-  padded_size = -(-most // batch) * batch
-
-  def draw(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
-    places = shuffled_positions(jax.random.fold_in(key, i), draws, size=most)
-    places = jnp.pad(places % count if plan.min_epoch_size else places, (0, padded_size - most))
-    # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never read.
-    return jnp.where(jnp.arange(padded_size) < draws, places, 0), steps, draws
-
-  return Batches(epochs, steps, draw, padded=True)
-
-
-class Best(NamedTuple):
-  """The best variables so far, of those that were checked."""
-
-  variables: types.PyTree
-  score: jax.Array  # `[]` on the validation set; minus infinity before the first check
-  waited: jax.Array  # `[]` int32: checks since
-
-
-class Training(NamedTuple):
-  """A training under way. Of an ensemble, arrays have a leading axis of members."""
-
-  stretch: jax.Array | np.int32 | int  # `[]`: stretches taken, as `advance` counts them
-  variables: types.PyTree
-  opt_state: types.PyTree
-  info: types.FitInfo
-  best: Best | None  # kept with early stopping alone
-
-
-def begin_network(
-  variables: types.PyTree, *, optimizer: optax.GradientTransformation, plan: types.TrainPlan, opt_state=None
-) -> Training:
-  """A training that has taken no step, by default with a new state of the optimizer."""
-  info = types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1))
-  best = None if plan.early_stop is None else Best(variables, jnp.float32(-jnp.inf), jnp.int32(0))
-  opt_state = optimizer.init(variables["params"]) if opt_state is None else opt_state
-  return Training(np.int32(0), variables, opt_state, info, best)
-
-
-def advance_network(
-  keys: Keys,
-  training: Training,
-  data: types.Dataset,
-  ids: jax.Array,
-  count: jax.Array,
-  *,
-  network: types.Network,
-  optimizer: optax.GradientTransformation,
-  plan: types.TrainPlan,
-  epochs: jax.Array | int | None = None,
-  validate: Callable[[types.PyTree], jax.Array] | None = None,
-  max_steps: int | None = None,
-) -> Training:
-  """Trains on the pool rows `ids[:count]`: nothing else of the pool is read.
-
-  With `plan.steps`, every step draws `batch_size` of them with replacement. With `plan.epochs`, every epoch is one
-  shuffled pass in `ceil(count / batch_size)` batches, the last of which may be smaller; with `min_epoch_size`, an epoch
-  is a permutation of `0..max(count, min_epoch_size) - 1`, modulo `count`. With `early_stop`, these are ceilings: the
-  model is checked every so many steps, or after every epoch, and the training ends after `patience` checks in a row
-  that were no better than the best; the best variables are kept, the earliest of equals.
-
-  Args:
-    keys: what is drawn with; they are not consumed.
-    training: where it stands.
-    data: the pool.
-    ids: `[K]` int32 pool ids, valid in the first `count` places.
-    count: `[]` int32, at least 1.
-    network: what is trained.
-    optimizer: an optax transformation; told `num_labels` and `progress`.
-    plan: how long and in which batches.
-    epochs: passes in place of `plan.epochs`.
-    validate: variables -> score on the validation set, `[]`, higher is better; read with early stopping alone.
-    max_steps: steps after which the call returns, at the next check or end of an epoch; None for the end of the
-      training. It changes nothing in what is trained, but is the same in all calls of a training.
-
-  Returns:
-    The training, further on.
-  """
-  labels, size = jnp.asarray(data.labels)[ids], ids.shape[0]
-  if plan.steps is not None:
-    batches = drawn_with_replacement(keys.batches, count, plan, size=size, max_steps=max_steps)
-    total_steps: Any = plan.steps
-  else:
-    passes = plan.epochs if epochs is None else epochs
-    assert passes is not None
-    batches = shuffled_passes(keys.batches, count, plan, size=size, epochs=passes)
-    total_steps = batches.stretches * batches.steps
-  end = batches.stretches
-  if max_steps is not None:
-    end = jnp.minimum(training.stretch + (max_steps + batches.steps - 1) // batches.steps, batches.stretches)
-
-  def one_stretch(i, carry):
-    positions, steps, valid = batches.draw(i)
-
-    def one_step(j, carry):
-      variables, opt_state, info = carry
-      places = jax.lax.dynamic_slice_in_dim(positions, j * plan.batch_size, plan.batch_size)
-      weights = (j * plan.batch_size + jnp.arange(plan.batch_size) < valid).astype(jnp.float32)
-      batch = inputs.of_pool(data, ids[places])
-      if plan.augment is not None:
-        batch = plan.augment(jax.random.fold_in(keys.augment, info.steps), batch)
-      variables, opt_state, loss = train_step(
-        jax.random.fold_in(keys.dropout, info.steps),
-        variables,
-        opt_state,
-        batch,
-        labels[places],
-        weights,
-        network=network,
-        optimizer=optimizer,
-        padded=batches.padded,
-        label_smoothing=plan.label_smoothing,
-        num_labels=count,
-        progress=info.steps / total_steps,
-      )
-      first_bad = jnp.where((info.first_bad_step < 0) & ~jnp.isfinite(loss), info.steps, info.first_bad_step)
-      return variables, opt_state, types.FitInfo(loss, info.steps + 1, first_bad)
-
-    return jax.lax.fori_loop(0, steps, one_step, carry)
-
-  start = (training.variables, training.opt_state, training.info)
-  early_stop = plan.early_stop
-  if early_stop is None:
-    variables, opt_state, info = jax.lax.fori_loop(training.stretch, end, one_stretch, start)
-    return Training(end, variables, opt_state, info, None)
-
-  def check(variables: types.PyTree, best: Best) -> Best:
-    assert validate is not None
-    score = validate(variables)
-    better = score > best.score
-    kept = jax.tree.map(functools.partial(jnp.where, better), variables, best.variables)
-    return Best(kept, jnp.where(better, score, best.score), jnp.where(better, 0, best.waited + 1))
-
-  def goes_on(training: Training) -> jax.Array:
-    assert training.best is not None
-    return jnp.logical_and(training.stretch < end, training.best.waited < early_stop.patience)
-
-  def stretch_and_check(training: Training) -> Training:
-    assert training.best is not None
-    start = (training.variables, training.opt_state, training.info)
-    variables, opt_state, info = one_stretch(training.stretch, start)
-    return Training(training.stretch + 1, variables, opt_state, info, check(variables, training.best))
-
-  return jax.lax.while_loop(goes_on, stretch_and_check, training)
-
-
-def network_unfinished(
-  training: Training, count: jax.Array, *, plan: types.TrainPlan, epochs: jax.Array | int | None = None
-) -> jax.Array:
-  """`[]` bool: whether a training has steps to take. Arguments as in `advance_network`."""
-  steps: Any = plan.steps
-  if steps is None:
-    passes = plan.epochs if epochs is None else epochs
-    assert passes is not None
-    steps = passes * epoch_steps(count, plan)
-  left = training.info.steps < steps
-  if plan.early_stop is None:
-    return left
-  assert training.best is not None
-  return left & (training.best.waited < plan.early_stop.patience)
-
-
-def network_result(training: Training, *, plan: types.TrainPlan) -> tuple[types.PyTree, types.FitInfo]:
-  """The fitted variables, with early stopping the best or the last as it says, and how the training went."""
-  keeps_best = plan.early_stop is not None and plan.early_stop.keep == "best"
-  variables, info = training.variables, training.info
-  if keeps_best:
-    assert training.best is not None
-    variables = training.best.variables
-  # No loss was worked out after the last update.
-  is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables["params"])]).all()
-  bad = jnp.where((info.first_bad_step < 0) & ~is_finite, info.steps, info.first_bad_step)
-  return variables, info._replace(first_bad_step=bad)
-
-
-def fit_network(
-  keys: Keys,
-  variables: types.PyTree,
-  data: types.Dataset,
-  ids: jax.Array,
-  count: jax.Array,
-  *,
-  network: types.Network,
-  optimizer: optax.GradientTransformation,
-  plan: types.TrainPlan,
-  validate: Callable[[types.PyTree], jax.Array] | None = None,
-) -> tuple[types.PyTree, types.FitInfo]:
-  """A whole training from `variables`; takes what `advance_network` takes and returns what `network_result` does."""
-  training = begin_network(variables, optimizer=optimizer, plan=plan)
-  how: dict[str, Any] = {"network": network, "optimizer": optimizer, "plan": plan, "validate": validate}
-  return network_result(advance_network(keys, training, data, ids, count, **how), plan=plan)
-
-
-# --- What a round trains. ---
 
 
 def init_variables(key: jax.Array, data: types.Dataset, trainer: Trainer) -> types.PyTree:
@@ -391,19 +44,19 @@ def init_opt_state(variables: types.PyTree, trainer: Trainer) -> types.PyTree:
   return (init if trainer.members == 1 else jax.vmap(init))(variables["params"])
 
 
-def _axes(trainer: Trainer) -> Training:
+def _axes(trainer: Trainer) -> fitting.Training:
   """Where the trainings of an ensemble have their axis of members. Without early stopping all are equally far."""
   axes: list[Any] = [None if trainer.plan.train.early_stop is None else 0, 0, 0, 0, 0]
-  return Training(*axes)
+  return fitting.Training(*axes)
 
 
-def begin(state: types.ALState, data: types.Dataset, trainer: Trainer) -> Training:
+def begin(state: types.ALState, data: types.Dataset, trainer: Trainer) -> fitting.Training:
   """This round's training before its first step: from new variables unless the plan starts warm."""
   plan = trainer.plan.train
   variables = state.variables
   if not plan.warm_start:
     variables = init_variables(role_key(state.key, Role.MODEL_INIT, state.round), data, trainer)
-  one = lambda variables, opt_state: begin_network(
+  one = lambda variables, opt_state: fitting.begin(
     variables, optimizer=trainer.optimizer, plan=plan, opt_state=opt_state
   )
   if trainer.members == 1:
@@ -432,14 +85,14 @@ def _validate(variables: types.PyTree, state: types.ALState, data: types.Dataset
 
 
 def advance(
-  begun: Training, state: types.ALState, data: types.Dataset, trainer: Trainer, *, max_steps: int | None = None
-) -> Training:
+  begun: fitting.Training, state: types.ALState, data: types.Dataset, trainer: Trainer, *, max_steps: int | None = None
+) -> fitting.Training:
   """Goes on with this round's training: to its end, or so many steps and to the next check or end of an epoch."""
   plan = trainer.plan
   answered = oracle.answered(state.key, data, trainer.label_noise)
 
-  def one(keys: Keys, begun: Training) -> Training:
-    return advance_network(
+  def one(keys: fitting.Keys, begun: fitting.Training) -> fitting.Training:
+    return fitting.advance(
       keys,
       begun,
       answered,
@@ -448,26 +101,28 @@ def advance(
       network=trainer.network,
       optimizer=trainer.optimizer,
       plan=plan.train,
-      epochs=num_epochs(plan.train, state.round),
+      epochs=fitting.num_epochs(plan.train, state.round),
       validate=functools.partial(_validate, state=state, data=answered, trainer=trainer),
       max_steps=max_steps,
     )
 
-  keys = Keys(*(role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT, Role.AUGMENT)))
+  keys = fitting.Keys(
+    *(role_key(state.key, role, state.round) for role in (Role.MINIBATCH, Role.DROPOUT, Role.AUGMENT))
+  )
   if trainer.members == 1:
     return one(keys, begun)
-  keys = Keys(*(member_keys(key, trainer.members) for key in keys))
+  keys = fitting.Keys(*(member_keys(key, trainer.members) for key in keys))
   return jax.vmap(one, in_axes=(0, _axes(trainer)), out_axes=_axes(trainer))(keys, begun)
 
 
-def unfinished(begun: Training, state: types.ALState, trainer: Trainer) -> jax.Array:
+def unfinished(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> jax.Array:
   """`[]` bool: whether this round's training, or that of a member of the ensemble, has steps to take."""
   plan = trainer.plan
-  epochs, count = num_epochs(plan.train, state.round), splits.trained_count(state, plan)
-  return network_unfinished(begun, count, plan=plan.train, epochs=epochs).any()
+  epochs, count = fitting.num_epochs(plan.train, state.round), splits.trained_count(state, plan)
+  return fitting.unfinished(begun, count, plan=plan.train, epochs=epochs).any()
 
 
-def result(begun: Training, state: types.ALState, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:
+def result(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:
   """The state with the fitted variables, with a leading axis of members for an ensemble, and how the training went.
 
   Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
@@ -476,9 +131,9 @@ def result(begun: Training, state: types.ALState, trainer: Trainer) -> tuple[typ
   plan = trainer.plan.train
   opt_state = begun.opt_state if plan.keep_optimizer else None
   if trainer.members == 1:
-    variables, info = network_result(begun, plan=plan)
+    variables, info = fitting.result(begun, plan=plan)
     return state._replace(variables=variables, opt_state=opt_state), info
-  variables, info = jax.vmap(functools.partial(network_result, plan=plan), in_axes=(_axes(trainer),))(begun)
+  variables, info = jax.vmap(functools.partial(fitting.result, plan=plan), in_axes=(_axes(trainer),))(begun)
   bad = info.first_bad_step
   first_bad = jnp.where((bad < 0).all(), -1, jnp.where(bad < 0, jnp.iinfo(jnp.int32).max, bad).min())
   info = types.FitInfo(info.loss.mean(), info.steps.sum() // trainer.members, first_bad)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from al_jax import fitting
 from al_jax import from_flax
 from al_jax import inputs
 from al_jax import posterior as posteriors
-from al_jax import training
 from al_jax import types
 from al_jax import uncertainty
 from al_jax.models.cnn import CNN
@@ -128,13 +128,13 @@ class JaxSide:
 
     if task.kind == "step":
       fit = functools.partial(
-        training.fit_network,
+        fitting.fit,
         network=network,
         optimizer=optax.adam(1e-3),
         plan=types.TrainPlan(batch_size=task.size, steps=task.count),
       )
       rest = variables, data, jnp.arange(num), jnp.int32(num)
-      drawn_with = lambda keys: training.Keys(*keys, keys[0])
+      drawn_with = lambda keys: fitting.Keys(*keys, keys[0])
       compiled = self._compile(task, fit, drawn_with(jax.random.split(jax.random.key(0))), *rest)
       return lambda keys: jax.block_until_ready(compiled(drawn_with(keys), *rest))
 

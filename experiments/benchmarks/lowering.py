@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import optax
 from rich.table import Table
 
+from al_jax import fitting
 from al_jax import from_flax
 from al_jax import inputs
 from al_jax import posterior as posteriors
-from al_jax import training
 from al_jax import types
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
@@ -55,8 +55,8 @@ def _program(case: Case, lowering: str, steps: int, chunk_size: int):
   images_of = lambda data: lambda ids: inputs.of_pool(data, ids)
 
   def train(variables, key, data):
-    fitted, _ = training.fit_network(
-      training.Keys(key, key, key),
+    fitted, _ = fitting.fit(
+      fitting.Keys(key, key, key),
       variables,
       data,
       jnp.arange(num),

@@ -10,8 +10,8 @@ from al_jax import checks
 from al_jax import from_flax
 from al_jax import inputs
 from al_jax import models
+from al_jax import optimizers
 from al_jax import posterior as posteriors
-from al_jax import training
 from al_jax import types
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
@@ -43,11 +43,11 @@ def optimizer(config: Config) -> optax.GradientTransformation:
   parts = [entry.make(config, mask) if entry.decays else entry.make(config)]
   # A traced number cannot be seen.
   if not entry.decays and (not isinstance(config.weight_decay, float) or config.weight_decay):
-    decay = training.add_decayed_weights_over_labels if config.decay_over_labels else optax.add_decayed_weights
+    decay = optimizers.add_decayed_weights_over_labels if config.decay_over_labels else optax.add_decayed_weights
     decayed = decay(config.weight_decay)
     parts.insert(0, decayed if mask is None else optax.masked(decayed, mask))
   if config.schedule == "cosine":
-    parts.append(training.scale_by_cosine())
+    parts.append(optimizers.scale_by_cosine())
   return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
 

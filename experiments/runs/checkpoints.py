@@ -11,7 +11,7 @@ from etils import epath
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from al_jax import training
+from al_jax import fitting
 from al_jax import types
 from experiments.common.errors import UsageError
 
@@ -82,12 +82,12 @@ class Checkpoints:
     kept = [kept for kept in self._rounds.checkpoints if kept.step == rounds]
     return bool(kept) and _has_other_parts(self._rounds, rounds, like)
 
-  def save_training(self, round_: int, begun: training.Training) -> None:
+  def save_training(self, round_: int, begun: fitting.Training) -> None:
     """Keeps a training under way."""
     self._training = self._training or self._open("training")
     _save(self._training, _place(round_, begun), begun)
 
-  def load_training(self, round_: int, like: training.Training) -> training.Training | None:
+  def load_training(self, round_: int, like: fitting.Training) -> fitting.Training | None:
     """The training of this round as far as it is kept; None where nothing of it is.
 
     Raises:
@@ -102,7 +102,7 @@ class Checkpoints:
     return _load(self._training, latest.step, like)
 
 
-def _place(round_: int, begun: training.Training) -> int:
+def _place(round_: int, begun: fitting.Training) -> int:
   return round_ * _PLACES + int(begun.info.steps.max())
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax import fitting
 from al_jax import loop
 from al_jax import oracle
 from al_jax import rounds
@@ -168,8 +169,8 @@ def is_long(plan: types.Plan) -> bool:
   train = plan.train
   if train.epochs is None:
     return train.steps > PART
-  first = (train.first_epochs or train.epochs) * training.epoch_steps(plan.init_labels, train)
-  return max(first, train.epochs * training.epoch_steps(plan.max_labels, train)) > PART
+  first = (train.first_epochs or train.epochs) * fitting.epoch_steps(plan.init_labels, train)
+  return max(first, train.epochs * fitting.epoch_steps(plan.max_labels, train)) > PART
 
 
 def fit_in_parts(

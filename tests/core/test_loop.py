@@ -12,6 +12,7 @@ import pytest
 
 from al_jax import acquisition
 from al_jax import checks
+from al_jax import fitting
 from al_jax import from_flax
 from al_jax import inputs
 from al_jax import loop
@@ -20,7 +21,6 @@ from al_jax import pool
 from al_jax import posterior
 from al_jax import rounds
 from al_jax import splits
-from al_jax import training
 from al_jax import types
 from al_jax import views
 from al_jax.keys import Role
@@ -487,9 +487,9 @@ def test_a_check_by_mc_dropout_takes_the_mean_of_its_samples(round, metric, data
 
   train = types.TrainPlan(batch_size=8, steps=60, early_stop=types.EarlyStop(3, 2))
   how = {"network": network, "optimizer": learner.trainer.optimizer, "plan": train, "validate": by_hand}
-  fit_given = jax.jit(functools.partial(training.fit_network, **how))
+  fit_given = jax.jit(functools.partial(fitting.fit, **how))
   start = network.init(role_key(KEY, Role.MODEL_INIT, round), inputs.example(data))
-  keys = training.Keys(*(role_key(KEY, role, round) for role in (Role.MINIBATCH, Role.DROPOUT, Role.AUGMENT)))
+  keys = fitting.Keys(*(role_key(KEY, role, round) for role in (Role.MINIBATCH, Role.DROPOUT, Role.AUGMENT)))
   ids = np.pad(np.flatnonzero(state.labeled), (0, learner.plan.max_labels - 10 - 7 * round))
   expected, steps = fit_given(keys, start, taught, jnp.array(ids), jnp.int32(10 + 7 * round))
   assert info.steps == steps.steps < 60

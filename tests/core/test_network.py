@@ -12,13 +12,13 @@ import optax
 import pytest
 
 from al_jax import checks
+from al_jax import fitting
 from al_jax import from_flax
 from al_jax import from_nnx
 from al_jax import inputs
 from al_jax import loop
 from al_jax import network as networks
 from al_jax import rounds
-from al_jax import training
 from al_jax import types
 from al_jax.models import BatchBALDNet
 from tests.conftest import NETWORK
@@ -220,7 +220,7 @@ def test_an_nnx_network_begins_as_its_module_does():
 
 def step_of(network):
   how = {"network": network, "optimizer": optax.sgd(0.1), "padded": True}
-  return jax.jit(functools.partial(training.train_step, **how))
+  return jax.jit(functools.partial(fitting.train_step, **how))
 
 
 NORMED = ["batch norm", "nnx batch norm"]
@@ -256,15 +256,15 @@ def test_a_step_does_not_depend_on_the_inputs_of_rows_of_no_weight(name):
 def test_epochs_are_trained_as_without_padding(name, data):
   """Two epochs of 7 rows in batches of 3: the same batches one by one in Python, the last of one row."""
   network, optimizer, count, size = without_dropout(name), optax.sgd(0.1), 7, 3
-  plan, keys = types.TrainPlan(size, epochs=2), training.Keys(*jax.random.split(KEY, 3))
+  plan, keys = types.TrainPlan(size, epochs=2), fitting.Keys(*jax.random.split(KEY, 3))
   ids = np.array([50, 3, 71, 8, 22, 4, 60, 0, 0], np.int32)
   start = network.init(jax.random.key(0), inputs.example(data))
-  fit = jax.jit(functools.partial(training.fit_network, network=network, optimizer=optimizer, plan=plan))
+  fit = jax.jit(functools.partial(fitting.fit, network=network, optimizer=optimizer, plan=plan))
   variables, info = fit(keys, start, data, ids, jnp.int32(count))
-  one = jax.jit(functools.partial(training.train_step, network=network, optimizer=optimizer, padded=False))
+  one = jax.jit(functools.partial(fitting.train_step, network=network, optimizer=optimizer, padded=False))
   expected, opt_state, taken = start, optimizer.init(start["params"]), 0
   for epoch in range(2):
-    order = training.shuffled_positions(jax.random.fold_in(keys.batches, epoch), jnp.int32(count), size=9)[:count]
+    order = fitting.shuffled_positions(jax.random.fold_in(keys.batches, epoch), jnp.int32(count), size=9)[:count]
     for first in range(0, count, size):
       rows = ids[np.asarray(order[first : first + size])]
       batch, labels = inputs.of_pool(data, jnp.asarray(rows)), jnp.asarray(data.labels[rows])

@@ -16,9 +16,11 @@ import numpy as np
 import optax
 import pytest
 
+from al_jax import fitting
 from al_jax import from_flax
 from al_jax import inputs
 from al_jax import loop
+from al_jax import optimizers
 from al_jax import rounds
 from al_jax import training
 from al_jax import types
@@ -52,8 +54,8 @@ ADAM = optax.adam(1e-2)
 sgd = functools.cache(optax.sgd)  # one object a rate: programs are shared by those whose parts are the same
 
 
-def keys_of(seed: int) -> training.Keys:
-  return training.Keys(*jax.random.split(jax.random.key(seed), 3))
+def keys_of(seed: int) -> fitting.Keys:
+  return fitting.Keys(*jax.random.split(jax.random.key(seed), 3))
 
 
 def at_rest(size: int) -> types.PyTree:
@@ -65,7 +67,7 @@ def at_rest(size: int) -> types.PyTree:
 def fit_of(optimizer, **sizes):
   """The compiled training of a linear model."""
   plan = types.TrainPlan(**sizes)
-  return jax.jit(functools.partial(training.fit_network, network=LINEAR, optimizer=optimizer, plan=plan))
+  return jax.jit(functools.partial(fitting.fit, network=LINEAR, optimizer=optimizer, plan=plan))
 
 
 def fit_linear(data, ids, count, optimizer, *, seed: int = 0, **sizes):
@@ -145,13 +147,13 @@ def recorder_of(size: int, **sizes):
   recorder = optax.GradientTransformation(lambda params: (0, jnp.zeros((MOST_STEPS, size, CLASSES))), record)
   plan = types.TrainPlan(**sizes)
   how = {"network": LINEAR, "optimizer": recorder, "plan": plan}
-  return jax.jit(functools.partial(training.advance_network, **how)), recorder, plan
+  return jax.jit(functools.partial(fitting.advance, **how)), recorder, plan
 
 
 def recorded_batches(count, *, buffer=11, size=11, **sizes) -> np.ndarray:
   """`[steps, size]`: each example's share of the batch at every step, read off the gradients of a model at rest."""
   data, (advance, recorder, plan) = one_hot_data(size), recorder_of(size, **sizes)
-  start = training.begin_network(at_rest(size), optimizer=recorder, plan=plan)
+  start = fitting.begin(at_rest(size), optimizer=recorder, plan=plan)
   ids = jnp.arange(buffer, dtype=jnp.int32)[::-1]
   trained = advance(keys_of(3), start, data, ids, jnp.int32(count))
   steps, rows = trained.opt_state
@@ -191,7 +193,7 @@ def test_an_epoch_of_no_more_draws_than_rows_is_one_pass(draws):
 @pytest.mark.parametrize(("count", "draws", "steps"), [(20, 5056, 79), (300, 5056, 79), (6000, 5056, 94), (65, 0, 2)])
 def test_steps_of_an_epoch(count, draws, steps):
   for held in (count, jnp.int32(count)):
-    assert training.epoch_steps(held, types.TrainPlan(64, epochs=1, min_epoch_size=draws)) == steps
+    assert fitting.epoch_steps(held, types.TrainPlan(64, epochs=1, min_epoch_size=draws)) == steps
 
 
 @pytest.mark.parametrize("most", [4, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 100))])
@@ -200,9 +202,9 @@ def test_an_epoch_of_draws_in_parts_is_the_training_in_one(most):
   sizes = {"batch_size": 4, "epochs": 5, "min_epoch_size": 10}
   plan = types.TrainPlan(**sizes)
   how = {"network": LINEAR, "optimizer": optimizer, "plan": plan, "max_steps": most}
-  advance = jax.jit(functools.partial(training.advance_network, **how))
-  under_way, parts = training.begin_network(at_rest(9), optimizer=optimizer, plan=plan), 0
-  while training.network_unfinished(under_way, jnp.int32(7), plan=plan):
+  advance = jax.jit(functools.partial(fitting.advance, **how))
+  under_way, parts = fitting.begin(at_rest(9), optimizer=optimizer, plan=plan), 0
+  while fitting.unfinished(under_way, jnp.int32(7), plan=plan):
     under_way, parts = advance(keys_of(0), under_way, data, jnp.arange(9), jnp.int32(7)), parts + 1
   kernel, info = fit_linear(data, range(9), 7, optimizer, **sizes)
   assert under_way.info.steps == info.steps == 15 and parts == {1: 5, 4: 3, 100: 1}[most]
@@ -212,7 +214,7 @@ def test_an_epoch_of_draws_in_parts_is_the_training_in_one(most):
 def tiny_fit(optimizer=None, **sizes):
   """The compiled training of the tiny network, on given rows."""
   how = {"network": NETWORK, "optimizer": ADAM if optimizer is None else optimizer, "plan": types.TrainPlan(**sizes)}
-  return jax.jit(functools.partial(training.fit_network, **how))
+  return jax.jit(functools.partial(fitting.fit, **how))
 
 
 def start_of(seed: int, data) -> types.PyTree:
@@ -292,7 +294,7 @@ def test_coupled_weight_decay_equals_the_textbook():
 
 def test_weight_decay_over_labels_is_divided_by_how_many_there_are_and_not_by_the_batch():
   data = one_hot_data(8)
-  ours = optax.chain(training.add_decayed_weights_over_labels(0.8), optax.adam(1e-2))
+  ours = optax.chain(optimizers.add_decayed_weights_over_labels(0.8), optax.adam(1e-2))
   for batch_size in (8, 16):
     kernel, _ = fit_linear(data, range(8), 8, ours, batch_size=batch_size, epochs=60)
     expected, _ = reference.fit_softmax_regression(
@@ -366,7 +368,7 @@ def test_dropout_and_batches_and_augmentation_have_keys_of_their_own(data):
   start = start_of(0, data)
 
   def fitted(fit, *seeds):
-    keys = training.Keys(*map(jax.random.key, seeds))
+    keys = fitting.Keys(*map(jax.random.key, seeds))
     return fit(keys, start, data, jnp.arange(20), jnp.int32(20))[0]["params"]["Dense_0"]["kernel"]
 
   np.testing.assert_array_equal(fitted(plain, 1, 2, 5), fitted(plain, 1, 2, 6))
@@ -378,7 +380,7 @@ def test_dropout_and_batches_and_augmentation_have_keys_of_their_own(data):
 
 @pytest.mark.parametrize("size", [1, 6, 13])
 def test_shuffled_positions(size):
-  shuffled = jax.jit(functools.partial(training.shuffled_positions, size=size))
+  shuffled = jax.jit(functools.partial(fitting.shuffled_positions, size=size))
   orders = set()
   for count in range(1, size + 1):
     positions = shuffled(jax.random.key(count), jnp.int32(count)).tolist()
@@ -410,7 +412,7 @@ def _accuracy(variables, data, model) -> jax.Array:
 
 @functools.cache
 def _step_of(network, optimizer):
-  return jax.jit(functools.partial(training.train_step, network=network, optimizer=optimizer))
+  return jax.jit(functools.partial(fitting.train_step, network=network, optimizer=optimizer))
 
 
 _QUICK = optax.adam(2e-2)
@@ -446,7 +448,7 @@ def test_early_stopping_equals_a_loop_in_python(mode, patience, data, model):
   plan = types.TrainPlan(batch, early_stop=types.EarlyStop(patience, every=4), **_LENGTHS[mode])
   validate = jax.jit(functools.partial(_accuracy, data=data, model=model))
   how = {"network": NETWORK, "optimizer": optimizer, "plan": plan, "validate": validate}
-  fit = jax.jit(functools.partial(training.fit_network, **how))
+  fit = jax.jit(functools.partial(fitting.fit, **how))
   for seed in (1, 2):
     keys, start = keys_of(seed), start_of(seed, data)
     batches, stretches = _batches(mode, keys, batch)
@@ -479,14 +481,14 @@ def _batches(mode: str, keys, batch: int):
   return of_epoch, 9
 
 
-_shuffled = jax.jit(training.shuffled_positions, static_argnames="size")
+_shuffled = jax.jit(fitting.shuffled_positions, static_argnames="size")
 
 
 def test_early_stopping_that_never_stops_trains_on_the_same_batches(data):
   """With a score rising at every check, the last variables are kept: those of a training without checks."""
   rising = lambda variables: jnp.sum(variables["params"]["Dense_0"]["kernel"] ** 2)
   plan = types.TrainPlan(3, steps=10)
-  how = functools.partial(training.fit_network, network=NETWORK, optimizer=ADAM)
+  how = functools.partial(fitting.fit, network=NETWORK, optimizer=ADAM)
   checking = dataclasses.replace(plan, early_stop=types.EarlyStop(1, every=4))
   arguments = keys_of(0), start_of(0, data), data, _IDS, jnp.int32(_COUNT)
   checked, info = jax.jit(functools.partial(how, plan=checking, validate=rising))(*arguments)
@@ -528,7 +530,7 @@ def _scripted(mode: str, patience: int):
     check = lambda variables: scores[jnp.searchsorted(jnp.array(steps), count_of(variables))]
     plan = types.TrainPlan(early_stop=types.EarlyStop(patience, every=4), **sizes)
     how = {"network": LINEAR, "optimizer": counting, "plan": plan, "validate": check}
-    variables, info = training.fit_network(keys_of(0), at_rest(10), data, jnp.arange(10), jnp.int32(10), **how)
+    variables, info = fitting.fit(keys_of(0), at_rest(10), data, jnp.arange(10), jnp.int32(10), **how)
     return count_of(variables), info.steps
 
   return jax.jit(run)
@@ -588,7 +590,7 @@ def test_early_stopping_restores_the_statistics_of_the_check_that_it_keeps(mode,
   check = lambda variables: jnp.array(scores)[jnp.searchsorted(jnp.array(steps), variables["seen"])]
   plan = types.TrainPlan(early_stop=types.EarlyStop(patience, every=4, keep=keep), **sizes)
   how = {"network": COUNTING, "optimizer": thirds, "plan": plan, "validate": check}
-  fit = jax.jit(functools.partial(training.fit_network, **how))
+  fit = jax.jit(functools.partial(fitting.fit, **how))
   start, data = COUNTING.init(None, jnp.zeros((1, 10))), one_hot_data(10)
   variables, info = fit(keys_of(0), start, data, jnp.arange(10), jnp.int32(10))
   assert (kept, checks) == (3, 5)
@@ -649,8 +651,8 @@ def test_the_first_round_may_have_epochs_of_its_own(make_learner):
   assert info.num_labeled.tolist() == [10, 17, 24]
   assert info.fit.steps.tolist() == [5 * 1, 2 * 2, 2 * 3] and state.round == 3
   plan = learner.plan.train
-  assert [int(training.num_epochs(plan, r)) for r in range(3)] == [5, 2, 2]
-  assert training.num_epochs(types.TrainPlan(steps=3), 0) is None
+  assert [int(fitting.num_epochs(plan, r)) for r in range(3)] == [5, 2, 2]
+  assert fitting.num_epochs(types.TrainPlan(steps=3), 0) is None
 
 
 def test_a_first_round_in_parts_is_the_one_in_one(make_learner):
@@ -686,11 +688,11 @@ def test_scale_by_cosine_is_its_formula(sizes, total, most):
 
   ones = optax.GradientTransformation(lambda params: (), lambda grads, state, params=None: (_ones(grads), state))
   recorder = optax.GradientTransformation(lambda params: (0, jnp.zeros(MOST_STEPS)), record)
-  optimizer, plan = optax.chain(ones, training.scale_by_cosine(), recorder), types.TrainPlan(2, **sizes)
+  optimizer, plan = optax.chain(ones, optimizers.scale_by_cosine(), recorder), types.TrainPlan(2, **sizes)
   how = {"network": LINEAR, "optimizer": optimizer, "plan": plan, "max_steps": most}
-  advance = jax.jit(functools.partial(training.advance_network, **how))
-  under_way = training.begin_network(at_rest(9), optimizer=optimizer, plan=plan)
-  while training.network_unfinished(under_way, jnp.int32(5), plan=plan):
+  advance = jax.jit(functools.partial(fitting.advance, **how))
+  under_way = fitting.begin(at_rest(9), optimizer=optimizer, plan=plan)
+  while fitting.unfinished(under_way, jnp.int32(5), plan=plan):
     under_way = advance(keys_of(0), under_way, one_hot_data(9), jnp.arange(9), jnp.int32(5))
   steps, factors = under_way.opt_state[-1]
   expected = (1 + np.cos(np.pi * np.arange(total) / total)) / 2

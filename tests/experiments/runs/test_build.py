@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 
+from al_jax import fitting
 from al_jax import from_flax
 from al_jax import inputs
 from al_jax import models
-from al_jax import training
 from al_jax import types
 from experiments import data as data_sources
 from experiments.common.errors import UsageError
@@ -156,7 +156,7 @@ def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
   expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(penalised))(params))
   optimizer = build.optimizer(flags)
   key, state = jax.random.key(2), optimizer.init(params)
-  train_step = jax.jit(training.train_step, static_argnames=("network", "optimizer"))
+  train_step = jax.jit(fitting.train_step, static_argnames=("network", "optimizer"))
   given = {"params": params}, state, images, labels, jnp.ones(4)
   step = train_step(key, *given, network=network, optimizer=optimizer, num_labels=20)
   chex.assert_trees_all_close(step[0]["params"], expected, rtol=1e-5, atol=1e-6)
