@@ -1,7 +1,7 @@
 """Parts that were made anew but are alike share one compiled program.
 
 Alike are two that trace to equal jaxprs with equal constants on the same shapes. Where that cannot be told, each has a
-program of its own: to compile once more costs seconds, a wrong program a result.
+separate program: to compile once more costs seconds, a wrong program a result.
 """
 
 from collections.abc import Callable

@@ -160,11 +160,7 @@ def tell(
   labels[ids] = answers
   known[ids], available[ids] = answers >= 0, answers != types.UNUSABLE
   told = dataclasses.replace(data, labels=labels, known=known, available=available)
-  held_out = np.zeros(size, bool)
-  if plan.val_size:
-    held_out[np.asarray(splits.validation_ids(state.key, told, plan))] = True
-    held_out = np.tile(held_out[: data.num_originals], data.copies)
-  new = ids[(answers >= 0) & ~held_out[ids]]
+  new = ids[(answers >= 0) & np.asarray(splits.for_labeling(state.key, told, plan))[ids]]
   count = int(state.labeled.sum())
   _check_room(count + len(new), plan)
   after = rounds.label(state, jnp.asarray(new, jnp.int32), plan)

@@ -1,6 +1,7 @@
 """Whether a run can be carried out: every mistake is refused in one sentence before anything compiles."""
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any
 
@@ -13,6 +14,7 @@ from al_jax import door
 from al_jax import inputs
 from al_jax import network as networks
 from al_jax import posterior as posteriors
+from al_jax import splits
 from al_jax import states
 from al_jax import types
 from al_jax import views
@@ -20,6 +22,7 @@ from al_jax.learner import Learner
 from al_jax.learner import Trainer
 from al_jax.plan_checks import check as check
 from al_jax.plan_checks import check_initial as check_initial
+from al_jax.plan_checks import check_initial_available
 from al_jax.plan_checks import hashed
 from al_jax.plan_checks import said
 from al_jax.plan_checks import share
@@ -145,6 +148,14 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
   check_head(trainer, trainer.eval_posterior, data)
 
 
+def _shown(network: types.Network, data: types.Dataset) -> tuple[types.PyTree, jax.Array, jax.Array]:
+  """Shapes of a network's variables, and of its logits and features of one row. Raises ValueError without features."""
+  example = jax.eval_shape(inputs.example, data)
+  variables = networks.abstract(network, example)
+  logits, features = jax.eval_shape(network.sample, None, variables, example)
+  return variables, logits, posteriors.features_of(network, features)
+
+
 def check_head(trainer: Trainer, posterior: types.Posterior, data: types.Dataset) -> None:
   """Raises ValueError, in one sentence, where a posterior reads a head that the network has not."""
   if not posterior.needs_head:
@@ -152,10 +163,7 @@ def check_head(trainer: Trainer, posterior: types.Posterior, data: types.Dataset
   network, way = trainer.network, "al_jax.from_flax(module, head='Dense_1') names the layer that gives the logits"
   if network.head is None:
     raise ValueError(f"{network.name} has no head, which a {posterior.name} posterior reads: {way}")
-  example = jax.eval_shape(inputs.example, data)
-  variables = networks.abstract(network, example)
-  logits, features = jax.eval_shape(network.sample, None, variables, example)
-  features = posteriors.features_of(network, features)
+  variables, logits, features = _shown(network, data)
   try:
     shape = jax.eval_shape(network.head, variables, features).shape
   except Exception as error:
@@ -211,14 +219,12 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
     )
   if needs.targets > data.pool_size:
     raise ValueError(f"{needs.targets} targets are more than the pool's {data.pool_size} rows")
-  example = jax.eval_shape(inputs.example, data)
   check_head(trainer, posterior, data)
   if posterior.drops:
+    example = jax.eval_shape(inputs.example, data)
     check_drops(trainer, networks.samples_differ(trainer.network, example), True)
   if needs.features or (needs.embedding and data.embedding is None):
-    variables = networks.abstract(trainer.network, example)
-    _, features = jax.eval_shape(trainer.network.sample, None, variables, example)
-    shape = posteriors.features_of(trainer.network, features).shape
+    shape = _shown(trainer.network, data)[2].shape
     if len(shape) != 2 or shape[0] != 1:
       raise ValueError(f"{trainer.network.name} gives features of shape {shape} for one row: give [1, F]")
   _check_acquisition(learner, data)
@@ -272,12 +278,11 @@ def check_values(
     return
   check_initial_available(data, plan)
   available = np.asarray(data.available)
-  at_first = available | (np.asarray(data.labels) < types.UNKNOWN)  # as `splits.validation_ids` has it
-  whole_originals = np.array(at_first.reshape((data.copies, data.num_originals)).all(axis=0), bool)
-  whole_originals[np.array(plan.initial_ids or (), int) % data.num_originals] = False
-  if plan.val_size > whole_originals.sum():
+  held = dataclasses.replace(data, labels=np.asarray(data.labels), available=available)
+  validating = splits.may_validate(held, plan).sum()
+  if plan.val_size > validating:
     raise ValueError(
-      f"val_size={plan.val_size} is more than the {whole_originals.sum()} originals that are available in all copies"
+      f"val_size={plan.val_size} is more than the {validating} originals that are available in all copies"
     )
   if targets > available.sum():
     raise ValueError(f"{targets} targets are more than the {available.sum()} available rows")
@@ -286,16 +291,6 @@ def check_values(
     raise ValueError(
       f"{plan.max_labels} labels and {held_out} rows for validation are more than the {available.sum()} available rows"
     )
-
-
-def check_initial_available(data: types.Dataset, plan: types.Plan) -> None:
-  """Raises ValueError, in one sentence, for given initial ids that are not available."""
-  if data.available is None:
-    return
-  available = np.asarray(data.available)
-  for i in plan.initial_ids or ():
-    if not available[i]:
-      raise ValueError(f"initial id {i} is not available")
 
 
 def check_alike(name: str, given: types.PyTree, wanted: types.PyTree) -> None:

@@ -1,6 +1,6 @@
 """What is refused of a data set, in one sentence with the value and where it stands: shapes, dtypes and values.
 
-Values are looked at once per array, by one reduction on its device; within a trace they cannot be seen.
+Values are read once per array, by one reduction on its device; within a trace they cannot be seen.
 """
 
 import weakref

@@ -182,7 +182,7 @@ def advance(
   With `plan.steps`, every step draws `batch_size` of them with replacement. With `plan.epochs`, every epoch is one
   shuffled pass in `ceil(count / batch_size)` batches, the last of which may be smaller; with `min_epoch_size`, an epoch
   is a permutation of `0..max(count, min_epoch_size) - 1`, modulo `count`. With `early_stop`, these are ceilings: the
-  model is checked every so many steps, or after every epoch, and the training ends after `patience` checks in a row
+  model is checked every `every` steps, or after every epoch, and the training ends after `patience` checks in a row
   that were no better than the best; the best variables are kept, the earliest of equals.
 
   Args:

@@ -34,9 +34,23 @@ def row_by_row(one: Callable[[types.PyTree], types.PyTree], inputs: types.PyTree
   return jax.vmap(lambda row: first(one(jax.tree.map(lambda leaf: leaf[None], row))))(inputs)
 
 
-def flat(features: jax.Array | None) -> jax.Array | None:
-  """Features as rows of float32."""
-  return None if features is None else features.reshape((features.shape[0], -1)).astype(jnp.float32)
+def sampler(one_pass: Callable) -> types.SampleFn:
+  """A network's `sample` of its pass `(key or None, variables, inputs)`: with a key, row by row."""
+
+  def sample(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
+    if key is None:
+      return one_pass(None, variables, inputs)
+    return row_by_row(lambda row: one_pass(key, variables, row), inputs)
+
+  return sample
+
+
+def reachable(seen: list[tuple[jax.Array, Any]], trace: Any) -> jax.Array | None:
+  """The features of a pass: the last input of a dense layer, as rows of float32; None where it is of another trace."""
+  if not seen or seen[-1][1] != trace:
+    return None
+  last = seen[-1][0]
+  return last.reshape((last.shape[0], -1)).astype(jnp.float32)
 
 
 def row_mask(weights: jax.Array, x: jax.Array) -> jax.Array:
@@ -116,13 +130,7 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
     mutable = list(_state_of(variables)) if key is not None else []
     with nn.intercept_methods(intercept):
       logits, _ = module.apply(variables, inputs, train=key is not None, mutable=mutable, rngs=drawn_by)
-    reachable = bool(seen) and seen[-1][1] == trace
-    return logits, flat(seen[-1][0]) if reachable else None
-
-  def sample(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
-    if key is None:
-      return one_pass(None, variables, inputs)
-    return row_by_row(lambda row: one_pass(key, variables, row), inputs)
+    return logits, reachable(seen, trace)
 
   def of_features(variables: types.PyTree, features: jax.Array) -> jax.Array:
     layer = variables["params"]
@@ -131,7 +139,7 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
     logits = features @ layer["kernel"]
     return logits + layer["bias"].reshape((1, -1)) if "bias" in layer else logits
 
-  return types.Network(init, apply, sample, None if head is None else of_features, name)
+  return types.Network(init, apply, sampler(one_pass), None if head is None else of_features, name)
 
 
 def _state_of(variables: types.PyTree) -> types.PyTree:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from al_jax import types
 from al_jax.network import FULL_BATCHES
-from al_jax.network import flat
-from al_jax.network import row_by_row
+from al_jax.network import reachable
 from al_jax.network import row_mask
+from al_jax.network import sampler
 
 
 class _Recorder:
@@ -52,18 +52,13 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
 def _network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
   name = getattr(make, "__name__", type(make).__name__)
 
-  def shape_only() -> nnx.GraphDef:
-    return nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, nnx.RngState, ...)[0]
-
-  graph = functools.cache(shape_only)
-
   def init(key: jax.Array, inputs: types.PyTree) -> types.PyTree:
     del inputs  # an nnx module knows its sizes
     _, params, _, state = nnx.split(make(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
     return {"params": nnx.to_pure_dict(params)} | ({"state": nnx.to_pure_dict(state)} if state else {})
 
   def module_of(variables: types.PyTree, key: jax.Array | None, recorder: _Recorder) -> nnx.Module:
-    _, params, rngs, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, nnx.RngState, ...)
+    graph, params, rngs, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))), nnx.Param, nnx.RngState, ...)
     nnx.replace_by_pure_dict(params, variables["params"])
     nnx.replace_by_pure_dict(state, variables.get("state", {}))
     counts = {path: jnp.uint32(0) for path, _ in nnx.to_flat_state(rngs)}
@@ -72,7 +67,7 @@ def _network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
     # Each stream has a key of its own, folded with its place.
     keys = {path: jax.random.fold_in(own, i) for i, path in enumerate(sorted(counts)) if path[-1] == "key"}
     streams = [(path, leaf.replace(keys.get(path, counts[path]))) for path, leaf in nnx.to_flat_state(rngs)]
-    module = nnx.merge(graph(), params, nnx.from_flat_state(streams), state)
+    module = nnx.merge(graph, params, nnx.from_flat_state(streams), state)
     for _, part in nnx.iter_modules(module):
       if isinstance(part, nnx.Linear | nnx.BatchNorm):
         part.__class__ = _recording(type(part), recorder)
@@ -98,13 +93,6 @@ def _network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
       module.set_attributes(deterministic=False, raise_if_not_found=False)
     trace = tracers.current_trace()
     logits = module(inputs)
-    seen = recorder.dense_inputs
-    reachable = bool(seen) and seen[-1][1] == trace
-    return logits, flat(seen[-1][0]) if reachable else None
+    return logits, reachable(recorder.dense_inputs, trace)
 
-  def sample(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
-    if key is None:
-      return one_pass(None, variables, inputs)
-    return row_by_row(lambda row: one_pass(key, variables, row), inputs)
-
-  return types.Network(init, apply, sample, None, name)
+  return types.Network(init, apply, sampler(one_pass), None, name)

@@ -146,3 +146,13 @@ def check_initial(plan: types.Plan, data: types.Dataset) -> None:
   free = originals - len({i % originals for i in ids})
   if plan.val_size > free:
     raise ValueError(f"val_size={plan.val_size}, but the initial ids leave {free} images for validation")
+
+
+def check_initial_available(data: types.Dataset, plan: types.Plan) -> None:
+  """Raises ValueError, in one sentence, for given initial ids that are not available."""
+  if data.available is None:
+    return
+  available = np.asarray(data.available)
+  for i in plan.initial_ids or ():
+    if not available[i]:
+      raise ValueError(f"initial id {i} is not available")

@@ -21,14 +21,13 @@ _LEARNERS: alike.Table[Learner] = alike.Table()
 
 def _shapes(*tree: types.PyTree) -> Hashable:
   leaves, structure = jax.tree.flatten(tree)
-  return structure, tuple((leaf.shape, leaf.dtype, leaf.weak_type) for leaf in leaves)
+  return structure, tuple(map(jax.typeof, leaves))
 
 
 def shared_trainer(key: jax.Array, data: types.Dataset, trainer: Trainer) -> Trainer:
   """The first trainer that is alike on such data, whose programs this one uses; within a trace, itself."""
   if door.is_traced((key, data)):
     return trainer
-  key, data = jax.eval_shape(lambda *args: args, key, data)
 
   def computes(trainer: Trainer) -> Hashable:
     own = functools.partial(functools.partial, trainer=trainer)
@@ -53,7 +52,6 @@ def shared(key: jax.Array, data: types.Dataset, learner: Learner) -> tuple[Train
   if door.is_traced((key, data)):
     return learner.trainer, learner
   trainer = shared_trainer(key, data, learner.trainer)
-  key, data = jax.eval_shape(lambda *args: args, key, data)
 
   def acquires(learner: Learner) -> Hashable:
     state = jax.eval_shape(functools.partial(states.initial, trainer=learner.trainer), key, data)

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from al_jax import pool
 from al_jax import types
@@ -21,18 +22,24 @@ def is_available(data: types.Dataset) -> jax.Array:
   return jnp.ones(data.pool_size, bool) if data.available is None else jnp.asarray(data.available)
 
 
-def validation_ids(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
-  """`[val_size]` int32 ids of originals set aside for validation, none of which is among `plan.initial_ids`.
+def may_validate(data: types.Dataset, plan: types.Plan) -> jax.Array | np.ndarray:
+  """`[O]` bool: originals whose copies are all available and none of them among `plan.initial_ids`.
 
-  A draw from the originals whose copies are all available, by the base key alone. Those that turned out to be
-  UNUSABLE, or were SKIPPED, stay in it, so that it is the same throughout a run.
+  Those that turned out to be UNUSABLE, or were SKIPPED, count as available, so that it is the same throughout a run. Of
+  NumPy's arrays, NumPy's.
   """
   originals = data.num_originals
-  given = pool.mask_of(jnp.array(plan.initial_ids, jnp.int32) % originals, size=originals)
-  may = ~given
-  if data.available is not None:
-    at_first = jnp.asarray(data.available) | (jnp.asarray(data.labels) < types.UNKNOWN)
-    may &= at_first.reshape(data.copies, originals).all(axis=0)
+  may = np.ones(originals, bool)
+  may[np.array(plan.initial_ids or (), int) % originals] = False
+  if data.available is None:
+    return may
+  at_first = data.available | (data.labels < types.UNKNOWN)
+  return at_first.reshape(data.copies, originals).all(axis=0) & may
+
+
+def validation_ids(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
+  """`[val_size]` int32 ids of originals set aside for validation: a draw by the base key of those that may be."""
+  may = jnp.asarray(may_validate(data, plan))
   return pool.random_subset(role_key(key, Role.VALIDATION), may, num=plan.val_size)
 
 
@@ -58,7 +65,7 @@ def num_labeled(state: types.ALState) -> jax.Array:
 
 
 def num_trained(held: int, plan: types.Plan) -> int:
-  """Labels trained on of so many held; rounded down as Keras rounds its `validation_split`."""
+  """Labels trained on of those held; rounded down as Keras rounds its `validation_split`."""
   return math.floor(held * (1 - plan.val_last))
 
 

@@ -87,7 +87,7 @@ def _validate(variables: types.PyTree, state: types.ALState, data: types.Dataset
 def advance(
   begun: fitting.Training, state: types.ALState, data: types.Dataset, trainer: Trainer, *, max_steps: int | None = None
 ) -> fitting.Training:
-  """Goes on with this round's training: to its end, or so many steps and to the next check or end of an epoch."""
+  """Goes on with this round's training: to its end, or `max_steps` and on to the next check or end of an epoch."""
   plan = trainer.plan
   answered = oracle.answered(state.key, data, trainer.label_noise)
 

@@ -44,7 +44,8 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   With `pool_subset`, a part of the pool: a fresh random draw of the candidates, and the labeled rows where the
   acquisition reads them.
   """
-  trainer, needs, posterior = learner.trainer, learner.acquisition.needs, learner.posterior
+  trainer, needs = learner.trainer, learner.acquisition.needs
+  posterior = learner.posterior if needs.samples else posteriors.deterministic()
   plan, network = trainer.plan, trainer.network
   labeled, candidates = state.labeled, splits.for_labeling(state.key, data, plan) & ~state.labeled
   ids = jnp.arange(data.pool_size)
@@ -65,8 +66,7 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   if needs.samples:
     log_probs, found = predict(ids, features=features)
   elif features:
-    alone = asked(evaluation.variables_for(posteriors.deterministic(), state, data, trainer))
-    found = posteriors.only_features(network, alone, inputs_of, ids, chunk_size=plan.chunk_size)
+    found = posteriors.only_features(network, variables, inputs_of, ids, chunk_size=plan.chunk_size)
   embedding = None
   if needs.embedding:
     embedding = jnp.asarray(data.embedding, jnp.float32)[ids % data.num_originals] if own_embedding else found

@@ -10,7 +10,7 @@ import optax
 class Optimizer(NamedTuple):
   """How one is made of a `Config`, whose numbers may be traced."""
 
-  make: Callable[..., optax.GradientTransformation]  # (config), or with a decay of its own (config, mask of parameters)
+  make: Callable[..., optax.GradientTransformation]  # (config), or where it decays itself (config, mask of parameters)
   decays: bool = False  # whether it applies `--weight_decay` itself, decoupled
 
 

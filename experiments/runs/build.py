@@ -34,7 +34,7 @@ def network(config: Config, num_classes: int) -> types.Network:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-  """The optimizer by name. L2 is coupled, part of the gradient, but for an optimizer with a decay of its own.
+  """The optimizer by name. L2 is coupled, part of the gradient, but for an optimizer that decays weights itself.
 
   Its `init` raises UsageError where the network has no layer of `--decay_layers`.
   """
@@ -94,14 +94,14 @@ def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> ty
   return POSTERIORS[strategy.posterior or config.posterior or own](config)
 
 
-def trainer(config: Config, num_classes: int, members: int) -> Trainer:
-  """What trains and evaluates the strategies whose posteriors read so many networks."""
+def trainer(config: Config, num_classes: int) -> Trainer:
+  """What trains and evaluates: as many networks as `--eval_posterior` reads."""
   evaluated = POSTERIORS[config.eval_posterior](config)
   return Trainer(
     network(config, num_classes),
     optimizer(config),
     plan(config),
-    max(members, evaluated.members),
+    evaluated.members,
     evaluated,
     config.label_noise,
   )
@@ -120,7 +120,7 @@ def learners(config: Config, num_classes: int, point: dict[str, float | jax.Arra
   """
   point = point or {}
   config = dataclasses.replace(config, **{name: value for name, value in point.items() if name not in HYPER})
-  single, out = trainer(config, num_classes, 1), {}
+  single, out = trainer(config, num_classes), {}
   for spelling in config.acq:
     strategy = acquisitions.parse(spelling)
     known = acquisitions.hyper_parameters(strategy)
@@ -145,7 +145,7 @@ class Recipe:
 
 def full_data_trainer(config: Config, num_classes: int) -> Trainer:
   """The trainer of full supervision: the same network and optimizer, trained for as long as `--full_data` says."""
-  own = trainer(config, num_classes, 1)
+  own = trainer(config, num_classes)
   train = dataclasses.replace(own.plan.train, steps=None if config.epochs else config.full_train_steps)
   return own._replace(plan=dataclasses.replace(own.plan, train=train, val_last=config.full_val_last, pool_subset=None))
 

@@ -78,7 +78,7 @@ class Checkpoints:
     return _load(self._rounds, rounds, like)
 
   def has_other_parts(self, like: types.ALState, rounds: int) -> bool:
-    """Whether a state is kept after so many rounds that an earlier version wrote, with other parts than one has now."""
+    """Whether an earlier version wrote the state that is kept after that round, with other parts than one has now."""
     kept = [kept for kept in self._rounds.checkpoints if kept.step == rounds]
     return bool(kept) and _has_other_parts(self._rounds, rounds, like)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import functools
 from pathlib import Path
+import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from al_jax.learner import Learner
 from experiments.analysis.records import sheet_name
 
 _COLUMNS, _MOST = 10, 100
+_WIDE, _HIGH, _SIDE = 1.25, 1.75, 1.1  # inches: an image with its text, and its longer side
 
 
 @functools.partial(jax.jit, static_argnames="learner")
@@ -50,35 +52,39 @@ def draw(row: dict, images: np.ndarray, probs: np.ndarray, path: Path) -> None:
     probs: `[K, C]` predicted probabilities.
     path: the PNG file.
   """
-  import matplotlib
-
-  matplotlib.use("Agg")
-  import matplotlib.pyplot as plt
+  from matplotlib.figure import Figure
 
   count = min(len(images), _MOST)
   columns = min(_COLUMNS, max(count, 4))
   lines = -(-count // columns)
-  figure, axes = plt.subplots(lines, columns, figsize=(1.25 * columns, 1.75 * lines + 0.5), squeeze=False, dpi=110)
+  width, height = _WIDE * columns, _HIGH * lines + 0.5  # inches, of which the axes' units are
+  figure = Figure(figsize=(width, height), dpi=110)
+  axes = figure.add_axes((0, 0, 1, 1))
+  axes.axis("off")
   low, high = images.min(), images.max()
-  for place, axis in enumerate(axes.flat):
-    axis.axis("off")
-    if place >= count:
-      continue
+  for place in range(count):
     image = (images[place] - low) / (high - low) if high > low else images[place]
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] != 3 else image
-    axis.imshow(image.reshape(image.shape[0], -1) if image.ndim < 2 else image, cmap="gray_r", interpolation="nearest")
+    image = image[:, None] if image.ndim < 2 else image
+    scale = _SIDE / max(image.shape[:2])
+    middle, top = _WIDE * (place % columns + 0.5), _SIDE + 0.1 + _HIGH * (lines - 1 - place // columns)
+    half, bottom = image.shape[1] * scale / 2, top - image.shape[0] * scale
+    axes.imshow(
+      image, cmap="gray_r", interpolation="nearest", extent=(middle - half, middle + half, bottom, top), aspect="auto"
+    )
     label, said = row["selected_labels"][place], int(probs[place].argmax())
     scores = row.get("selected_scores")
     text = f"is {label}, said {said}\np = {probs[place, said]:.2f}"
     if scores:
       text += "\nscore not finite" if scores[place] is None else f"\nscore {scores[place]:.3g}"
-    axis.set_title(text, fontsize=7, color="black" if label == said else "#B00020")
+    color = "black" if label == said else "#B00020"
+    axes.text(middle, top + 0.06, text, fontsize=7, color=color, ha="center", va="bottom")
   wrong = int((probs.argmax(axis=1) != np.asarray(row["selected_labels"])).sum())
-  figure.suptitle(
+  title = (
     f"{row['acq']}, seed {row['seed']}, round {row['round']}: bought after {row['num_labeled']} labels, {wrong} of"
-    f" {len(images)} predicted wrongly",
-    fontsize=9,
+    f" {len(images)} predicted wrongly"
   )
-  figure.tight_layout()
+  title = textwrap.fill(title, int(width / 0.075))  # inches that a letter takes
+  axes.text(width / 2, height - 0.1, title, fontsize=9, ha="center", va="top")
+  axes.set(xlim=(0, width), ylim=(0, height))  # which an image sets
   figure.savefig(path)
-  plt.close(figure)

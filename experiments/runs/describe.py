@@ -12,9 +12,8 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
   by_posterior: dict[str, list[str]] = {}
   for name, learner in build.learners(config, num_classes).items():
     if learner.posterior.name != "deterministic" and learner.acquisition.needs.samples:
-      text = (
-        f"{learner.posterior.samples} {samples.get(learner.posterior.name, f'samples of {learner.posterior.name}')}"
-      )
+      kind = samples.get(learner.posterior.name, f"samples of {learner.posterior.name}")
+      text = f"{learner.posterior.samples} {kind}"
       by_posterior.setdefault(text, []).append(name)
   return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
 

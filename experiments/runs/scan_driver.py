@@ -118,7 +118,7 @@ def _filled(jobs: list[Job], size: int) -> list[Job]:
 
 
 def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
-  """The program that runs so many jobs, of learners that `build.check` has let pass."""
+  """The program that runs these jobs, of learners that `build.check` has let pass."""
   start, pack = time.perf_counter(), build.packing(config)
   keys, points = _arguments(jobs)
   lowered = sweep_program.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())

@@ -46,7 +46,7 @@ def by_asking(data, learner, *, rounds: int, parts=lambda ids: [ids]):
     ("margin", {}),
     slow("bald", {"pool_subset": 40}),
     slow("kcenter", {"epochs": 3, "val_size": 11, "early_stop": types.EarlyStop(2, 1)}),
-    ("margin", {"val_last": 0.2, "warm_start": True, "keep_optimizer": True}),
+    slow("margin", {"val_last": 0.2, "warm_start": True, "keep_optimizer": True}),
   ],
   ids=str,
 )

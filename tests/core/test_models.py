@@ -1,6 +1,7 @@
 """The networks, and the lowering of a convolution to matrix products."""
 
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -229,9 +230,16 @@ def convolution_and_gradients(x, kernel, bias, cotangent, strides: int, padding:
   return out, (grad_x, grad_kernel, cotangent.sum(axis=(0, 1, 2)))
 
 
-@pytest.mark.parametrize("lowering", ["conv", "matrix", "one_by_one", "auto"])
-@pytest.mark.parametrize("case", WINDOWS, ids=str)
-def test_strides_and_padding(case, lowering):
+# On its own a lowering is quick at one window; "auto" is made of them.
+_LONE = [pytest.param(how, case, marks=pytest.mark.slow) for how in ("conv", "one_by_one") for case in WINDOWS[1:]]
+
+
+@pytest.mark.parametrize(
+  ("lowering", "case"),
+  [("conv", WINDOWS[0]), ("one_by_one", WINDOWS[0]), *itertools.product(("matrix", "auto"), WINDOWS), *_LONE],
+  ids=str,
+)
+def test_strides_and_padding(lowering, case):
   height, width, in_features, size, strides, padding = case
   x, kernel = arrays((2, height, width, in_features, *size, 4))
   layer = layers.Conv(4, size, lowering=lowering, strides=strides, padding=padding)

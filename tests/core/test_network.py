@@ -118,7 +118,10 @@ def fitted(network, batch, steps: int = 2) -> types.PyTree:
   return variables
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+  "name",
+  [pytest.param(name, marks=pytest.mark.slow) if name in ("dict", "functions", "lstm") else name for name in NETWORKS],
+)
 def test_row_i_of_a_sample_depends_on_the_key_and_on_row_i_alone(name):
   network, batch = NETWORKS[name], batch_for(name, 6)
   variables = fitted(network, batch)
@@ -305,7 +308,7 @@ def test_state_that_padding_would_enter_is_refused_where_there_is_padding(kind, 
   checks.check_trainer(make_learner("random", network=NETWORKS["batch norm"], epochs=2).trainer, data)
 
 
-@pytest.mark.parametrize("kind", COUNTING)
+@pytest.mark.parametrize("kind", ["linen", pytest.param("nnx", marks=pytest.mark.slow)])
 def test_state_is_carried_from_step_to_step_and_only_by_training(kind, data, make_learner):
   """From round to round where training starts warm, else it begins anew."""
   network, collection = COUNTING[kind]

@@ -103,6 +103,7 @@ def test_a_run_hears_the_answers_for_training_and_validation_and_nothing_else(pl
   assert not equal(run[0].variables, by_hand(KEY, data, learner)[0].variables)
 
 
+@pytest.mark.slow
 def test_every_driver_and_full_supervision_hear_the_same(data, make_learner):
   learner = make_learner("margin")
   noisy, heard = changed(learner, label_noise=0.3), with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))

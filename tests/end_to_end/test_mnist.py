@@ -85,6 +85,7 @@ def test_contact_sheets_and_scalars_are_of_every_run(study):
   assert sheets == [f"{run}-round{r:02}.png" for run in runs for r in range(2)]
 
 
+@pytest.mark.slow
 def test_a_study_cut_short_is_completed_to_the_same_rows_and_not_begun_anew(study, tmp_path, program):
   """A kill in the middle of the second run's last row; the checkpoints are of another machine."""
   folder, _ = study

@@ -22,6 +22,7 @@ from al_jax import types
 from tests.support.learners import changed
 
 KEY = jax.random.key(0)
+DEPENDENT = jax.random.key(0, impl="unsafe_rbg")
 POOL, TEST = 97, 43
 
 
@@ -521,7 +522,7 @@ CASES = [
     "a function of a point that makes a trainer",
     lambda: al_jax.sweep(KEY[None], DATA, (lambda rate: LEARNER.trainer,), pack="map", points=jnp.ones(1)),
   ),
-  Case("a key of unsafe_rbg", lambda: run(key=jax.random.key(0, impl="unsafe_rbg"))),
+  Case("a key of unsafe_rbg", lambda: run(key=DEPENDENT)),
   # Networks.
   Case("5 outputs for 10 classes", lambda: network_of(Net(classes=5))),
   Case("logits without an axis of classes", lambda: network_of(Squeezed())),

@@ -42,7 +42,10 @@ def configs(resolve) -> dict[str, list[Config]]:
   return {name: [made(found[2 * i]), made(found[2 * i + 1])] for i, name in enumerate(PRESETS)}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+  "name",
+  [name if name in ("study", "blog", "gal2017") else pytest.param(name, marks=pytest.mark.slow) for name in PRESETS],
+)
 def test_a_preset_is_carried_out_as_it_stands(name, configs):
   config, values = configs[name][0], PRESETS[name].values
   for field, value in values.items():

@@ -35,7 +35,7 @@ def as_one(learner, data):
 
 @pytest.mark.parametrize("kept", [1, 2, 3])
 @pytest.mark.parametrize(
-  "plan", [{}, {"warm_start": True}, pytest.param({"val_last": 0.2}, marks=pytest.mark.slow)], ids=str
+  "plan", [{}, *(pytest.param(it, marks=pytest.mark.slow) for it in ({"warm_start": True}, {"val_last": 0.2}))], ids=str
 )
 def test_a_resumed_run_continues_bit_for_bit(plan, kept, data, make_learner):
   it = make_learner("entropy", rounds=3, **plan)
