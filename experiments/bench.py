@@ -5,6 +5,7 @@
   python -m experiments.bench --suite=acquisition              every acquisition beside the passes it needs
   python -m experiments.bench --suite=loop                     whole runs in one program beside a plain PyTorch loop
   python -m experiments.bench --suite=lowering                 the convolutions, lowered in every way
+  python -m experiments.bench --suite=networks                 a training step of each network by name
   python -m experiments.bench --suite=agreement                what packing and precision change in runs
   python -m experiments.bench --out=bench.json                 the raw numbers too
 
@@ -30,6 +31,7 @@ from experiments.benchmarks import agreement as bench_agreement
 from experiments.benchmarks import flags as bench_flags
 from experiments.benchmarks import loop as bench_loop
 from experiments.benchmarks import lowering as bench_lowering
+from experiments.benchmarks import networks as bench_networks
 from experiments.benchmarks import program as bench_runs
 from experiments.benchmarks import sides as bench_sides
 from experiments.benchmarks.jax_side import JaxSide
@@ -151,6 +153,14 @@ def measure_lowerings(config: flags.FlagValues, display: Display) -> dict:
   return {"lowerings": measured}
 
 
+def measure_networks(config: flags.FlagValues, display: Display) -> dict:
+  """Measures and prints `--suite=networks`; returns its raw numbers."""
+  sizes = [int(size) for size in config.batch_size]
+  measured = bench_networks.run(display, batch_sizes=sizes, steps=config.steps, repeats=config.repeats)
+  display.console.print(bench_networks.table(measured))
+  return {"networks": measured}
+
+
 def measure_agreements(config: flags.FlagValues, display: Display) -> dict:
   """Measures and prints `--suite=agreement`; returns its raw numbers."""
   raw = bench_agreement.run(
@@ -170,6 +180,7 @@ MEASURES = {
   "acquisition": measure_acquisitions,
   "loop": measure_loop,
   "lowering": measure_lowerings,
+  "networks": measure_networks,
   "agreement": measure_agreements,
 }
 

@@ -13,10 +13,11 @@ from experiments.benchmarks.torch_loop import Plan
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 
-SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "agreement"]
+SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "networks", "agreement"]
 # What a suite takes in place of a flag's default.
 DEFAULTS = {
   "loop": {"batch_size": ["64"], "pool": ["60000"]},
+  "networks": {"batch_size": ["32"], "steps": 3},
   "agreement": {"acq": bench_agreement.NAMES, "rounds": 8, "train_steps": 100, "seeds": 4},
 }
 

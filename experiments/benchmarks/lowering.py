@@ -4,6 +4,7 @@ The default network is trained and scores a pool. The BatchBALD net, whose sampl
 its channels, samples one.
 """
 
+from collections.abc import Callable
 import functools
 import statistics
 import time
@@ -43,30 +44,40 @@ def cases(batch_sizes: list[int], pool: int) -> list[Case]:
   return [Case(use, networks, size) for use, size in sizes for networks in (1, NETWORKS)] + [Case("sampling", 1, pool)]
 
 
-def _program(case: Case, lowering: str, steps: int, chunk_size: int):
-  """`(compiled, arguments, units)`: units are the steps or scorings of one network that a call does."""
-  network = from_flax((BatchBALDNet if case.use == "sampling" else CNN)(lowering=lowering))
-  num = max(case.images, 256)
-  images = jax.random.randint(jax.random.key(0), (num, *IMAGE), 0, 256, jnp.uint8)
+def made_pool(num: int, image: tuple[int, ...]) -> types.Dataset:
+  """Random images, uint8 `[num, *image]`, of ten classes."""
+  images = jax.random.randint(jax.random.key(0), (num, *image), 0, 256, jnp.uint8)
   labels = jax.random.randint(jax.random.key(1), (num,), 0, 10)
-  data = types.Dataset(images, labels, images[:1], labels[:1], 10, inputs.images(std=255))
-  keys = jax.random.split(jax.random.key(2), case.networks)
-  variables = jax.vmap(lambda key: network.init(key, inputs.example(data)))(keys)
-  images_of = lambda data: lambda ids: inputs.of_pool(data, ids)
+  return types.Dataset(images, labels, images[:1], labels[:1], 10, inputs.images(std=255))
+
+
+def training(network: types.Network, batch_size: int, steps: int) -> Callable:
+  """`(variables, key, data) -> []`: so many steps of Adam from these variables, all of whose work is asked for."""
 
   def train(variables, key, data):
     fitted, _ = fitting.fit(
       fitting.Keys(key, key, key),
       variables,
       data,
-      jnp.arange(num),
-      jnp.int32(num),
+      jnp.arange(data.pool_size),
+      jnp.int32(data.pool_size),
       network=network,
       optimizer=optax.adam(1e-3),
-      plan=types.TrainPlan(batch_size=case.images, steps=steps),
+      plan=types.TrainPlan(batch_size=batch_size, steps=steps),
     )
     # The loss alone would leave the last step's gradient out.
     return sum(leaf.sum() for leaf in jax.tree.leaves(fitted))
+
+  return train
+
+
+def _program(case: Case, lowering: str, steps: int, chunk_size: int):
+  """`(compiled, arguments, units)`: units are the steps or scorings of one network that a call does."""
+  network = from_flax((BatchBALDNet if case.use == "sampling" else CNN)(lowering=lowering))
+  data = made_pool(max(case.images, 256), IMAGE)
+  keys = jax.random.split(jax.random.key(2), case.networks)
+  variables = jax.vmap(lambda key: network.init(key, inputs.example(data)))(keys)
+  images_of = lambda data: lambda ids: inputs.of_pool(data, ids)
 
   def predict(posterior, variables, key, data):
     ids = jnp.arange(case.images)
@@ -76,7 +87,7 @@ def _program(case: Case, lowering: str, steps: int, chunk_size: int):
 
   score = lambda *args: predict(posteriors.deterministic(), *args).sum(0)
   sample = functools.partial(predict, posteriors.mc_dropout(SAMPLES))
-  one = {"training": train, "scoring": score, "sampling": sample}[case.use]
+  one = {"training": training(network, case.images, steps), "scoring": score, "sampling": sample}[case.use]
   if case.networks == 1:
     variables, keys, packed = jax.tree.map(lambda leaf: leaf[0], variables), keys[0], one
   else:

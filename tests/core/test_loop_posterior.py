@@ -53,6 +53,7 @@ def predicted(learner, variables, data) -> jax.Array:
   return jax.nn.log_softmax(logits)
 
 
+@pytest.mark.slow
 def test_an_ensembles_first_member_is_the_lone_network(data, make_learner):
   lone, committee = make_learner("bald"), committee_of(make_learner("bald"))
   start = loop.init_state(KEY, data, committee)

@@ -444,7 +444,8 @@ def test_dropout_is_flaxs_whether_its_rate_is_traced_or_not(rate, broadcast):
 
 
 @pytest.mark.parametrize(
-  ("network", "rates"), [(BatchBALDNet, [0.5, 0.5, 0.5]), (GalNet, [0.25, 0.5]), (MLP, [0.25, 0.25])]
+  ("network", "rates"),
+  [pytest.param(BatchBALDNet, [0.5, 0.5, 0.5], marks=pytest.mark.slow), (GalNet, [0.25, 0.5]), (MLP, [0.25, 0.25])],
 )
 def test_dropout_rates(network, rates):
   seen = dropouts(network)

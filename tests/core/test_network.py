@@ -308,7 +308,8 @@ def test_state_that_padding_would_enter_is_refused_where_there_is_padding(kind, 
   checks.check_trainer(make_learner("random", network=NETWORKS["batch norm"], epochs=2).trainer, data)
 
 
-@pytest.mark.parametrize("kind", ["linen", pytest.param("nnx", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COUNTING)
 def test_state_is_carried_from_step_to_step_and_only_by_training(kind, data, make_learner):
   """From round to round where training starts warm, else it begins anew."""
   network, collection = COUNTING[kind]

@@ -125,7 +125,7 @@ class EarlierState(NamedTuple):
   order: jax.Array | None = None
 
 
-@pytest.mark.parametrize("warm_start", [False, True])
+@pytest.mark.parametrize("warm_start", [False, slow(True)])
 def test_a_checkpoint_of_an_earlier_version_is_replayed_from_rows_or_refused(warm_start, tmp_path, data, make_learner):
   learner = make_learner("margin", warm_start=warm_start)
   whole = list(python_driver.run_python("margin", 0, data, learner, [], lambda *_: None))

@@ -1,0 +1,20 @@
+"""The benchmark of networks: every one by name, and one of them at work."""
+
+import pytest
+
+from al_jax.models import NETWORKS
+from experiments.benchmarks import networks as bench_networks
+from experiments.common.console import Display
+
+pytestmark = pytest.mark.usefixtures("fast_compilation")
+
+
+def test_a_step_of_every_network_is_measured(monkeypatch):
+  assert {name for name, _, _ in bench_networks.CASES} == set(NETWORKS)
+  monkeypatch.setattr(bench_networks, "CASES", [("mlp", {}, (4, 4, 3)), ("mlp", {"dropout_rate": 0.5}, (4, 4, 1))])
+  with Display(1) as display:
+    measured = bench_networks.run(display, batch_sizes=[2], steps=1, repeats=2)
+  assert [row["network"] for row in measured] == ["mlp", "mlp dropout_rate=0.5"]
+  for row in measured:
+    assert len(row["seconds"]) == 2 and min(row["seconds"]) > 0 and row["compiling"] > 0
+  assert bench_networks.table(measured).row_count == 2
