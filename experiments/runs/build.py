@@ -115,10 +115,19 @@ def scores_images(spelling: str) -> bool:
 def learners(config: Config, num_classes: int, point: dict[str, float | jax.Array] | None = None) -> dict[str, Learner]:
   """One learner for each strategy; all share the same network and optimizer objects, and so their programs.
 
-  At a `point` of a grid, whose numbers may be traced: a flag takes the point's value, and so does a strategy whose
-  spelling leaves the hyper-parameter open.
+  Those of a config are made once, so that what checked them need not check them again. At a `point` of a grid, whose
+  numbers may be traced, a flag takes the point's value, and so does a strategy whose spelling leaves the
+  hyper-parameter open.
   """
-  point = point or {}
+  return _learners(config, num_classes, point) if point else dict(_made_once(config, num_classes))
+
+
+@functools.lru_cache(maxsize=4)
+def _made_once(config: Config, num_classes: int) -> dict[str, Learner]:
+  return _learners(config, num_classes, {})
+
+
+def _learners(config: Config, num_classes: int, point: dict[str, float | jax.Array]) -> dict[str, Learner]:
   config = dataclasses.replace(config, **{name: value for name, value in point.items() if name not in HYPER})
   single, out = trainer(config, num_classes), {}
   for spelling in config.acq:
