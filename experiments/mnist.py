@@ -18,6 +18,7 @@ from experiments.analysis import summary
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config import flags
+from experiments.config.resolve import own_options
 from experiments.config.resolve import resolve
 from experiments.data import initial_sets
 from experiments.data import splits
@@ -47,14 +48,20 @@ def main(_) -> None:
     total = config.seeds * (1 if config.full_data else runs * (config.rounds + 1))
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
-      data = data_sources.load(config.dataset, config.data_dir)
-      data = loaded = splits.apply(config.split, data, config.dataset)
+      found = data_sources.read(config.dataset, config.data_dir, own_options(config), display.phase)
+      data = loaded = splits.apply(config.split, found.data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data)
+      title = data_sources.title(config.dataset)
+      if config.describe:
+        display.line("\n".join(describe.data_lines(title, data, found)))
+        return
       config = initial_sets.resolve(config, loaded, data)
       build.check(config, data)
       workdir = Workdir(config, fingerprint)
-      display.line(f"{config.dataset}: a pool of {data.pool_size}, {data.test_size} to test on")
+      display.line(f"{title}: a pool of {data.pool_size}, {data.test_size} to test on")
+      for remark in found.remarks:
+        display.line(remark)
       if config.imbalance > 1:
         display.line(f"images of each class: {', '.join(map(str, pools.class_counts(data)))}")
       for line in describe.posterior_lines(config, data.num_classes):
@@ -64,7 +71,7 @@ def main(_) -> None:
       if workdir.remark:
         display.line(workdir.remark)
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
-        workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data))
+        workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data), found.class_names)
       data = jax.device_put(data)
       driver = {"python": python_driver, "scan": scan_driver}[config.driver]
       study = (full_data if config.full_data else driver).run_study
@@ -75,7 +82,7 @@ def main(_) -> None:
     supervised = workdir.full_data()
     if summary.curves(workdir.rows):
       display.console.print(summary.closing_table(workdir.rows, supervised))
-      summary.plot(workdir.rows, supervised, f"{config.dataset}: accuracy over labels", figure)
+      summary.plot(workdir.rows, supervised, f"{title}: accuracy over labels", figure)
       display.line(f"learning curve in {figure}")
     display.line(f"results in {workdir.path}")
   except (UsageError, data_sources.DataError) as error:

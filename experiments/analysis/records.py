@@ -16,7 +16,7 @@ from experiments.common.errors import UsageError
 MAY_DIFFER = {
   *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
-  *("tensorboard", "log_level"),
+  *("tensorboard", "log_level", "describe"),
   "init_file",  # what it lists is compared, as init_ids
 }
 
@@ -99,7 +99,13 @@ def load_config(path: Path, *further: str) -> dict:
 
 
 # What runs did before there was a flag for it.
-_WAS = {"schedule": "constant", "early_stop_keep": "best"}
+_WAS = {
+  "schedule": "constant",
+  "early_stop_keep": "best",
+  "missing": "median",
+  "test_size": 0.2,
+  "unlabeled": "refuse",
+}
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

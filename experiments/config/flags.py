@@ -51,10 +51,41 @@ _study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESE
 _study.boolean("full_data", False, "train once on the whole pool instead: the reference line")
 
 _data = _Group("Data")
-_data.string("dataset", "mnist", "digits, mnist, fashion_mnist, kmnist or a tensorflow-datasets name")
+_data.string(
+  "dataset",
+  "mnist",
+  "digits, mnist, fashion_mnist, kmnist, a tensorflow-datasets name; or a path: a folder with a folder of images for"
+  " each class, or of an .npz, .npy, .csv or .parquet",
+)
 _data.string("data_dir", None, "folder with a prepared tensorflow-datasets copy or the four IDX files")
 _data.enum(
   "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"]
+)
+_data.string("image_size", None, "of a folder whose images differ: 64, or 64x48, height first")
+_data.string(
+  "scale",
+  None,
+  "of numbers in a file: standard, minmax or none, fitted on the pool, or a divisor; by default standard for tables,"
+  " none for arrays",
+)
+_data.string("label_column", None, "column of a table that holds the classes")
+_data.list("ignore_columns", [], "columns of a table that are left out, a comma list")
+_data.enum(
+  "missing",
+  "median",
+  "values that a table lacks: the pool's median or most frequent value, or refused",
+  enum_values=["median", "error"],
+)
+_data.float(
+  "test_size", 0.2, "share of each class split off to test on, where the data bring no test set; 0 for none", **_share()
+)
+_data.string("test_rows", None, "rows to test on instead, A:B, from A on and before B")
+_data.integer("test_seed", 0, "decides which rows --test_size splits off, for every seed alike", **_SEED)
+_data.enum(
+  "unlabeled",
+  "refuse",
+  "rows without a label, or of -1 beside whole numbers: refused, or kept in the pool and not asked for",
+  enum_values=["refuse", "keep"],
 )
 _data.float("input_mean", 0.0, "subtracted from the pixels, which run from 0 to 1, before they enter the network")
 _data.float("input_std", 1.0, "what they are divided by after that", lower_bound=1e-6)
@@ -203,6 +234,7 @@ _program.integer(
 _program.string("vmap_over", None, "a grid, one program for all of it: learning_rate=1e-3,3e-4;dropout_rate=0.25,0.5")
 
 _running = _Group("Running")
+_running.boolean("describe", False, "print what would be used of the data, and end")
 _running.boolean("inspect", False, "draw the images acquired in each round, with label, prediction and score")
 _running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
 _running.enum("platform", None, "device; by default JAX's choice", enum_values=["cpu", "gpu", "cuda", "rocm", "tpu"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from al_jax import inputs
 from al_jax import models
+from experiments import data as data_sources
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.common.spelling import split
@@ -16,6 +17,8 @@ from experiments.config.flags import FLAGS
 from experiments.config.flags import HYPER
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.data import initial_sets
+
+OWN = data_sources.Options._fields  # flags of data given as a path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,15 @@ class Config:
   dataset: str
   data_dir: str | None
   split: str
+  image_size: str | None
+  scale: str | None
+  label_column: str | None
+  ignore_columns: tuple[str, ...]
+  missing: str
+  test_size: float
+  test_rows: str | None
+  test_seed: int
+  unlabeled: str
   input_mean: float
   input_std: float
   val_size: int
@@ -90,6 +102,7 @@ class Config:
   seeds_per_program: int | None
   cpu_devices: int | None
   vmap_over: tuple[tuple[str, tuple[float, ...]], ...]
+  describe: bool
   inspect: bool
   driver: str
   platform: str | None
@@ -128,11 +141,44 @@ def resolve() -> Config:
     raise UsageError(f"--seed={values['seed']} and --seeds={values['seeds']} go beyond the last seed, {2**32 - 1}")
   if values["inspect"] and values["driver"] == "scan":
     raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
+  values["ignore_columns"] = tuple(values["ignore_columns"])
+  values |= _own_data(values, typed)
   values["vmap_over"] = grid.parse(values["vmap_over"])
   values |= _training(values, typed)
   values |= _strategies(values, typed)
   values |= _initial(values, typed)
   return Config(**values)
+
+
+def _own_data(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  """What is of a path alone is refused beside a name."""
+  path = data_sources.is_path(values["dataset"])
+  for name in OWN:
+    if name in typed and not path:
+      raise UsageError(f"--{name} is of data given as a path, and --dataset={values['dataset']} is a name")
+  if not path:
+    return {}
+  for name in ("data_dir", "split"):
+    if name in typed:
+      raise UsageError(f"--{name} is of data given by name, and --dataset={values['dataset']} is a path")
+  if {"test_size", "test_rows"} <= typed:
+    raise UsageError("--test_size and --test_rows are two ways to choose the test set: give one of them")
+  return {"dataset": os.path.expanduser(values["dataset"])}
+
+
+def own_options(config: Config) -> data_sources.Options:
+  """How a path is read.
+
+  Raises:
+    UsageError: --image_size is no size.
+  """
+  size = None
+  if config.image_size is not None:
+    words = config.image_size.lower().split("x")
+    if len(words) > 2 or not all(word.isdecimal() and 0 < int(word) <= 4096 for word in words):
+      raise UsageError(f"--image_size={config.image_size} must be 64, or 64x48, height first, of at most 4096")
+    size = (int(words[0]), int(words[-1]))
+  return data_sources.Options(size, *(getattr(config, name) for name in OWN[1:]))
 
 
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:

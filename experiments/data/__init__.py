@@ -13,9 +13,42 @@ import numpy as np
 
 from al_jax.types import Dataset
 from experiments.data import names
+from experiments.data import own
 from experiments.data.errors import DataError
+from experiments.data.own import Loaded
+from experiments.data.rows import Options
+from experiments.data.rows import Progress
 
-__all__ = ["DataError", "fingerprint", "load"]
+__all__ = ["DataError", "Loaded", "Options", "fingerprint", "is_path", "load", "read", "title"]
+
+
+def is_path(name: str) -> bool:
+  """Whether `--dataset` is a path: written as one, or there and no data set's name."""
+  if own.is_path(name):
+    return True
+  if name == "digits" or name in names.IDX_NAMES or not os.path.exists(name):
+    return False
+  try:
+    names.check_exists(names.parse(name))
+  except DataError:
+    return True
+  return False
+
+
+def title(name: str) -> str:
+  """What people call a data set: its name, or the last part of its path."""
+  return Path(os.path.abspath(name)).name if own.is_path(name) else name
+
+
+def read(
+  name: str, data_dir: str | None = None, options: Options | None = None, progress: Progress = lambda said: None
+) -> Loaded:
+  """Loads a data set by name or by path, with the names of its classes.
+
+  Raises:
+    DataError: as `load` does, and for what at a path is no data set to learn from.
+  """
+  return own.load(name, options or Options(), progress) if is_path(name) else Loaded(load(name, data_dir))
 
 
 def load(name: str, data_dir: str | None = None, download: bool = True) -> Dataset:

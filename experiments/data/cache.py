@@ -4,6 +4,8 @@ An entry belongs to one source folder and carries the names, sizes and times of 
 Losing or damaging the cache costs time and never changes a result.
 """
 
+from collections.abc import Iterable
+from collections.abc import Mapping
 import hashlib
 import json
 import os
@@ -46,14 +48,27 @@ def stamp(source: Path) -> str:
 
 def read(source: Path) -> Dataset | None:
   """The cached data set of `source`, or None where there is none, it is out of date or it is damaged."""
+  parts = read_parts(source, stamp(source), [*_ARRAYS, "num_classes", "mean", "std"])
+  if parts is None:
+    return None
+  arrays = {field: parts[name] for name, field in _ARRAYS.items()}
+  prepare = inputs.images(mean=float(parts["mean"]), std=float(parts["std"]))
+  return Dataset(**arrays, num_classes=int(parts["num_classes"]), prepare=prepare)
+
+
+def write(source: Path, made_from: str, dataset: Dataset) -> None:
+  """Keeps `dataset` for `source`, as `write_parts` does."""
+  arrays = {name: np.asarray(getattr(dataset, field)) for name, field in _ARRAYS.items()}
+  static = {"num_classes": dataset.num_classes, "mean": dataset.prepare.mean, "std": dataset.prepare.std}
+  write_parts(source, made_from, static | arrays)
+
+
+def read_parts(source: Path, made_from: str, names: Iterable[str]) -> dict[str, np.ndarray] | None:
+  """What is cached of `source` under these names; None where that is nothing, made of something else or damaged."""
   path = entry(source)
   try:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-      if str(file["stamp"]) != stamp(source):
-        return None
-      arrays = {field: file[name] for name, field in _ARRAYS.items()}
-      num_classes, mean, std = int(file["num_classes"]), float(file["mean"]), float(file["std"])
-    return Dataset(**arrays, num_classes=num_classes, prepare=inputs.images(mean=mean, std=std))
+      return {name: file[name] for name in names} if str(file["stamp"]) == made_from else None
   except FileNotFoundError:
     return None
   except _DAMAGE as error:
@@ -61,22 +76,21 @@ def read(source: Path) -> Dataset | None:
     return None
 
 
-def write(source: Path, made_from: str, dataset: Dataset) -> None:
-  """Keeps `dataset` for `source`; a folder that cannot be written to is a warning, not an error.
+def write_parts(source: Path, made_from: str, parts: Mapping[str, np.typing.ArrayLike]) -> None:
+  """Keeps arrays for `source`; a folder that cannot be written to is a warning, not an error.
 
   Args:
-    source: the folder it was decoded from.
-    made_from: the `stamp` taken before decoding began, so that a source that changed meanwhile does not match.
-    dataset: what to keep.
+    source: the folder they were decoded from.
+    made_from: what it was before decoding began, such as its `stamp`, so that one that changed meanwhile does not
+      match.
+    parts: what to keep.
   """
   path, temporary = entry(source), None
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f"{path.stem}-", suffix=".tmp", dir=path.parent)
     with os.fdopen(descriptor, "wb") as file:
-      arrays = {name: np.asarray(getattr(dataset, field)) for name, field in _ARRAYS.items()}
-      static = {"num_classes": dataset.num_classes, "mean": dataset.prepare.mean, "std": dataset.prepare.std}
-      np.savez(file, stamp=np.array(made_from), **static, **arrays)
+      np.savez(file, stamp=np.array(made_from), **parts)
     os.replace(temporary, path)
   except OSError as error:
     logging.warning("The decoded data set is not cached: %s cannot be written (%s).", path.parent, one_line(error))

@@ -1,7 +1,30 @@
 """A study in a few lines, printed before it starts."""
 
+import numpy as np
+
+from al_jax import types
 from experiments.config.resolve import Config
+from experiments.data import Loaded
 from experiments.runs import build
+from experiments.runs import pools
+
+
+def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
+  """What would be used of the data: rows, shapes, classes with counts, split and memory."""
+  shape = " x ".join(map(str, data.inputs.shape[1:]))
+  counts, tested = pools.class_counts(data), np.bincount(data.test_labels, minlength=data.num_classes).tolist()
+  names = found.class_names or tuple(map(str, range(data.num_classes)))
+  size = data.inputs.nbytes + data.test_inputs.nbytes
+  lines = [
+    f"{title}: a pool of {data.pool_size:,} rows and {data.test_size:,} to test on",
+    *found.remarks,
+    f"a row is {shape} of {data.inputs.dtype}; all take {size / 2**20:,.1f} MiB",
+    f"{data.num_classes} classes, rows in the pool and to test on:",
+  ]
+  width = max(map(len, map(repr, names)))
+  return lines + [
+    f"  {name!r:<{width}} {own:>9,} {of:>9,}" for name, own, of in zip(names, counts, tested, strict=True)
+  ]
 
 
 def posterior_lines(config: Config, num_classes: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The pool a study buys from: a part of the training images, long-tailed, copied, noisy, with the user's features."""
 
+from collections.abc import Callable
 import dataclasses
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def _long_tailed_ids(config: Config, data: Dataset) -> np.ndarray:
   """
   key_ranks, key_images = jax.random.split(role_key(jax.random.key(config.pool_seed), Role.POOL_IMBALANCE))
   labels, num_classes = np.asarray(data.labels), data.num_classes
+  if data.known is not None:
+    raise UsageError("--imbalance needs every row's class, and --unlabeled=keep leaves rows without one")
   ranks = np.asarray(jax.random.permutation(key_ranks, num_classes))
   profile = config.imbalance ** (-ranks / (num_classes - 1))
   held = np.bincount(labels, minlength=num_classes)
@@ -65,8 +68,8 @@ def _long_tailed_ids(config: Config, data: Dataset) -> np.ndarray:
 
 
 def class_counts(data: Dataset) -> list[int]:
-  """The pool's images of each class, copies included."""
-  return np.bincount(data.labels, minlength=data.num_classes).tolist()
+  """The pool's rows of each class, copies included."""
+  return np.bincount(data.labels[data.labels >= 0], minlength=data.num_classes).tolist()
 
 
 def apply(config: Config, data: Dataset) -> Dataset:
@@ -78,8 +81,9 @@ def apply(config: Config, data: Dataset) -> Dataset:
   embedding = None if config.embedding is None else load_embedding(Path(config.embedding), len(data.inputs))
   ids = original_ids(config, data)
   images, labels = data.inputs, data.labels
+  masks = {name: getattr(data, name) for name in ("known", "available") if getattr(data, name) is not None}
   if ids is not None:
-    images, labels = images[ids], labels[ids]
+    images, labels, masks = images[ids], labels[ids], {name: mask[ids] for name, mask in masks.items()}
     embedding = None if embedding is None else embedding[ids]
   return dataclasses.replace(
     data,
@@ -90,13 +94,18 @@ def apply(config: Config, data: Dataset) -> Dataset:
     embedding=embedding,
     noise=config.pool_noise,
     noise_key=role_key(jax.random.key(config.pool_seed), Role.POOL_NOISE) if config.pool_noise else None,
+    **{name: np.tile(mask, config.pool_copies) for name, mask in masks.items()},
   )
 
 
-def _prepare(config: Config, data: Dataset) -> inputs.Images:
-  """The data set's own scale to 0..1, and then the mean and the deviation of the flags."""
+def _prepare(config: Config, data: Dataset) -> Callable:
+  """Of images the data set's own scale to 0..1, and then the mean and the deviation of the flags."""
   own = data.prepare
-  assert isinstance(own, inputs.Images) and isinstance(own.mean, float) and isinstance(own.std, float)
+  if not isinstance(own, inputs.Images):
+    if (config.input_mean, config.input_std) != (0, 1):
+      raise UsageError("--input_mean and --input_std are of pixels, and these are numbers or tokens: --scale is theirs")
+    return own
+  assert isinstance(own.mean, float) and isinstance(own.std, float)
   return inputs.images(mean=own.mean + config.input_mean * own.std, std=own.std * config.input_std)
 
 

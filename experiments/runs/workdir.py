@@ -1,6 +1,7 @@
 """What a run writes to its workdir: config.json, results.jsonl and full_data.json; and what it finds there."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import datetime
 import errno
@@ -9,6 +10,7 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
+from experiments.data import title
 from experiments.runs import runtime
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
@@ -47,7 +50,7 @@ class Workdir:
         was given, or its results are of another configuration, of other data or of other draws.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    self.path = Path(config.workdir or f"runs/{config.dataset.replace('/', '-').replace(':', '-')}-{stamp}")
+    self.path = Path(config.workdir or f"runs/{_plain(title(config.dataset))}-{stamp}")
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       self._lock = open(self.path / ".lock", "w")  # noqa: SIM115 (held until the process ends)
@@ -130,13 +133,18 @@ class Workdir:
     self.on_row(row)
 
   def write_config(
-    self, config: Config, data_hash: str, pool_ids: np.ndarray | None = None, class_counts: list[int] | None = None
+    self,
+    config: Config,
+    data_hash: str,
+    pool_ids: np.ndarray | None = None,
+    class_counts: list[int] | None = None,
+    class_names: Sequence[str] | None = None,
   ) -> None:
     """Writes config.json: every resolved flag, the command, versions, what makes draws, device kind, hash of the data,
     git revision.
 
     `pool_ids` are the training images that make the pool, in the order of its ids; None for all of them.
-    `class_counts` are the pool's images of each class.
+    `class_counts` are the pool's rows of each class, `class_names` what these are called.
     """
     self._write_json(
       "config.json",
@@ -152,6 +160,7 @@ class Workdir:
         "data_sha256": data_hash,
         "pool_ids": None if pool_ids is None else pool_ids.tolist(),
         "class_counts": class_counts,
+        "class_names": None if class_names is None else list(class_names),
         "git_revision": _git_revision(),
       },
     )
@@ -171,6 +180,11 @@ class Workdir:
       os.replace(temporary, self.path / name)
     except OSError as error:
       raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
+
+
+def _plain(name: str) -> str:
+  """A name as a part of a path."""
+  return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "data"
 
 
 def _versions() -> dict[str, str]:

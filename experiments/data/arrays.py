@@ -1,0 +1,107 @@
+"""Arrays in files: an .npz with x and y, or a pair of .npy files."""
+
+from pathlib import Path
+import zipfile
+
+import numpy as np
+
+from al_jax import inputs
+from experiments.data import scaling
+from experiments.data.errors import DataError
+from experiments.data.errors import one_line
+from experiments.data.rows import Options
+from experiments.data.rows import Read
+from experiments.data.rows import Rows
+
+_NAMES = (("x", "x_train"), ("y", "y_train"), ("x_test",), ("y_test",))
+
+
+def rows(path: Path, options: Options) -> Rows:
+  """The rows of `x.npz` with arrays x and y, and perhaps x_test and y_test; or of `x.npy`, with `y.npy` beside it.
+
+  Raises:
+    DataError: the file is damaged, lacks an array, or has arrays that do not fit each other.
+  """
+  x, y, x_test, y_test = _from_npz(path) if path.suffix == ".npz" else _from_pair(path)
+  for name, array, labels in (("x", x, y), ("x_test", x_test, y_test)):
+    if array is None:
+      continue
+    if array.ndim < 2 or array.dtype.kind not in "fiub":
+      raise DataError(f"{path}: {name} is {array.dtype} of shape {array.shape}: give numbers, [N, F] or [N, H, W, C].")
+    if labels is None or len(labels) != len(array):
+      held = "no labels" if labels is None else f"{len(labels):,} labels"
+      raise DataError(f"{path}: {name} has {len(array):,} rows, and there are {held} for them.")
+    if array.dtype.kind == "f" and not (finite := np.isfinite(array.reshape(len(array), -1)).all(axis=1)).all():
+      raise DataError(f"{path}: row {int((~finite).argmax())} of {name} has a value that is not finite.")
+  if x_test is not None and (x_test.shape[1:] != x.shape[1:] or x_test.dtype != x.dtype):
+    raise DataError(
+      f"{path}: x is {x.dtype} rows of {x.shape[1:]}, and x_test {x_test.dtype} of {x_test.shape[1:]}: make them alike."
+    )
+  _check_scale(path, x, options.scale)
+  whole = lambda array: array[..., None] if array.ndim == 3 else array
+
+  def read(pool: np.ndarray, test: np.ndarray) -> Read:
+    both = (x[pool], x[test]) if x_test is None else (x[pool], x_test[test - len(x)])
+    return _prepared(*map(whole, both), options.scale)
+
+  labels = y if y_test is None else np.concatenate([y, y_test])
+  return Rows(labels, f"y of {path}", read, None if y_test is None else len(y_test))
+
+
+def _check_scale(path: Path, x: np.ndarray, scale: str | None) -> None:
+  if x.ndim > 2 and x.dtype.kind in "iu" and x.dtype != np.uint8 and scaling.divisor(scale) is None:
+    raise DataError(
+      f"{path}: x holds images of {x.dtype}, whose white is not known: --scale=4095 says what they are divided by."
+    )
+
+
+def _prepared(x: np.ndarray, x_test: np.ndarray, scale: str | None) -> Read:
+  """What the numbers are: images, features or tokens."""
+  white, whole = scaling.divisor(scale), x.dtype.kind in "iu"
+  if x.dtype.kind == "b":
+    x, x_test, whole = x.astype(np.float32), x_test.astype(np.float32), False
+  if x.ndim > 2 and whole:
+    white = white or 255.0
+    return Read(x, x_test, inputs.images(std=white), [f"images of {x.shape[1]} x {x.shape[2]}, divided by {white:g}"])
+  if whole and x.dtype == np.uint8 and scale is None:
+    return Read(x, x_test, inputs.images(std=255), [f"rows of {x.shape[1]} bytes, divided by 255"])
+  if whole and scale is None:
+    tokens = x.astype(np.int32), x_test.astype(np.int32)
+    return Read(*tokens, inputs.as_they_are, [f"rows of {x.shape[1]} tokens; --scale=standard makes them numbers"])
+  what = f"rows of {x.shape[1]} numbers" if x.ndim == 2 else f"images of {x.shape[1]} x {x.shape[2]}"
+  if (x.dtype.kind == "f" and x.dtype.itemsize > 4) or whole:
+    x, x_test = x.astype(np.float32), x_test.astype(np.float32)
+  x, x_test, remark = scaling.scaled(x, x_test, scale or "none")
+  return Read(x, x_test, inputs.as_they_are, [f"{what}, {remark}"])
+
+
+def _from_npz(path: Path) -> list[np.ndarray | None]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      keys = [next((name for name in names if name in file.files), None) for names in _NAMES]
+      if keys[0] is None or keys[1] is None:
+        raise DataError(f"{path} has the arrays {', '.join(file.files) or 'none'}: name them x and y.")
+      return [None if key is None else file[key] for key in keys]
+  except DataError:
+    raise
+  except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    if "allow_pickle" in str(error):
+      raise DataError(f"{path} holds Python objects, which are never loaded: save plain arrays.") from error
+    raise DataError(f"{path} cannot be read as .npz ({one_line(error)}).") from error
+
+
+def _from_pair(path: Path) -> list[np.ndarray | None]:
+  if not path.name.startswith("x"):
+    raise DataError(f"{path}: name the inputs x.npy and the labels y.npy, or x_NAME.npy and y_NAME.npy.")
+  beside = path.with_name(f"y{path.name[1:]}")
+  if not beside.is_file():
+    raise DataError(f"{path} has no {beside.name} beside it, with a label for each row.")
+  found = []
+  for one in (path, beside):
+    try:
+      found.append(np.load(one, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+      objects = "allow_pickle" in str(error)
+      why = "holds Python objects, which are never loaded" if objects else f"cannot be read ({one_line(error)})"
+      raise DataError(f"{one} {why}: save a plain array.") from error
+  return [*found, None, None]

@@ -1,0 +1,143 @@
+"""Data of one's own: a folder of images, arrays or a table, by path."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from al_jax import checks
+from al_jax import inputs
+from al_jax.types import UNKNOWN
+from al_jax.types import Dataset
+from experiments.data import cache
+from experiments.data import classes
+from experiments.data.errors import DataError
+from experiments.data.rows import Options
+from experiments.data.rows import Progress
+from experiments.data.rows import Read
+from experiments.data.rows import Rows
+
+SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
+_OF_TABLES = ("label_column", "ignore_columns", "missing")
+_IS_FOR = {"image_size": "folders of images", "scale": "numbers in a file"} | dict.fromkeys(_OF_TABLES, "tables")
+
+
+class Loaded(NamedTuple):
+  """A data set, and what people call what is in it."""
+
+  data: Dataset
+  class_names: tuple[str, ...] | None = None
+  row_names: tuple[str, ...] | None = None  # `[N]` of the pool's rows, where they have names
+  remarks: tuple[str, ...] = ()  # sentences on what was made of the source
+
+
+def is_path(name: str) -> bool:
+  """Whether `--dataset` is written as a path is, whatever data sets there are."""
+  return name.startswith((".", "/", "~")) or name.lower().endswith(SUFFIXES)
+
+
+def _rows(path: Path, options: Options, progress: Progress) -> Rows:
+  # pandas and Pillow are imported where they are needed.
+  if path.is_dir():
+    from experiments.data import image_folder
+
+    _refuse(path, options, "scale", *_OF_TABLES)
+    return image_folder.rows(path, options, progress)
+  if not path.is_file():
+    raise DataError(f"{str(path)!r} does not exist.")
+  if path.suffix.lower() in (".npz", ".npy"):
+    from experiments.data import arrays
+
+    _refuse(path, options, "image_size", *_OF_TABLES)
+    return arrays.rows(path, options)
+  if path.suffix.lower() in (".csv", ".parquet"):
+    from experiments.data import tables
+
+    _refuse(path, options, "image_size")
+    return tables.rows(path, options)
+  raise DataError(f"{str(path)!r} is no folder of images, and none of {', '.join(SUFFIXES)}.")
+
+
+def _refuse(path: Path, options: Options, *others: str) -> None:
+  """Raises DataError for an option that is of other kinds of data."""
+  for name in others:
+    if getattr(options, name) != getattr(Options(), name):
+      raise DataError(f"--{name} does not bear on {path}: it is for {_IS_FOR[name]}.")
+
+
+def load(name: str, options: Options, progress: Progress = lambda said: None) -> Loaded:
+  """Reads a path, splits off a test set where the source brings none, and numbers the classes.
+
+  Raises:
+    DataError: whatever makes it no data set to learn from, in one sentence.
+  """
+  path = Path(name).expanduser()
+  found = _rows(path, options, progress)
+  known = classes.of_labels(found.labels, found.labels_in, keep_unlabeled=options.unlabeled == "keep")
+  is_test, said = _test_rows(found, known.labels, options)
+  pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+  if (known.labels[test] == UNKNOWN).any():
+    row = int(test[(known.labels[test] == UNKNOWN).argmax()])
+    raise DataError(f"{found.labels_in}: row {row} is of the test set and has no label.")
+  read = _read(path, found, options, pool, test)
+  left = [np.setdiff1d(part, read.unreadable, assume_unique=True) for part in (pool, test)]
+  x, x_test = read.inputs, read.test_inputs
+  if read.unreadable:
+    x, x_test = x[np.isin(pool, left[0])], x_test[np.isin(test, left[1])]
+  pool, test = left
+  labels = known.labels[pool]
+  counts = np.bincount(labels[labels >= 0], minlength=len(known.names))
+  if not counts.all():
+    raise DataError(f"{path}: no row of class {classes.said([known.names[counts.argmin()]])} is left for the pool.")
+  masks = {}
+  if (labels < 0).any():
+    masks = {"known": labels >= 0, "available": labels >= 0}
+  data = Dataset(x, labels, x_test, known.labels[test], len(known.names), read.prepare, **masks)
+  try:
+    checks.check_values(data)
+  except ValueError as error:
+    raise DataError(f"{path}: {error}.") from error
+  remarks = [*read.remarks, said]
+  if masks:
+    remarks.append(f"{int((labels < 0).sum()):,} rows without a label stay in the pool, and are not asked for")
+  names = None if found.names is None else tuple(found.names[i] for i in pool)
+  return Loaded(data, known.names, names, tuple(remarks))
+
+
+def _test_rows(found: Rows, labels: np.ndarray, options: Options) -> tuple[np.ndarray, str]:
+  """`[N]` bool, and how they were chosen."""
+  size = len(labels)
+  if found.num_test is not None:
+    if options.test_rows is not None:
+      raise DataError(f"--test_rows={options.test_rows} is for data without a test set, and these bring one.")
+    return np.arange(size) >= size - found.num_test, f"the test set is the data's own, {found.num_test:,} rows"
+  if options.test_rows is not None:
+    return classes.named_rows(options.test_rows, size), f"the test set is rows {options.test_rows}"
+  if not options.test_size:
+    return np.zeros(size, bool), "no test set: --test_size=0"
+  out = classes.held_out(labels, options.test_size, options.test_seed)
+  share = f"{options.test_size:g} of each class, drawn by --test_seed={options.test_seed}"
+  return out, f"the data bring no test set: {out.sum():,} rows were split off, {share}"
+
+
+def _read(path: Path, found: Rows, options: Options, pool: np.ndarray, test: np.ndarray) -> Read:
+  """The rows as arrays, from the cache where they are there already.
+
+  Raises:
+    DataError: the source changed meanwhile.
+  """
+  if found.kept_under is None:
+    return found.read(pool, test)
+  made_from = hashlib.sha256(json.dumps([found.kept_under, options], default=str).encode()).hexdigest()
+  kept = cache.read_parts(path, made_from, ["inputs", "test_inputs", "std", "remarks", "unreadable"])
+  if kept is not None:
+    prepare = inputs.images(std=float(kept["std"]))
+    return Read(kept["inputs"], kept["test_inputs"], prepare, kept["remarks"].tolist(), kept["unreadable"].tolist())
+  read = found.read(pool, test)
+  if _rows(path, options, lambda said: None).kept_under != found.kept_under:
+    raise DataError(f"{path} changed while it was read: run again.")
+  facts = {"std": read.prepare.std, "remarks": np.array(read.remarks), "unreadable": np.array(read.unreadable, int)}
+  cache.write_parts(path, made_from, {"inputs": read.inputs, "test_inputs": read.test_inputs, **facts})
+  return read
