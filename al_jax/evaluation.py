@@ -110,13 +110,14 @@ def evaluate_round(state: types.ALState, data: types.Dataset, trainer: Trainer) 
 
   of_test, of_pool = functools.partial(inputs.of_test, data), functools.partial(inputs.of_pool, data)
   nothing = jnp.float32(jnp.nan)
-  measured = types.Metrics(nothing, nothing, nothing, nothing)
+  measured = types.Metrics(nothing, nothing, nothing, nothing, jnp.full(data.num_classes, jnp.nan))
   if data.test_size:
     test = predict(of_test, jnp.arange(data.test_size))
     measured = measured._replace(
       test_accuracy=metrics.accuracy(test, data.test_labels),
       test_nll=metrics.negative_log_likelihood(test, data.test_labels),
       test_ece=metrics.expected_calibration_error(test, data.test_labels),
+      test_class_accuracy=metrics.class_accuracy(test, data.test_labels),
     )
   val_accuracy = _validation_accuracy(functools.partial(predict, of_pool), state, data, trainer.plan)
   return measured._replace(val_accuracy=val_accuracy)

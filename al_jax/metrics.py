@@ -1,6 +1,7 @@
 """How good predictions are, and how good a learning curve is."""
 
 from collections.abc import Sequence
+import functools
 
 import chex
 import jax
@@ -28,6 +29,22 @@ def accuracy(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None 
   chex.assert_rank([log_probs, labels], [2, 1])
 
   return weighted_mean(_correct(log_probs, labels), weights)
+
+
+def class_accuracy(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
+  """Share of each class's examples whose most probable class is it (recall): `[M, C]`, `[M]` -> `[C]`; NaN of none."""
+  chex.assert_rank([log_probs, labels], [2, 1])
+
+  per_class = functools.partial(jax.ops.segment_sum, segment_ids=labels, num_segments=log_probs.shape[1])
+  correct = _correct(log_probs, labels)
+  return per_class(correct) / per_class(jnp.ones_like(correct))
+
+
+def balanced_accuracy(class_accuracies: np.typing.ArrayLike) -> float:
+  """Mean of the accuracies `[C]` of the classes that were measured; NaN where none was."""
+  found = np.asarray(class_accuracies)
+  found = found[~np.isnan(found)]
+  return float(found.mean()) if found.size else float("nan")
 
 
 def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:

@@ -202,6 +202,7 @@ class Metrics(NamedTuple):
   test_nll: jax.Array  # `[]` nats an example
   test_ece: jax.Array  # `[]` in 0..1
   val_accuracy: jax.Array  # `[]` in 0..1, by the oracle's answers
+  test_class_accuracy: jax.Array  # `[C]` in 0..1, of the rows of each class; NaN for one that is not in the test set
 
 
 class FitInfo(NamedTuple):

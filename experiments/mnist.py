@@ -15,6 +15,7 @@ import jax
 from experiments import data as data_sources
 from experiments.analysis import grid
 from experiments.analysis import summary
+from experiments.common import places
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config import flags
@@ -52,7 +53,7 @@ def main(_) -> None:
       data = loaded = splits.apply(config.split, found.data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data)
-      title = data_sources.title(config.dataset)
+      title = places.title(config.dataset)
       if config.describe:
         display.line("\n".join(describe.data_lines(title, data, found)))
         return

@@ -12,6 +12,7 @@ from absl import logging
 import numpy as np
 
 from al_jax.types import Dataset
+from experiments.common.places import written_as_path
 from experiments.data import names
 from experiments.data import own
 from experiments.data.errors import DataError
@@ -19,12 +20,12 @@ from experiments.data.own import Loaded
 from experiments.data.rows import Options
 from experiments.data.rows import Progress
 
-__all__ = ["DataError", "Loaded", "Options", "fingerprint", "is_path", "load", "read", "title"]
+__all__ = ["DataError", "Loaded", "Options", "fingerprint", "is_path", "load", "read"]
 
 
 def is_path(name: str) -> bool:
   """Whether `--dataset` is a path: written as one, or there and no data set's name."""
-  if own.is_path(name):
+  if written_as_path(name):
     return True
   if name == "digits" or name in names.IDX_NAMES or not os.path.exists(name):
     return False
@@ -33,11 +34,6 @@ def is_path(name: str) -> bool:
   except DataError:
     return True
   return False
-
-
-def title(name: str) -> str:
-  """What people call a data set: its name, or the last part of its path."""
-  return Path(os.path.abspath(name)).name if own.is_path(name) else name
 
 
 def read(

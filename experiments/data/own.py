@@ -11,6 +11,7 @@ from al_jax import checks
 from al_jax import inputs
 from al_jax.types import UNKNOWN
 from al_jax.types import Dataset
+from experiments.common.places import SUFFIXES
 from experiments.data import cache
 from experiments.data import classes
 from experiments.data.errors import DataError
@@ -19,7 +20,6 @@ from experiments.data.rows import Progress
 from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
-SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 _OF_TABLES = ("label_column", "ignore_columns", "missing")
 _IS_FOR = {"image_size": "folders of images", "scale": "numbers in a file"} | dict.fromkeys(_OF_TABLES, "tables")
 
@@ -31,11 +31,6 @@ class Loaded(NamedTuple):
   class_names: tuple[str, ...] | None = None
   row_names: tuple[str, ...] | None = None  # `[N]` of the pool's rows, where they have names
   remarks: tuple[str, ...] = ()  # sentences on what was made of the source
-
-
-def is_path(name: str) -> bool:
-  """Whether `--dataset` is written as a path is, whatever data sets there are."""
-  return name.startswith((".", "/", "~")) or name.lower().endswith(SUFFIXES)
 
 
 def _rows(path: Path, options: Options, progress: Progress) -> Rows:

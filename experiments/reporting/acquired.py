@@ -19,6 +19,7 @@ from experiments.reporting.wording import mean_spread
 from experiments.reporting.wording import numbered
 from experiments.reporting.wording import seeds_said
 
+_LETTERS = 10  # of a class's name
 _SHEETS = 3  # rounds whose images are shown
 Runs = dict[int, list[dict]]  # rows by seed
 
@@ -40,18 +41,43 @@ def jaccard(first: set, second: set) -> float:
   return len(first & second) / len(first | second) if first | second else 1.0
 
 
+def called(class_names: Sequence[str] | None, classes: int) -> list[str]:
+  """What `classes` columns are called: the names of the data, or numbers."""
+  if class_names is None:
+    return [str(c) for c in range(classes)]
+  names = (" ".join(name.split()) for name in class_names)
+  return [name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…" for name in names]
+
+
+def by_class(chosen: Chosen, class_names: Sequence[str] | None) -> tuple[list[Block], Drawings]:
+  """Accuracy on each class after the last round; nothing of rows that do not have it."""
+  last = {name: [run[-1].get("test_class_accuracy") for run in runs.values()] for name, runs in chosen.runs.items()}
+  if not all(own for runs in last.values() for own in runs):
+    return [], {}
+  measured = {name: np.array(runs, float) for name, runs in last.items()}  # None becomes NaN
+  names, classes = list(measured), next(iter(measured.values())).shape[1]
+  matrix = np.array([own.mean(axis=0) for own in measured.values()])
+  columns = called(class_names, classes)
+  drawn = {"class_accuracy": figures.heat_map(matrix, names, columns, x="class", y="", top=1.0)}
+  caption = f"Test accuracy on the rows of each class after the last round. Mean over {seeds_said(chosen)}."
+  balanced = {name: np.nanmean(own, axis=1) for name, own in measured.items()}
+  table = Table(["strategy", "balanced accuracy"], [[name, mean_spread(own)] for name, own in balanced.items()])
+  note = Text("Balanced accuracy: mean of the classes' accuracies after the last round, mean ± standard deviation.")
+  return [*images(drawn, {"class_accuracy": caption}), table, note], drawn
+
+
 def overlap(strategies: dict[str, Runs], seeds: Sequence[int]) -> np.ndarray:
   """`[K, K]` Jaccard index of the ids that two strategies acquired on the same seed, mean over `seeds`."""
   ids = [[{i for row in runs[seed] for i in row["selected"]} for seed in seeds] for runs in strategies.values()]
   return np.array([[np.mean([jaccard(a, b) for a, b in zip(x, y, strict=True)]) for y in ids] for x in ids])
 
 
-def balance(chosen: Chosen) -> tuple[list[Block], Drawings]:
+def balance(chosen: Chosen, class_names: Sequence[str] | None = None) -> tuple[list[Block], Drawings]:
   """Class balance and overlap."""
   labels = [
     [c for row in run for c in row["selected_labels"]] for runs in chosen.runs.values() for run in runs.values()
   ]
-  classes = 1 + max(max(run, default=0) for run in labels)
+  classes = len(class_names) if class_names else 1 + max(max(run, default=0) for run in labels)
   if not all(labels) or classes < 2:
     return [Text("There are no labels of several classes to weigh: no round acquired any.")], {}
   names = list(chosen.runs)
@@ -59,7 +85,7 @@ def balance(chosen: Chosen) -> tuple[list[Block], Drawings]:
   relative = np.array([shares[name].mean(axis=0) for name in names]) * classes
   drawn = {
     "class_balance": figures.heat_map(
-      relative, names, [str(c) for c in range(classes)], x="class", y="", top=max(2.0, relative.max()), digits=1
+      relative, names, called(class_names, classes), x="class", y="", top=max(2.0, relative.max()), digits=1
     )
   }
   captions = {

@@ -1,5 +1,6 @@
 """The whole report, made in memory: nothing is written of one that fails."""
 
+from experiments.common.places import title
 from experiments.reporting import acquired
 from experiments.reporting import blocks
 from experiments.reporting import pairwise
@@ -24,7 +25,8 @@ def files(study: Study) -> dict[str, bytes]:
   incomplete = studies.incomplete(study)
   curves, curve_drawings = sections.curves(study, chosen)
   compared, comparison_drawings = pairwise.comparison(chosen)
-  balance, balance_drawings = acquired.balance(chosen)
+  balance, balance_drawings = acquired.balance(chosen, study.class_names)
+  by_class, class_drawings = acquired.by_class(chosen, study.class_names)
   sheets, out = acquired.sheets(study, chosen)
   content = [
     *_head(study, chosen, len(incomplete)),
@@ -32,6 +34,8 @@ def files(study: Study) -> dict[str, bytes]:
     *sections.results(study, chosen),
     Heading(2, "Learning curves"),
     *curves,
+    *([Heading(2, "By class")] if by_class else []),
+    *by_class,
     Heading(2, "Label efficiency"),
     *sections.efficiency(chosen),
     Heading(2, "Significance"),
@@ -41,7 +45,7 @@ def files(study: Study) -> dict[str, bytes]:
     *sheets,
     *sections.protocol(study, chosen, incomplete),
   ]
-  for name, drawing in (curve_drawings | comparison_drawings | balance_drawings).items():
+  for name, drawing in (curve_drawings | class_drawings | comparison_drawings | balance_drawings).items():
     out |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
   return out | {"report.md": blocks.to_markdown(content).encode(), "report.html": blocks.to_html(content).encode()}
 
@@ -57,7 +61,7 @@ def _head(study: Study, chosen: Chosen, incomplete: int) -> list[blocks.Block]:
   if incomplete:
     said += f" {many(incomplete, 'run')} did not come to an end and {'is' if incomplete == 1 else 'are'} named below."
   return [
-    Heading(1, f"Active learning on {study.flags.get('dataset', 'a data set')}"),
+    Heading(1, f"Active learning on {title(study.flags.get('dataset', 'a data set'))}"),
     Text(said),
     *map(Text, chosen.remarks),
   ]

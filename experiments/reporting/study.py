@@ -39,6 +39,11 @@ class Study(NamedTuple):
     return self.configs[0]["flags"]
 
   @property
+  def class_names(self) -> list[str] | None:
+    """What the classes are called, where the data say so."""
+    return self.configs[0].get("class_names")
+
+  @property
   def versions_remark(self) -> str | None:
     """A sentence on the versions that made the rows, where there are several."""
     earlier = [{"versions": own} for config in self.configs for own in config.get("earlier_versions", ())]

@@ -166,6 +166,8 @@ def packing(config: Config) -> str:
 
 def check(config: Config, data) -> None:
   """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
+  if config.inspect and data.inputs.ndim < 3:
+    raise UsageError(f"--inspect draws images, and a row of these data is {data.inputs.shape[1:]}: leave it out")
   own, name = plan(config), f"--init_file={config.init_file}" if config.init_file else None
   key = jax.random.key(config.seed)
   try:

@@ -1,6 +1,7 @@
 """Contact sheets: the images that a strategy asked for, with what they are and what the model took them for."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import functools
 from pathlib import Path
 import textwrap
@@ -16,6 +17,7 @@ from al_jax.learner import Learner
 from experiments.analysis.records import sheet_name
 
 _COLUMNS, _MOST = 10, 100
+_LETTERS = 10  # of a class's name
 _WIDE, _HIGH, _SIDE = 1.25, 1.75, 1.1  # inches: an image with its text, and its longer side
 
 
@@ -24,7 +26,9 @@ def _look(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: Le
   return evaluation.predict_pool(state, data, ids, learner), inputs.of_pool(data, ids)
 
 
-def writer(folder: Path, data: types.Dataset, learner: Learner) -> Callable[[dict, types.ALState], None]:
+def writer(
+  folder: Path, data: types.Dataset, learner: Learner, class_names: Sequence[str] | None = None
+) -> Callable[[dict, types.ALState], None]:
   """A function of a row and the state that its round ended with; it writes the round's sheet as PNG.
 
   The prediction is the mean of the samples that the strategy looked at; a deterministic one where it looked at none.
@@ -38,12 +42,19 @@ def writer(folder: Path, data: types.Dataset, learner: Learner) -> Callable[[dic
     log_probs, images = jax.device_get(_look(state, data, ids, learner))
     path = folder / sheet_name(row)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(row, images, np.exp(log_probs), path)
+    draw(row, images, np.exp(log_probs), path, class_names)
 
   return write
 
 
-def draw(row: dict, images: np.ndarray, probs: np.ndarray, path: Path) -> None:
+def _short(name: str) -> str:
+  name = " ".join(name.split())
+  return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
+
+
+def draw(
+  row: dict, images: np.ndarray, probs: np.ndarray, path: Path, class_names: Sequence[str] | None = None
+) -> None:
   """Draws the first hundred images of a row, best first; a wrong prediction is in red.
 
   Args:
@@ -51,6 +62,7 @@ def draw(row: dict, images: np.ndarray, probs: np.ndarray, path: Path) -> None:
     images: `[K, H, W]` or `[K, H, W, channels]` floats, on any scale.
     probs: `[K, C]` predicted probabilities.
     path: the PNG file.
+    class_names: `[C]`; by default the classes' numbers.
   """
   from matplotlib.figure import Figure
 
@@ -62,6 +74,7 @@ def draw(row: dict, images: np.ndarray, probs: np.ndarray, path: Path) -> None:
   axes = figure.add_axes((0, 0, 1, 1))
   axes.axis("off")
   low, high = images.min(), images.max()
+  called = lambda c: str(c) if class_names is None else _short(class_names[c])
   for place in range(count):
     image = (images[place] - low) / (high - low) if high > low else images[place]
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] != 3 else image
@@ -74,7 +87,7 @@ def draw(row: dict, images: np.ndarray, probs: np.ndarray, path: Path) -> None:
     )
     label, said = row["selected_labels"][place], int(probs[place].argmax())
     scores = row.get("selected_scores")
-    text = f"is {label}, said {said}\np = {probs[place, said]:.2f}"
+    text = f"is {called(label)}, said {called(said)}\np = {probs[place, said]:.2f}"
     if scores:
       text += "\nscore not finite" if scores[place] is None else f"\nscore {scores[place]:.3g}"
     color = "black" if label == said else "#B00020"

@@ -57,7 +57,8 @@ def run_study(config: Config, data, workdir: Workdir, display: Display, stop: In
       def on_phase(r: int, name: str, label: str = f"{acq}, seed {seed}") -> None:
         display.phase(f"{label}, round {r}/{config.rounds}: {_PHASES[name]}")
 
-      on_round = contact_sheets.writer(workdir.path / "inspect", data, learner) if config.inspect else NOTHING
+      sheets = functools.partial(contact_sheets.writer, workdir.path / "inspect", data, learner)
+      on_round = sheets(workdir.class_names) if config.inspect else NOTHING
       with Checkpoints(workdir.path / "checkpoints" / run_name(acq, seed)) as checkpoints:
         for row in run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
           workdir.append(row)

@@ -7,6 +7,7 @@ import resource
 import jax
 import numpy as np
 
+from al_jax import metrics
 from al_jax import types
 
 
@@ -62,6 +63,7 @@ def row_of(
     "selected": selected.tolist(),
     "selected_scores": _finite_or_null(info.scores) if scored and selected.size else None,
     "selected_labels": labels[selected].tolist(),  # on the host: no program for each length
+    "acquired_per_class": np.bincount(labels[selected], minlength=len(info.metrics.test_class_accuracy)).tolist(),
     "train_steps": int(info.fit.steps),
     "train_loss": float(info.fit.loss),
     "seconds_train": seconds.get("fit"),
@@ -81,8 +83,15 @@ def _finite_or_null(scores: np.ndarray) -> list[float | None]:
 
 
 def metrics_row(measured: types.Metrics) -> dict:
-  """The metrics by name; one that was not measured is null."""
-  return {name: None if math.isnan(value) else float(value) for name, value in measured._asdict().items()}
+  """The metrics by name, with the mean over classes; one that was not measured is null."""
+  by_class = np.asarray(measured.test_class_accuracy)
+  named = measured._asdict() | {"test_balanced_accuracy": metrics.balanced_accuracy(by_class)}
+  del named["test_class_accuracy"]
+  return {name: _or_null(value) for name, value in named.items()} | {"test_class_accuracy": [*map(_or_null, by_class)]}
+
+
+def _or_null(value: float) -> float | None:
+  return None if math.isnan(value) else float(value)
 
 
 def _peak_bytes() -> int:

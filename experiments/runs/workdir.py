@@ -26,8 +26,8 @@ from experiments.analysis.records import outcome
 from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
+from experiments.common.places import title
 from experiments.config.resolve import Config
-from experiments.data import title
 from experiments.runs import runtime
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
@@ -62,6 +62,7 @@ class Workdir:
       raise UsageError(f"--workdir={self.path} is in use by another process") from error
     self.on_row: Callable[[dict], None] = lambda row: None  # told of every row that is appended
     self.remark: str | None = None  # a sentence on the versions that made its rows, where there are several
+    self.class_names: Sequence[str] | None = None
     self._earlier_versions: list[dict[str, str]] = []
     self._adopt(config, data_hash)
 
@@ -146,6 +147,7 @@ class Workdir:
     `pool_ids` are the training images that make the pool, in the order of its ids; None for all of them.
     `class_counts` are the pool's rows of each class, `class_names` what these are called.
     """
+    self.class_names = class_names
     self._write_json(
       "config.json",
       {

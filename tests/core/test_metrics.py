@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 
 from al_jax import metrics
 from tests.support import reference
@@ -25,6 +27,18 @@ def test_equals_the_reference(name, scale):
   log_probs, labels = predictions(scale)
   expected = getattr(reference, name)(log_probs, labels)
   np.testing.assert_allclose(jax.jit(getattr(metrics, name))(log_probs, labels), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_accuracy_of_each_class_is_recall_and_its_mean_balanced_accuracy():
+  log_probs, labels = predictions(1.0)
+  said = log_probs.argmax(1)
+  measured = jax.jit(metrics.class_accuracy)(log_probs, labels)
+  np.testing.assert_allclose(measured, recall_score(labels, said, average=None), rtol=1e-6)
+  assert metrics.balanced_accuracy(measured) == pytest.approx(balanced_accuracy_score(labels, said))
+  some = labels < 3  # class 3 is not there
+  measured = metrics.class_accuracy(log_probs[some], labels[some])
+  assert math.isnan(measured[3]) and metrics.balanced_accuracy(measured) == pytest.approx(float(measured[:3].mean()))
+  assert math.isnan(metrics.balanced_accuracy([math.nan]))
 
 
 def test_worked_calibration_error():

@@ -25,7 +25,7 @@ AGREEMENT = bench_agreement.Agreement(
 
 def made_runs(initial, selected, accuracies):
   """Runs that never were: of their diagnostics, the ids and the accuracies alone."""
-  measured = types.Metrics(np.float32(accuracies), None, None, None)
+  measured = types.Metrics(np.float32(accuracies), None, None, None, None)
   return Runs(np.int32(initial), types.RoundInfo(None, measured, None, np.int32(selected), None))
 
 

@@ -139,7 +139,7 @@ def made_runs(keys, data, rounds):
   shape = len(keys), rounds + 1
   info = bench_loop.types.RoundInfo(
     num_labeled=np.zeros(shape),
-    metrics=bench_loop.types.Metrics(*[np.zeros(shape)] * 4),
+    metrics=bench_loop.types.Metrics(*[np.zeros(shape)] * 5),
     fit=bench_loop.types.FitInfo(np.zeros(shape), np.full(shape, 3), np.full(shape, -1)),
     selected=np.where(np.arange(rounds + 1) < rounds, 1, -1)[None, :, None].repeat(10, -1),
     scores=np.where(np.arange(rounds + 1) < rounds, 1.0, np.nan)[None, :, None].repeat(10, -1),

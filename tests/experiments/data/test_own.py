@@ -15,6 +15,7 @@ from sklearn.datasets import load_wine
 from al_jax import inputs
 from al_jax import types
 from experiments import data
+from experiments.common.places import title
 from experiments.data import DataError
 from experiments.data import Options
 from experiments.data import classes
@@ -372,4 +373,4 @@ def test_a_name_is_a_name_and_a_path_a_path(tmp_path, monkeypatch):
     (tmp_path / name).mkdir()
   assert not data.is_path("digits") and not data.is_path("mnist") and not data.is_path("my_pictures")
   assert data.is_path("my_images") and data.is_path("./digits") and data.is_path("~/x") and data.is_path("x.npz")
-  assert data.title("~/pets/") == "pets" and data.title("cats_vs_dogs/1:2.0.0") == "cats_vs_dogs/1:2.0.0"
+  assert title("~/pets/") == "pets" and title("cats_vs_dogs/1:2.0.0") == "cats_vs_dogs/1:2.0.0"

@@ -213,6 +213,23 @@ def verdicts(folder) -> dict[str, card.Point]:
   return {point.what: point for point in card.card(study, studies.choose(study))}
 
 
+def test_classes_have_their_names_and_their_accuracies(tmp_path, monkeypatch):
+  by_class = {0: [0.5, 0.7, None, 0.9, 0.1], 1: [0.7, 0.9, None, 0.9, 0.3]}
+  rows = [
+    it | {"test_class_accuracy": by_class[seed]} for seed in by_class for it in made.run("margin", seed, (0.5, 0.6))
+  ]
+  names, drawn = ["cat", "a\nlong and winding name", "dog", "emu", "fox"], []
+  own = figures.heat_map
+  monkeypatch.setattr(figures, "heat_map", lambda *args, **kwargs: drawn.append(args) or own(*args, **kwargs))
+  markdown, _, files = pages(made.workdir(tmp_path / "a", rows, class_names=names))
+  assert (
+    "class_accuracy.png" in files and [args[2] for args in drawn] == [["cat", "a long an…", "dog", "emu", "fox"]] * 2
+  )
+  np.testing.assert_allclose(drawn[1][0], [[0.6, 0.8, np.nan, 0.9, 0.2]])
+  assert cells(section(markdown, "By class"), "margin") == ["margin", "0.625 ± 0.106"]  # of 0.55 and 0.7
+  assert "By class" not in pages(made.workdir(tmp_path / "b", made.run("margin", 0, (0.5, 0.6))))[0]
+
+
 def test_the_card_of_a_thin_study(tmp_path):
   points = verdicts(made.workdir(tmp_path / "a", made.three_seeds()))
   assert points["many seeds"].verdict == "not met" and points["many seeds"].remark.startswith("3 matched seeds")

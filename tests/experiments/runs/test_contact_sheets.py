@@ -38,7 +38,7 @@ def test_predictions_are_of_the_rows_round(data, make_learner, tmp_path, monkeyp
   learner = make_learner("bald")
   state = loop.init_state(jax.random.key(0), data, learner)
   shown = []
-  monkeypatch.setattr(contact_sheets, "draw", lambda row, images, probs, path: shown.append((images, probs)))
+  monkeypatch.setattr(contact_sheets, "draw", lambda row, images, probs, path, names: shown.append((images, probs)))
   after = state._replace(round=jnp.int32(2))  # as a round of number 1 ends
   contact_sheets.writer(tmp_path, jax.device_put(data), learner)(row_of(), after)
   expected = evaluation.predict_pool(state._replace(round=jnp.int32(1)), data, jnp.array([3, 9, 4]), learner)

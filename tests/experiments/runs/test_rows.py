@@ -13,7 +13,9 @@ LABELS = np.arange(20, dtype=np.int32) % 10
 
 def infos(scores=(0.5, 0.25), bad=(-1, -1), nll=(2.0, 1.0)) -> types.RoundInfo:
   """The diagnostics of a run of two rounds, which acquires images 7 and 3 with these scores."""
-  metrics = types.Metrics(np.float32([0.5, 0.6]), np.float32(nll), np.float32([0.1, 0.2]), np.float32([np.nan] * 2))
+  by_class = np.float32([[0.5, 1.0, np.nan] + [0.5] * 7] * 2)  # none of class 2 to test on
+  measured = [[0.5, 0.6], nll, [0.1, 0.2], [np.nan] * 2]
+  metrics = types.Metrics(*map(np.float32, measured), by_class)
   fit = types.FitInfo(np.float32([2.5, 1.5]), np.int32([9, 9]), np.int32(bad))
   selected = np.int32([[7, 3], [-1, -1]])
   return types.RoundInfo(np.int32([10, 12]), metrics, fit, selected, np.float32([scores, (np.nan, np.nan)]))
@@ -32,6 +34,9 @@ def test_a_round_becomes_a_row():
   assert first["selected"] == [7, 3] and first["selected_labels"] == [7, 3] and first["selected_scores"] == [0.5, 0.25]
   assert first["initial"] == [4, 5] and first["val_accuracy"] is None and first["train_steps"] == 9
   assert last["selected"] == last["selected_labels"] == [] and "initial" not in last
+  assert first["acquired_per_class"] == [0, 0, 0, 1, 0, 0, 0, 1, 0, 0] and not any(last["acquired_per_class"])
+  assert first["test_class_accuracy"] == [0.5, 1.0, None] + [0.5] * 7
+  assert first["test_balanced_accuracy"] == pytest.approx((1.0 + 8 * 0.5) / 9)
   assert last["test_accuracy"] == pytest.approx(0.6) and last["seconds_total"] == 0.5
 
 
