@@ -57,7 +57,7 @@ def main(_) -> None:
       if config.describe:
         display.line("\n".join(describe.data_lines(title, data, found)))
         return
-      config = initial_sets.resolve(config, loaded, data)
+      config = build.with_vocabulary(initial_sets.resolve(config, loaded, data), data)
       build.check(config, data)
       workdir = Workdir(config, fingerprint)
       display.line(f"{title}: a pool of {data.pool_size}, {data.test_size} to test on")

@@ -5,6 +5,16 @@ from al_jax.models.cnn import CNN
 from al_jax.models.gal import GalNet
 from al_jax.models.mlp import MLP
 from al_jax.models.resnet import ResNet18
+from al_jax.models.transformer import Transformer
 from al_jax.models.vgg import VGG16
 
-NETWORKS = {"cnn": CNN, "batchbald": BatchBALDNet, "gal": GalNet, "mlp": MLP, "resnet18": ResNet18, "vgg16": VGG16}
+NETWORKS = {
+  "cnn": CNN,
+  "batchbald": BatchBALDNet,
+  "gal": GalNet,
+  "mlp": MLP,
+  "resnet18": ResNet18,
+  "vgg16": VGG16,
+  "transformer": Transformer,
+}
+TOKENS = ("transformer",)  # those that take rows of tokens; the others take floats

@@ -2,6 +2,7 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from al_jax.models import layers
 
@@ -24,6 +25,8 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(f"an MLP takes floats, and these are {x.dtype}, as tokens are: a transformer takes them")
     dense = lambda features: nn.Dense(features, kernel_init=nn.initializers.glorot_uniform())
     x = x.reshape((x.shape[0], -1))
     for features in self.hidden:

@@ -80,7 +80,7 @@ class ResNet18(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     if self.norm not in NORMS:
       raise ValueError(f"norm={self.norm!r} is unknown: choose one of {', '.join(NORMS)}")
-    if min(x.shape[1:3]) < 16:
+    if x.ndim == 4 and min(x.shape[1:3]) < 16:  # what is no image, a convolution refuses
       raise ValueError(f"ResNet18 takes images of 16 x 16 or more, not {x.shape[1]} x {x.shape[2]}")
     norm, lowering = self.norm, self.lowering
     x = nn.relu(_convolve_and_norm(x, self.width, 3, norm=norm, lowering=lowering, train=train))

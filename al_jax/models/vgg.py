@@ -29,7 +29,7 @@ class VGG16(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-    if min(x.shape[1:3]) < 32:
+    if x.ndim == 4 and min(x.shape[1:3]) < 32:  # what is no image, a convolution refuses
       raise ValueError(f"VGG16 takes images of 32 x 32 or more, not {x.shape[1]} x {x.shape[2]}")
     init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
     for channels, convolutions in _STAGES:

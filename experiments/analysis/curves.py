@@ -15,10 +15,13 @@ def name_of(row: dict) -> str:
 
 
 def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
-  """Rows by `name_of` and seed, in order of their rounds; runs that ended in an error stop there."""
+  """Rows by `name_of` and seed, in order of their rounds; runs that ended in an error stop there.
+
+  Rows without a test accuracy, of data without a test set, are left out.
+  """
   out: dict[str, dict[int, list[dict]]] = {}
   for row in rows:
-    if "error" not in row:
+    if "error" not in row and row.get("test_accuracy") is not None:
       out.setdefault(name_of(row), {}).setdefault(row["seed"], []).append(row)
   return out
 

@@ -48,6 +48,8 @@ def run_line(rows: Sequence[dict], width: int) -> str:
   head = f"{name_of(last):<{width}} seed {last['seed']}"
   if "error" in last:
     return f"{head}  stopped in round {last['round']}: {last['error']}"
+  if last["test_accuracy"] is None:
+    return f"{head}  {rows[0]['num_labeled']}..{last['num_labeled']} labels  no test set"
   area = area_under_curve(*_accuracies(rows))
   return (
     f"{head}  {rows[0]['num_labeled']}..{last['num_labeled']} labels  accuracy {rows[0]['test_accuracy']:.4f} .."
@@ -60,6 +62,8 @@ def round_line(row: dict, before: float | None, rounds: int, width: int) -> str:
   head = f"{row['acq']:<{width}} seed {row['seed']}  round {row['round']:>2}/{rounds}"
   if "error" in row:
     return f"{head}  stopped: {row['error']}"
+  if row["test_accuracy"] is None:
+    return f"{head}  {row['num_labeled']:>5} labels  {row['seconds_total']:.1f} s"
   change = "" if before is None else f"{row['test_accuracy'] - before:+.4f}"
   validation = "" if row["val_accuracy"] is None else f"  validation {row['val_accuracy']:.4f}"
   return (

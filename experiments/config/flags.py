@@ -153,6 +153,9 @@ for _name, (_default, _takers) in HYPER.items():
 
 _training = _Group("Model and training")
 _training.enum("model", "cnn", "network", enum_values=list(models.NETWORKS))
+_training.integer(
+  "vocabulary", None, "tokens that a transformer tells apart; by default one more than the largest", **_at_least(1)
+)
 _training.enum("norm", None, "normalisation, of networks that have a choice", enum_values=["group", "batch"])
 _training.float("dropout_rate", None, "share of activations dropped; by default the network's own", **_share())
 _training.enum("optimizer", "adam", "optax optimizer", enum_values=list(OPTIMIZERS))

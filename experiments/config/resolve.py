@@ -73,6 +73,7 @@ class Config:
   model: str
   dropout_rate: float | None
   norm: str | None
+  vocabulary: int | None
   optimizer: str
   learning_rate: float
   momentum: float

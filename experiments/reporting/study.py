@@ -74,6 +74,8 @@ def gather(workdirs: Sequence[Path]) -> Study:
     if other := other_generator(configs[0], configs[-1]):
       raise UsageError(f"{workdirs[0]} and {workdir} are of other draws ({other}): report on each alone")
     own, _ = read_rows(workdir / "results.jsonl")
+    if own and all("error" not in row and row.get("test_accuracy", 0) is None for row in own):
+      raise UsageError(f"{workdir} is of a study without a test set: there is no accuracy to report")
     _check(workdir / "results.jsonl", own, labels)
     for row in own:
       if holders.setdefault(_run_of(row), place) != place:

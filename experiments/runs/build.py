@@ -30,7 +30,29 @@ def network(config: Config, num_classes: int) -> types.Network:
   told = {} if config.dropout_rate is None else {"dropout_rate": config.dropout_rate}
   if config.norm is not None:
     told["norm"] = config.norm
+  if config.vocabulary is not None:
+    told["vocabulary"] = config.vocabulary
   return from_flax(models.NETWORKS[config.model](num_classes=num_classes, **told))
+
+
+def with_vocabulary(config: Config, data: types.Dataset) -> Config:
+  """The config with the tokens that a network of tokens has to tell apart, as it is for other networks.
+
+  Raises:
+    UsageError: --vocabulary is of another network, or the data have tokens beyond it.
+  """
+  if config.model not in models.TOKENS:
+    if config.vocabulary is not None:
+      raise UsageError(f"--vocabulary is of --model={models.TOKENS[0]}, and the model is {config.model}")
+    return config
+  arrays = [x for x in (data.inputs, data.test_inputs) if x.size]
+  if data.inputs.ndim != 2 or data.inputs.dtype.kind not in "iu" or data.prepare is not inputs.as_they_are:
+    raise UsageError(f"--model={config.model} takes rows of tokens, whole numbers, and these data are none")
+  least, most = min(int(x.min()) for x in arrays), max(int(x.max()) for x in arrays)
+  if least < 0 or most >= (config.vocabulary or most + 1):
+    odd = least if least < 0 else most
+    raise UsageError(f"token {odd} is not among those from 0 on that --vocabulary={config.vocabulary or most + 1} has")
+  return dataclasses.replace(config, vocabulary=config.vocabulary or most + 1)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

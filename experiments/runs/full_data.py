@@ -29,7 +29,9 @@ def run_study(config: Config, data, workdir: Workdir, display: Display, stop: In
       rows[seed] = row | {"train_steps": int(fit.steps), "seconds_total": time.perf_counter() - start}
       workdir.write_full_data(list(rows.values()))
       display.line(
-        f"full data        seed {seed}  accuracy {row['test_accuracy']:.4f}  nll {row['test_nll']:.3f}"
+        f"full data        seed {seed}  {fit.steps} steps  {rows[seed]['seconds_total']:.1f} s"
+        if row["test_accuracy"] is None
+        else f"full data        seed {seed}  accuracy {row['test_accuracy']:.4f}  nll {row['test_nll']:.3f}"
         f"  ece {row['test_ece']:.3f}  {fit.steps} steps  {rows[seed]['seconds_total']:.1f} s"
       )
     display.advance()

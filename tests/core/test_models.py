@@ -528,9 +528,26 @@ def test_batchbald_net_trains_as_if_it_dropped_ahead_of_the_pooling():
 def test_the_head_gives_the_logits_of_the_features(name):
   network = from_flax(models.NETWORKS[name](num_classes=3))
   x = jax.random.normal(jax.random.key(1), (2, 32, 32, 1) if name == "vgg16" else (2, 16, 16, 1))
+  x = jnp.array([[3, 1, 2], [0, 1, 2]]) if name in models.TOKENS else x
   variables = jax.jit(network.init)(jax.random.key(0), x)
   logits, features = jax.jit(network.sample)(None, variables, x)
   np.testing.assert_allclose(network.head(variables, features), logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_tokens_are_for_networks_of_tokens_alone(name):
+  tokens, floats = jnp.zeros((2, 32), jnp.int32), jnp.zeros((2, 32))
+  network = from_flax(models.NETWORKS[name]())
+  with pytest.raises(ValueError, match="takes") as caught:
+    jax.eval_shape(network.init, jax.random.key(0), floats if name in models.TOKENS else tokens)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_transformer_is_told_by_the_order_of_its_tokens_too():
+  network = from_flax(models.Transformer(vocabulary=4))
+  x = jnp.array([[0, 1, 2, 3], [1, 0, 2, 3]])
+  logits, _ = network.sample(None, network.init(jax.random.key(0), x), x)
+  assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
 def test_vgg16_has_batch_norm_behind_thirteen_convolutions():

@@ -12,6 +12,7 @@ from al_jax import from_flax
 from al_jax import from_nnx
 from al_jax import inputs
 from al_jax import types
+from al_jax.models import Transformer
 
 LENGTH, TOKENS = 8, 20  # of a text; of these, one of the first ten is the class's and occurs twice
 
@@ -36,18 +37,6 @@ class Recurrent(nn.Module):
   def __call__(self, x, *, train=False):
     states = nn.RNN(nn.LSTMCell(12))(x.reshape((x.shape[0], 8, 8)))
     return nn.Dense(10)(nn.Dropout(0.5, deterministic=not train)(states[:, -1]))
-
-
-class Transformer(nn.Module):
-  """Tokens with their places, one block of attention whose weights are dropped, the mean over tokens."""
-
-  @nn.compact
-  def __call__(self, x, *, train=False):
-    x = nn.Embed(TOKENS, 16)(x) + self.param("places", nn.initializers.normal(0.02), (1, LENGTH, 16))
-    attend = nn.MultiHeadDotProductAttention(num_heads=2, dropout_rate=0.2, deterministic=not train)
-    x = nn.LayerNorm()(x + attend(x))
-    x = nn.LayerNorm()(x + nn.Dense(16)(nn.relu(nn.Dense(32)(x))))
-    return nn.Dense(10)(x.mean(axis=1))
 
 
 class TwoInputs(nn.Module):
@@ -110,7 +99,7 @@ NETWORKS = {
   "batch norm": from_flax(NormedConv()),
   "nnx": from_nnx(NnxMLP),
   "nnx batch norm": from_nnx(NnxNormed),
-  "tokens": from_flax(Transformer()),
+  "tokens": from_flax(Transformer(10, TOKENS, features=16, heads=2, blocks=1, dropout_rate=0.2)),
   "lstm": from_flax(Recurrent()),
   "functions": by_hand(),
   "dict": from_flax(TwoInputs()),

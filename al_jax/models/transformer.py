@@ -1,0 +1,41 @@
+"""A small transformer over tokens."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Transformer(nn.Module):
+  """An encoder in the order of norm, part, sum; the mean over the tokens enters the head.
+
+  Takes `[B, L]` integers from 0 to `vocabulary - 1`, returns `[B, num_classes]` logits. Dropout is that of attention
+  weights and of each part's output, and of the mean ahead of the head.
+
+  References:
+    A. Vaswani et al., Attention Is All You Need (2017); R. Xiong et al., On Layer Normalization in the Transformer
+    Architecture (2020), for the order.
+  """
+
+  num_classes: int = 10
+  vocabulary: int = 1000
+  features: int = 64
+  heads: int = 4
+  blocks: int = 2
+  dropout_rate: float = 0.1
+  head: str = "head"
+
+  @nn.compact
+  def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
+      raise ValueError(f"a transformer takes rows of tokens, whole numbers, not {x.dtype} {x.shape[1:]}")
+    drop = lambda x: nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+    places = self.param("places", nn.initializers.normal(0.02), (1, x.shape[1], self.features))
+    x = nn.Embed(self.vocabulary, self.features)(x) + places
+    for _ in range(self.blocks):
+      attend = nn.MultiHeadDotProductAttention(
+        self.heads, dropout_rate=self.dropout_rate, deterministic=not train, qkv_features=self.features
+      )
+      x = x + drop(attend(nn.LayerNorm()(x)))
+      x = x + drop(nn.Dense(self.features)(nn.gelu(nn.Dense(4 * self.features)(nn.LayerNorm()(x)))))
+    x = drop(nn.LayerNorm()(x).mean(axis=1))
+    return nn.Dense(self.num_classes, name="head")(x)
