@@ -87,7 +87,7 @@ def draw(
     )
     label, said = row["selected_labels"][place], int(probs[place].argmax())
     scores = row.get("selected_scores")
-    text = f"is {called(label)}, said {called(said)}\np = {probs[place, said]:.2f}"
+    text = f"is {called(label)}\nsaid {called(said)}, p = {probs[place, said]:.2f}"
     if scores:
       text += "\nscore not finite" if scores[place] is None else f"\nscore {scores[place]:.3g}"
     color = "black" if label == said else "#B00020"

@@ -25,6 +25,7 @@ from al_jax import types
 from al_jax import views
 from al_jax.keys import Role
 from al_jax.keys import role_key
+from al_jax.sweep import sweep
 from tests.conftest import ACQUISITIONS
 from tests.conftest import TinyMLP
 from tests.support.kinds import KINDS
@@ -94,7 +95,7 @@ def test_packed_by_map_every_strategy_is_its_run_round_by_round(names, data, mak
   """Three strategies a program: all in one take several times as long to compile."""
   learners = tuple(make_learner(name) for name in names)
   keys = jnp.stack([jax.random.key(7), KEY])
-  packed = loop.sweep(keys, data, learners, pack="map")
+  packed = sweep(keys, data, learners, pack="map")
   for learner, runs in zip(learners, packed, strict=True):
     assert runs.initial[1].tolist() == initial_ids(KEY, data, learner)
     assert equal(jax.tree.map(lambda leaf: leaf[1], runs.info), stacked(by_hand(KEY, data, learner)[1]))

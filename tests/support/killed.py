@@ -14,6 +14,7 @@ import runpy
 import signal
 import sys
 import threading
+import time
 
 from orbax.checkpoint import v1 as ocp
 
@@ -49,8 +50,13 @@ def in_a_row(nth: int) -> None:
 
 
 def signaled(number: int, nth: int) -> None:
-  """As Ctrl-C and a scheduler do."""
-  before_a_row(nth, lambda *_: os.kill(os.getpid(), number))
+  """As Ctrl-C and a scheduler do, in a round that takes longer than the main thread needs to hear of it."""
+
+  def send(*_) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0.5)
+
+  before_a_row(nth, send)
 
 
 def in_a_checkpoint(nth: int) -> None:
