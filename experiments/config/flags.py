@@ -14,6 +14,7 @@ from experiments.config import acquisitions
 from experiments.config import presets
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.config.posteriors import POSTERIORS
+from experiments.data import initial_sets
 
 FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}
@@ -115,9 +116,9 @@ _labels.integer(
 _labels.enum(
   "init",
   "balanced",
-  "initial labels: equally many of each true class, at random, those of --init_file, or the 20 images of MNIST from"
-  " which every run of the BatchBALD paper starts",
-  enum_values=["balanced", "random", "file", "batchbald"],
+  "initial labels: equally many of each true class, at random, those of --init_file, the 20 images of MNIST from which"
+  " every run of the BatchBALD paper starts, or chosen by a strategy that needs no labels, the same for every seed",
+  enum_values=["balanced", "random", "file", "batchbald", *initial_sets.CHOOSERS],
 )
 _labels.string(
   "init_file", None, "file with a list of ids, of the pool as the flags above make it: what every seed starts from"

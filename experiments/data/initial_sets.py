@@ -5,11 +5,18 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from al_jax import acquisition
+from al_jax import types
+from al_jax.keys import Role
+from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 
+CHOOSERS = ("typiclust", "kcenter", "probcover")  # strategies that need no labels
 # The 20 images from which every run of Kirsch, van Amersfoort & Gal (2019) starts: indices into MNIST's training
 # images in the order of the IDX files, from the authors' code.
 BATCHBALD = (
@@ -56,8 +63,38 @@ def places_of(wanted: np.ndarray, images: np.ndarray) -> list[int | None]:
   return out
 
 
+def chosen(name: str, data: Dataset, num: int, seed: int) -> tuple[int, ...]:
+  """`num` ids that a strategy chooses where nothing is labeled, best first: by the data's embedding, or the inputs.
+
+  Args:
+    name: one of `CHOOSERS`.
+    data: the pool; of copies the first.
+    num: how many.
+    seed: decides the strategy's draws.
+
+  Raises:
+    UsageError: so many are not available, or the inputs are tokens.
+  """
+  size = data.num_originals
+  rows = np.asarray(data.embedding if data.embedding is not None else jax.jit(data.prepare)(data.inputs))
+  if not np.issubdtype(rows.dtype, np.floating):
+    raise UsageError(f"--init={name} compares rows of numbers, and these are tokens: give --embedding")
+  candidates = np.ones(size, bool) if data.available is None else np.asarray(data.available)[:size]
+  if num > candidates.sum():
+    raise UsageError(f"--init={name} is to choose {num} of {candidates.sum()} rows")
+  known = {"classes": data.num_classes} if name == "probcover" else {}
+  view = types.PoolView(
+    labeled=jnp.zeros(size, bool),
+    candidates=jnp.asarray(candidates),
+    embedding=jnp.asarray(rows.reshape(size, -1), jnp.float32),
+  )
+  select = jax.jit(acquisition.make(name, **known).select, static_argnames="num")
+  return tuple(select(role_key(jax.random.key(seed), Role.INITIAL_SET), view, num=num).tolist())
+
+
 def resolve(config, loaded: Dataset, data: Dataset):
-  """The config with the ids of a named initial set, found by content in the pool; as it is where none is named.
+  """The config with the ids of a named initial set, found by content in the pool, or chosen by a strategy; as it is
+  where `--init` names neither.
 
   Args:
     config: a `Config`.
@@ -68,6 +105,8 @@ def resolve(config, loaded: Dataset, data: Dataset):
     UsageError: the pool lacks one of the images.
     DataError: the data are not those that the set is of.
   """
+  if config.init in CHOOSERS:
+    return dataclasses.replace(config, init_ids=chosen(config.init, data, config.init_labels, config.pool_seed))
   if config.init != "batchbald":
     return config
   from experiments.data import idx_order

@@ -42,6 +42,23 @@ def test_given_initial_ids_are_the_initial_set_of_every_seed(data, make_learner)
   assert kept.order[:10].tolist() == list(GIVEN)
 
 
+@pytest.mark.parametrize("name", initial_sets.CHOOSERS)
+def test_a_strategy_chooses_the_first_labels_where_none_are_known(name, data):
+  pool = dataclasses.replace(data, labels=np.tile(data.labels, 2), copies=2)
+  chosen = initial_sets.chosen(name, pool, 12, seed=0)
+  assert len(set(chosen)) == 12 and max(chosen) < 97
+  flipped = dataclasses.replace(pool, labels=9 - np.asarray(pool.labels))
+  assert initial_sets.chosen(name, flipped, 12, seed=0) == chosen, "labels are not read"
+  some = dataclasses.replace(data, available=np.arange(97) % 2 == 0)
+  assert all(i % 2 == 0 for i in initial_sets.chosen(name, some, 12, seed=0))
+  with pytest.raises(UsageError, match=f"--init={name} is to choose 50 of 49 rows"):
+    initial_sets.chosen(name, some, 50, seed=0)
+  ring = np.stack([np.cos(np.arange(97)), np.sin(np.arange(97))], 1).astype(np.float32)
+  assert initial_sets.chosen(name, dataclasses.replace(data, embedding=ring), 12, seed=0) != chosen
+  told = config(init=name, init_labels=12)
+  assert initial_sets.resolve(told, data, data).init_ids == initial_sets.chosen(name, data, 12, seed=0)
+
+
 @pytest.mark.slow
 def test_given_initial_ids_are_the_initial_set_in_every_driver(data, make_learner):
   learner = make_learner("margin", initial_ids=GIVEN, val_size=20, init_balanced=True)
