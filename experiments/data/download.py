@@ -2,12 +2,14 @@
 
 import http.client
 from pathlib import Path
+import tarfile
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 
 from absl import logging
+import numpy as np
 
 from experiments.data import idx
 from experiments.data import library
@@ -21,7 +23,6 @@ WAYS_OUT = (
   "and kmnist, the four IDX files), or run once with a network"
 )
 PROBE_SECONDS = 4.0
-_CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 
 def reachable(url: str) -> bool:
@@ -44,7 +45,7 @@ def reachable(url: str) -> bool:
   return answered.is_set()
 
 
-class _WithoutTensorFlow:
+class _IdxWithoutTensorFlow:
   """Replaces the two steps of the MNIST builders that need TensorFlow: unpacking the files and encoding the images."""
 
   def _split_generators(self, dl_manager):
@@ -65,15 +66,64 @@ class _WithoutTensorFlow:
       yield i, {"image": Image.fromarray(image), "label": int(label)}
 
 
+class _CifarWithoutTensorFlow:
+  """Replaces the two steps of the CIFAR builders that need TensorFlow; the binary files hold no pickles."""
+
+  def _info(self):
+    tfds, stock = library.tensorflow_datasets(), super()._info()
+    kept = {key: feature for key, feature in stock.features.items() if key != "id"}  # text, which TensorFlow encodes
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description=stock.description,
+      features=tfds.features.FeaturesDict(kept),
+      supervised_keys=stock.supervised_keys,
+      homepage=stock.homepage,
+      citation=stock.citation,
+    )
+
+  def _split_generators(self, dl_manager):
+    cifar = self._cifar_info
+    path = Path(dl_manager.download(cifar.url))
+    with tarfile.open(path) as archive:
+      read = lambda name: archive.extractfile(cifar.prefix + name).read()
+      for key, name in zip(cifar.label_keys, cifar.label_files, strict=True):
+        self.info.features[key].names = [line for line in read(name).decode().split("\n") if line]
+      parts = {"train": cifar.train_files, "test": cifar.test_files}
+      records = {part: b"".join(map(read, names)) for part, names in parts.items()}
+    return {part: self._generate_examples(content) for part, content in records.items()}
+
+  def _generate_examples(self, content):
+    from PIL import Image
+
+    keys = self._cifar_info.label_keys
+    rows = np.frombuffer(content, np.uint8).reshape(-1, len(keys) + 3 * 32 * 32)
+    images = rows[:, len(keys) :].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    # The keys are the stock builder's, so the shuffled order is, too.
+    for i, (labels, image) in enumerate(zip(rows[:, : len(keys)].tolist(), images, strict=True)):
+      yield i, {"image": Image.fromarray(image), **dict(zip(keys, labels, strict=True))}
+
+
+# Builders that prepare without TensorFlow: the class of tensorflow-datasets, and what replaces its steps.
+_CLASSES = {
+  "mnist": ("MNIST", _IdxWithoutTensorFlow),
+  "fashion_mnist": ("FashionMNIST", _IdxWithoutTensorFlow),
+  "kmnist": ("KMNIST", _IdxWithoutTensorFlow),
+  "cifar10": ("Cifar10", _CifarWithoutTensorFlow),
+  "cifar100": ("Cifar100", _CifarWithoutTensorFlow),
+}
+
+
 def _builder(name: Name, root: Path):
   """A builder that prepares `name` below `root`, and an address it downloads from (None where it declares none)."""
   tfds = library.tensorflow_datasets()
 
   if name.dataset in _CLASSES:
-    base = getattr(tfds.image_classification, _CLASSES[name.dataset])
+    stock, without = _CLASSES[name.dataset]
+    base = getattr(tfds.image_classification, stock)
     with tfds.core.registered.skip_registration():
-      cls = type(base.__name__, (_WithoutTensorFlow, base), {"name": name.dataset, "__module__": __name__})
-    return cls(data_dir=root, version=name.version), base.URL
+      cls = type(base.__name__, (without, base), {"name": name.dataset, "__module__": __name__})
+    builder = cls(data_dir=root, version=name.version)
+    return builder, base.URL if without is _IdxWithoutTensorFlow else builder._cifar_info.url
   if not prepared.has_tensorflow():
     raise DataError(
       f"{name} is not prepared in {root} and TensorFlow, which preparing it needs, is not installed: give "

@@ -56,7 +56,8 @@ def test_a_preset_is_carried_out_as_it_stands(name, configs):
   if config.init == "batchbald":
     config = dataclasses.replace(config, init_ids=initial_sets.BATCHBALD)
   originals, test = (46_900, 23_100) if config.split == "blog" else (60_000, 10_000)
-  image = lambda num: np.broadcast_to(np.zeros((1, 28, 28, 1), np.uint8), (num, 28, 28, 1))
+  shape = (32, 32, 3) if config.dataset == "cifar10" else (28, 28, 1)
+  image = lambda num: np.broadcast_to(np.zeros((1, *shape), np.uint8), (num, *shape))
   labels = np.zeros(originals * config.pool_copies, np.int32)
   data = Dataset(image(originals), labels, image(test), labels[:test], num_classes=10, prepare=inputs.images(std=255))
   noise = {"noise": config.pool_noise, "noise_key": jax.random.key(0)}

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import types
@@ -568,8 +569,8 @@ def test_download_off_is_respected(home, monkeypatch):
 
 def test_other_names_need_tensorflow_to_be_prepared(monkeypatch):
   monkeypatch.setattr(prepared, "has_tensorflow", lambda: False)
-  message = refused("cifar10")
-  assert "cifar10" in message and "TensorFlow" in message and "array_record" in message
+  message = refused("svhn_cropped")
+  assert "svhn_cropped" in message and "TensorFlow" in message and "array_record" in message
 
 
 def test_other_names_are_probed_where_tensorflow_is(monkeypatch):
@@ -626,6 +627,44 @@ def test_a_download_is_prepared_without_tensorflow_and_read_back(name, network, 
   assert json.loads((folder / "dataset_info.json").read_text())["fileFormat"] == "array_record"
   monkeypatch.setattr(download, "reachable", lambda url: pytest.fail("it is prepared already"))
   assert_same(data.load(name), shuffled(network))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_cifar_is_prepared_from_its_binary_files_without_tensorflow(name, tmp_path, home, monkeypatch):
+  fine, coarse = (10, 0) if name == "cifar10" else (100, 20)
+  rng, images = np.random.default_rng(0), {"train": [], "test": []}
+  files = {"train": ["train.bin"], "test": ["test.bin"]}
+  files = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]} if fine == 10 else files
+  folder = tmp_path / ("cifar-10-batches-bin" if fine == 10 else "cifar-100-binary")
+  folder.mkdir()
+  for part, own in files.items():
+    for file in own:
+      pixels = rng.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
+      labels = rng.integers(0, fine, (7, 1), dtype=np.uint8)
+      images[part] += list(zip(labels[:, 0], pixels, strict=True))
+      head = [rng.integers(0, max(coarse, 1), (7, 1), dtype=np.uint8)] * bool(coarse)
+      rows = np.concatenate([*head, labels, pixels.transpose(0, 3, 1, 2).reshape(7, -1)], axis=1)
+      (folder / file).write_bytes(rows.tobytes())
+  named = {"batches.meta.txt": fine} if fine == 10 else {"coarse_label_names.txt": coarse, "fine_label_names.txt": fine}
+  for file, count in named.items():
+    (folder / file).write_text("".join(f"name {i}\n" for i in range(count)) + "\n")
+  with tarfile.open(tmp_path / "archive", "w:gz") as archive:
+    archive.add(folder, folder.name)
+
+  def fetch(self, url):
+    assert url in self._url_infos and url.endswith("-binary.tar.gz")
+    return tmp_path / "archive"
+
+  monkeypatch.setitem(sys.modules, "tensorflow", None)
+  monkeypatch.setattr(download, "reachable", lambda url: True)
+  monkeypatch.setattr(tfds.download.DownloadManager, "download", fetch)
+  found = data.load(name)
+  assert found.num_classes == fine and found.inputs.dtype == np.uint8 and found.prepare == inputs.images(std=255)
+  content = lambda labels, pixels: sorted(
+    (int(label), image.tobytes()) for label, image in zip(labels, pixels, strict=True)
+  )
+  assert content(found.labels, found.inputs) == content(*zip(*images["train"], strict=True))
+  assert content(found.test_labels, found.test_inputs) == content(*zip(*images["test"], strict=True))
 
 
 def test_a_download_goes_to_the_default_folder(network, home):
