@@ -148,6 +148,11 @@ def outcome(last: dict, rounds: int) -> Literal["completed", "failed", "unfinish
   return "completed" if last["round"] == rounds else "unfinished"
 
 
+def ended_short(row: dict, rounds: int) -> bool:
+  """Whether a row is the last of a run that ended after fewer rounds: it acquired nothing, and a longer run's would."""
+  return row["round"] < rounds and row.get("selected") == []
+
+
 def run_name(strategy: str, seed: int) -> str:
   """A run as a part of a path: `power_bald-coldness=8-seed0`."""
   return f"{re.sub(r'[^a-z0-9_.=-]+', '-', strategy).strip('-')}-seed{seed}"

@@ -60,7 +60,8 @@ def run_study(config: Config, data, workdir: Workdir, display: Display, stop: In
       sheets = functools.partial(contact_sheets.writer, workdir.path / "inspect", data, learner)
       on_round = sheets(workdir.class_names) if config.inspect else NOTHING
       with Checkpoints(workdir.path / "checkpoints" / run_name(acq, seed)) as checkpoints:
-        for row in run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints):
+        end = workdir.short_end(acq, seed)
+        for row in run_python(acq, seed, data, learner, done, on_phase, on_round, checkpoints, end):
           workdir.append(row)
           display.advance()
           display.line(summary.round_line(row, before, config.rounds, width))
@@ -77,6 +78,7 @@ def run_python(
   on_phase: OnPhase,
   on_round: OnRound = NOTHING,
   checkpoints: Checkpoints | None = None,
+  end: dict | None = None,
 ) -> Iterator[dict]:
   """Yields a row as each round ends; docs/workdir.md has its fields.
 
@@ -93,6 +95,8 @@ def run_python(
     on_phase: told what begins.
     on_round: given each new row before it is yielded.
     checkpoints: where the states are kept; None keeps none.
+    end: the last row of this run when it had fewer rounds, which follows `done`. Its training is taken from its
+      checkpoint, where that is kept and has the parts of a longer run.
 
   Raises:
     UsageError: the rows are not of this run, or a checkpoint cannot be written or read.
@@ -101,7 +105,13 @@ def run_python(
   state = loop.init_state(key, data, learner)
   initial = np.asarray(states.initial_ids(state, learner.plan)).tolist()
   labels = np.asarray(oracle.answers(key, data, learner.trainer.label_noise))
-  if done:
+  fitted = None
+  if end is not None and learner.plan.val_last:
+    state = _resumed(state, done, learner, None) if done else state  # kept states have room for fewer labels
+  elif end is not None:
+    fitted = None if checkpoints is None else checkpoints.load_round(state, len(done) + 1)
+    state = _resumed(state, done, learner, None if fitted is not None else checkpoints, fitted) if done else state
+  elif done:
     state = _resumed(state, done, learner, checkpoints)
   seconds: dict[str, float] = {}
   scored = learner.acquisition.score is not None
@@ -122,9 +132,13 @@ def run_python(
   phases = rounds.Phases(*(timed(name, phase) for name, phase in phases._asdict().items()))
   for r in range(int(state.round), learner.plan.rounds + 1):
     start = time.perf_counter()
-    state, info = loop.round_fn(state, data, learner, phases)
+    taken = phases if fitted is None or r > len(done) else phases._replace(fit=functools.partial(_as_kept, fitted, end))
+    state, info = loop.round_fn(state, data, learner, taken)
     info = jax.device_get(info)
     total = {"total": time.perf_counter() - start}
+    if taken is not phases:
+      seconds["fit"] = end["seconds_train"] or 0.0
+      total["total"] += seconds["fit"]
     row = row_of(acq, seed, r, info, labels, seconds | total, initial, {}, scored, data.test_size > 0)
     if r >= len(done):
       if "error" not in row:
@@ -136,8 +150,21 @@ def run_python(
       return
 
 
+def _as_kept(
+  fitted: types.ALState, row: dict, state: types.ALState, data: types.Dataset, trainer: Trainer
+) -> tuple[types.ALState, types.FitInfo]:
+  """The training of a round that was run: its state from the checkpoint, its course from the row."""
+  del data, trainer
+  info = types.FitInfo(np.float32(row["train_loss"]), np.int32(row["train_steps"]), np.int32(-1))
+  return state._replace(variables=fitted.variables, opt_state=fitted.opt_state), info
+
+
 def _resumed(
-  state: types.ALState, done: list[dict], learner: Learner, checkpoints: Checkpoints | None
+  state: types.ALState,
+  done: list[dict],
+  learner: Learner,
+  checkpoints: Checkpoints | None,
+  fitted: types.ALState | None = None,
 ) -> types.ALState:
   """The state that the next round, or of a warm start without a checkpoint the first one, starts from.
 
@@ -148,7 +175,7 @@ def _resumed(
   if done[0].get("initial") != np.asarray(states.initial_ids(state, learner.plan)).tolist():
     raise UsageError(f"{whose} have another initial set: --overwrite")
   kept = None if checkpoints is None else checkpoints.load_round(state, len(done))
-  if kept is None and learner.plan.train.warm_start:
+  if kept is None and fitted is None and learner.plan.train.warm_start:
     if checkpoints is not None and checkpoints.has_other_parts(state, len(done)):
       raise UsageError(
         f"{whose} go on from a checkpoint that an earlier version wrote, with other parts than this one reads: go on"

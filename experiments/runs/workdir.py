@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from experiments.analysis.records import differing
+from experiments.analysis.records import ended_short
 from experiments.analysis.records import load_config
 from experiments.analysis.records import other_generator
 from experiments.analysis.records import other_versions
@@ -76,6 +77,9 @@ class Workdir:
       for name in _FOLDERS if present else ():  # of a folder without results nothing is ours
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
+    # Of runs that ended after fewer rounds, by run: their last rows are to be replaced by ones that acquire.
+    self._short_ends = {_run_of(row): row for row in self.rows if ended_short(row, config.rounds)}
+    self.rows = [row for row in self.rows if not ended_short(row, config.rounds)]
     if config.resume and (self.path / "config.json").exists():
       found = load_config(self.path / "config.json")
       if found["data_sha256"] != data_hash:
@@ -93,7 +97,8 @@ class Workdir:
       self.remark = other_versions([{"versions": own} for own in (*self._earlier_versions, _versions())])
       before = found["flags"]
       now = json.loads(json.dumps(dataclasses.asdict(config)))
-      changes = ", ".join(f"--{k} was {before.get(k)} and is {now.get(k)}" for k in differing(before, now))
+      changed = [k for k in differing(before, now) if k != "rounds" or now["rounds"] < before["rounds"]]
+      changes = ", ".join(f"--{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
       if changes:
         raise UsageError(f"--workdir={self.path} was made by another configuration: {changes}")
 
@@ -115,10 +120,21 @@ class Workdir:
     done = self.done(acq, seed, point)
     return bool(done) and outcome(done[-1], rounds) != "unfinished"
 
+  def short_end(self, acq: str, seed: int) -> dict | None:
+    """The last row of a run that ended after fewer rounds than it is to have now; None of another."""
+    return self._short_ends.get((acq, seed, ()))
+
   def append(self, row: dict) -> None:
-    """Adds a row; raises UsageError where the disk refuses, in which case the row is not there at all."""
+    """Adds a row, or puts it in the place of a `short_end`; raises UsageError where the disk refuses, in which case
+    the row is not there at all."""
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
     path = self.path / "results.jsonl"
+    if _run_of(row) in self._short_ends:
+      self._replace(path, self._short_ends[_run_of(row)], line)
+      del self._short_ends[_run_of(row)]
+      self.rows.append(row)
+      self.on_row(row)
+      return
     size = path.stat().st_size if path.exists() else 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -132,6 +148,20 @@ class Workdir:
       os.close(descriptor)
     self.rows.append(row)
     self.on_row(row)
+
+  def _replace(self, path: Path, old: dict, line: bytes) -> None:
+    """Puts a line in the place of a row's, all at once."""
+    place = lambda row: (_run_of(row), row["round"])
+    lines = [line if place(json.loads(own)) == place(old) else own for own in path.read_bytes().splitlines(True)]
+    temporary = self.path / ".results.jsonl.tmp"
+    try:
+      with open(temporary, "wb") as file:
+        file.write(b"".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
+    except OSError as error:
+      raise UsageError(f"{path} cannot be written: {error.strerror}; all rows before this one are kept") from error
 
   def write_config(
     self,
@@ -182,6 +212,10 @@ class Workdir:
       os.replace(temporary, self.path / name)
     except OSError as error:
       raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
+
+
+def _run_of(row: dict) -> tuple:
+  return row["acq"], row["seed"], tuple(sorted(row.get("hyper", {}).items()))
 
 
 def _plain(name: str) -> str:

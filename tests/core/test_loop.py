@@ -194,6 +194,19 @@ def test_more_rounds_keep_the_earlier_ones_whatever_the_driver(plan, data, make_
     assert equal((info.num_labeled, info.metrics, info.fit), head)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ACQUISITIONS)
+def test_what_is_acquired_of_a_part_of_the_pool_does_not_depend_on_the_rounds_to_come(name, data, make_learner):
+  selected = []
+  for count in (2, 5):
+    learner = make_learner(name, rounds=count, pool_subset=40, steps=2)
+    state = loop.init_state(KEY, data, learner)
+    for _ in range(2):
+      state, info = loop.round_fn(state, data, learner)
+      selected.append(info.selected.tolist())
+  assert selected[:2] == selected[2:]
+
+
 def test_seeds_differ_and_repeat(data, make_learner):
   learner = make_learner("random")
   first, again, other = (loop.run(jax.random.key(seed), data, learner)[1] for seed in (0, 0, 1))

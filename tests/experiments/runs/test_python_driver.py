@@ -12,7 +12,9 @@ from al_jax import acquisition
 from al_jax.sweep import sweep
 from experiments.common.errors import UsageError
 from experiments.runs import python_driver
+from experiments.runs.checkpoints import Checkpoints
 from experiments.runs.rows import rows_of
+from tests.support.programs import untimed
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -44,6 +46,29 @@ def test_a_resumed_run_continues_bit_for_bit(plan, kept, data, make_learner):
   fields = ("round", "selected", "test_accuracy", "test_nll", "num_labeled", "val_accuracy")
   assert [[row[f] for f in fields] for row in rest] == [[row[f] for f in fields] for row in whole[kept:]]
   assert len(rest) == 4 - kept
+
+
+@pytest.mark.parametrize(
+  "plan",
+  [{}, *map(slow, ({"warm_start": True, "keep_optimizer": True}, {"val_last": 0.2}, {"pool_subset": 40, "epochs": 2}))],
+  ids=str,
+)
+def test_a_run_that_ended_after_fewer_rounds_is_that_of_more(plan, data, make_learner, tmp_path):
+  short, it = make_learner("entropy", rounds=1, **plan), make_learner("entropy", rounds=3, **plan)
+  whole, trained = list(map(untimed, by_round(it, data))), []
+  on_phase = lambda r, phase: trained.append(r) if phase == "fit" else None
+  with Checkpoints(tmp_path / "kept") as checkpoints:
+    rows = list(python_driver.run_python("name", 0, data, short, [], lambda *_: None, checkpoints=checkpoints))
+  assert rows[-1]["selected"] == [] and rows[0]["selected"] == whole[0]["selected"]
+  with Checkpoints(tmp_path / "kept") as checkpoints:
+    grown = list(
+      python_driver.run_python("name", 0, data, it, rows[:1], on_phase, checkpoints=checkpoints, end=rows[1])
+    )
+  assert list(map(untimed, [rows[0], *grown])) == whole
+  assert trained == ([1, 2, 3] if "val_last" in plan else [2, 3])
+  assert grown[0]["seconds_total"] >= grown[0]["seconds_train"] > 0
+  anew = python_driver.run_python("name", 0, data, it, rows[:1], lambda *_: None, end=rows[1])  # no checkpoint is kept
+  assert list(map(untimed, anew)) == whole[1:]
 
 
 def test_rows_of_another_seed_are_not_resumed(data, make_learner):

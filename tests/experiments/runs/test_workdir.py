@@ -62,6 +62,27 @@ def test_a_run_has_ended_when_it_has_all_its_rows_or_failed(tmp_path, last, beca
   assert not workdir.ended("random", 1, {}, rounds=2)
 
 
+def test_rounds_may_grow_and_a_last_row_is_replaced_when_its_successor_comes(tmp_path):
+  run = [ROW | {"round": 0, "selected": [1]}, ROW | {"round": 1, "selected": [2]}, ROW | {"round": 2, "selected": []}]
+  other = [row | {"seed": 1} for row in run]
+  workdir = opened(tmp_path, seeds=2)
+  for row in run + other:
+    workdir.append(row)
+  close(workdir)
+  with pytest.raises(UsageError, match="--rounds was 2 and is 1"):
+    Workdir(config(tmp_path, resume=True, seeds=2, rounds=1), "hash")
+  grown = opened(tmp_path, resume=True, seeds=2, rounds=4)
+  assert grown.done("random", 0) == run[:2] and grown.short_end("random", 0) == run[2]
+  assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 6, "nothing is taken away"
+  grown.append(run[2] | {"selected": [3]})
+  close(grown)
+  again = opened(tmp_path, resume=True, seeds=2, rounds=4)
+  assert again.done("random", 0) == [*run[:2], run[2] | {"selected": [3]}] and again.short_end("random", 0) is None
+  assert again.done("random", 1) == other[:2] and again.short_end("random", 1) == other[2]
+  lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+  assert [(row["seed"], row["round"]) for row in lines] == [(seed, r) for seed in (0, 1) for r in range(3)]
+
+
 def test_results_are_neither_overwritten_nor_mixed_unasked(tmp_path):
   workdir = opened(tmp_path)
   workdir.append(ROW)
@@ -142,7 +163,8 @@ def test_a_full_disk_leaves_no_part_of_a_row(tmp_path, monkeypatch):
   ({"data_dir": "elsewhere"}, True),
   ({"init_file": "elsewhere"}, True),
   ({"init_ids": (3, 4)}, False),
-  ({"rounds": 3}, False),
+  ({"rounds": 3}, True),
+  ({"rounds": 1}, False),
   ({"learning_rate": 0.1}, False),
   ({"dataset": "mnist"}, False),
 ])  # fmt: skip
