@@ -86,6 +86,7 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
   checks.check_state(state, data, learner)
   if num is not None:
     plan_checks.whole("num", num, least=1)
+  _check_told(state, data, learner.plan)
   trainer, learner = programs.shared(state.key, data, learner)
   plan = learner.plan
   labels, available = np.asarray(data.labels), np.asarray(splits.is_available(data))
@@ -117,6 +118,20 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
   return Question(np.concatenate([ids, validation]), state, scores, metrics, fit)
 
 
+def _check_told(state: types.ALState, data: types.Dataset, plan: types.Plan) -> None:
+  """Raises ValueError where a state and a data set are not of the same answers."""
+  labeled, known = np.asarray(state.labeled), np.asarray(splits.is_known(data))
+  if (lost := labeled & ~known).any():
+    raise ValueError(
+      f"row {lost.argmax()} is labeled in the state and not in the data: give the data that tell returned"
+    )
+  missed = known & np.asarray(splits.for_labeling(state.key, data, plan)) & ~labeled
+  if missed.any():
+    raise ValueError(
+      f"row {missed.argmax()} is labeled in the data and not in the state: give the state that tell returned"
+    )
+
+
 def tell(
   state: types.ALState, data: types.Dataset, learner: Learner, ids, answers
 ) -> tuple[types.ALState, types.Dataset]:
@@ -136,7 +151,10 @@ def tell(
     ValueError: an id is not in the pool, not available, labeled already or given twice, or an answer is none of these.
   """
   checks.check_state(state, data, learner)
+  _check_told(state, data, learner.plan)
   ids, answers = np.asarray(ids).reshape(-1), np.asarray(answers)
+  if not ids.size and not answers.size:
+    return state, data
   if len(ids) and not np.issubdtype(ids.dtype, np.integer):
     raise ValueError(f"ids are {ids.dtype}: give whole numbers, those of a question")
   ids = ids.astype(np.int64)

@@ -52,7 +52,7 @@ def main(_) -> None:
       found = data_sources.read(config.dataset, config.data_dir, own_options(config), display.phase)
       data = loaded = splits.apply(config.split, found.data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
-      data = pools.apply(config, data)
+      data = pools.apply(config, data, found)
       title = places.title(config.dataset)
       if config.describe:
         display.line("\n".join(describe.data_lines(title, data, found)))
@@ -72,6 +72,8 @@ def main(_) -> None:
       if workdir.remark:
         display.line(workdir.remark)
       if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
+        if found.rows is not None:
+          workdir.write_pool(data, pool_ids, found)
         workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data), found.class_names)
       data = jax.device_put(data)
       driver = {"python": python_driver, "scan": scan_driver}[config.driver]

@@ -18,6 +18,9 @@ from al_jax.acquisition._selection import with_tie_break
 
 def _draw_by(log_weights: Callable[[jax.Array, types.PoolView], jax.Array], base: types.Acquisition, coldness: float):
   """An acquisition that draws by `log_weights(scores, view)` `[N]` of a scored one; minus infinity is no weight."""
+  if not isinstance(base, types.Acquisition):
+    given_as = getattr(base, "__name__", repr(base))
+    raise ValueError(f"an acquisition is due, not {given_as}: al_jax.acquisition.bald(), say, with its brackets")
   score = base.score
   if score is None:
     raise ValueError("only an acquisition that scores each image can be drawn from")

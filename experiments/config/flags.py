@@ -55,8 +55,8 @@ _data = _Group("Data")
 _data.string(
   "dataset",
   "mnist",
-  "digits, mnist, fashion_mnist, kmnist, a tensorflow-datasets name; or a path: a folder with a folder of images for"
-  " each class, or of an .npz, .npy, .csv or .parquet",
+  "digits, mnist, fashion_mnist, kmnist, a tensorflow-datasets name; or the path of a folder with a folder of images"
+  " for each class, or of a file: .npz, .npy, .csv, .parquet",
 )
 _data.string("data_dir", None, "folder with a prepared tensorflow-datasets copy or the four IDX files")
 _data.enum(

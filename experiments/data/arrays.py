@@ -1,5 +1,6 @@
 """Arrays in files: an .npz with x and y, or a pair of .npy files."""
 
+import math
 from pathlib import Path
 import zipfile
 
@@ -24,14 +25,19 @@ def rows(path: Path, options: Options) -> Rows:
   """
   x, y, x_test, y_test = _from_npz(path) if path.suffix == ".npz" else _from_pair(path)
   for name, array, labels in (("x", x, y), ("x_test", x_test, y_test)):
-    if array is None:
+    if array is None and labels is None:
       continue
-    if array.ndim < 2 or array.dtype.kind not in "fiub":
+    if array is None:
+      raise DataError(f"{path} has labels y_test and no x_test: give both or neither.")
+    if not 2 <= array.ndim <= 4 or array.dtype.kind not in "fiub" or not math.prod(array.shape[1:]):
       raise DataError(f"{path}: {name} is {array.dtype} of shape {array.shape}: give numbers, [N, F] or [N, H, W, C].")
-    if labels is None or len(labels) != len(array):
-      held = "no labels" if labels is None else f"{len(labels):,} labels"
+    if name == "x" and not len(array):
+      raise DataError(f"{path}: x has no rows.")
+    if labels is None or labels.ndim == 0 or len(labels) != len(array):
+      held = "no labels" if labels is None else f"{labels.size:,} labels"
       raise DataError(f"{path}: {name} has {len(array):,} rows, and there are {held} for them.")
-    if array.dtype.kind == "f" and not (finite := np.isfinite(array.reshape(len(array), -1)).all(axis=1)).all():
+    finite = np.isfinite(array).reshape(len(array), math.prod(array.shape[1:])).all(axis=1)
+    if not finite.all():
       raise DataError(f"{path}: row {int((~finite).argmax())} of {name} has a value that is not finite.")
   if x_test is not None and (x_test.shape[1:] != x.shape[1:] or x_test.dtype != x.dtype):
     raise DataError(
@@ -44,7 +50,11 @@ def rows(path: Path, options: Options) -> Rows:
     both = (x[pool], x[test]) if x_test is None else (x[pool], x_test[test - len(x)])
     return _prepared(*map(whole, both), options.scale)
 
-  labels = y if y_test is None else np.concatenate([y, y_test])
+  flat = lambda labels: labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+  labels = [flat(own) for own in (y, y_test) if own is not None]
+  if labels[-1].ndim != labels[0].ndim:
+    raise DataError(f"{path}: y has shape {y.shape} and y_test {y_test.shape}: make them alike.")
+  labels = np.concatenate(labels)
   return Rows(labels, f"y of {path}", read, None if y_test is None else len(y_test))
 
 
@@ -66,6 +76,10 @@ def _prepared(x: np.ndarray, x_test: np.ndarray, scale: str | None) -> Read:
   if whole and x.dtype == np.uint8 and scale is None:
     return Read(x, x_test, inputs.images(std=255), [f"rows of {x.shape[1]} bytes, divided by 255"])
   if whole and scale is None:
+    for part in (x, x_test):
+      if part.size and not 0 <= part.min() <= part.max() < 2**31:
+        odd = part.min() if part.min() < 0 else part.max()
+        raise DataError(f"token {odd} is not from 0 to {2**31 - 1}: --scale=standard makes numbers of x.")
     tokens = x.astype(np.int32), x_test.astype(np.int32)
     return Read(*tokens, inputs.as_they_are, [f"rows of {x.shape[1]} tokens; --scale=standard makes them numbers"])
   what = f"rows of {x.shape[1]} numbers" if x.ndim == 2 else f"images of {x.shape[1]} x {x.shape[2]}"
@@ -76,6 +90,8 @@ def _prepared(x: np.ndarray, x_test: np.ndarray, scale: str | None) -> Read:
 
 
 def _from_npz(path: Path) -> list[np.ndarray | None]:
+  if not zipfile.is_zipfile(path):
+    raise DataError(f"{path} cannot be read as .npz: it is no archive of arrays.")
   try:
     with np.load(path, allow_pickle=False) as file:
       keys = [next((name for name in names if name in file.files), None) for names in _NAMES]

@@ -37,6 +37,10 @@ def of_labels(labels: np.ndarray, where: str, *, keep_unlabeled: bool = False) -
     DataError: they are not classes, some are missing, or there are too few rows of each.
   """
   labels = np.asarray(labels)
+  if labels.dtype.kind == "S":
+    labels = np.char.decode(labels, "utf-8", "replace")
+  if labels.dtype.kind == "c":
+    raise DataError(f"{where} holds complex numbers, and classes are whole numbers or text.")
   if labels.ndim == 2 and 1 in labels.shape:
     labels = labels.reshape(-1)
   if labels.ndim != 1:
@@ -44,8 +48,8 @@ def of_labels(labels: np.ndarray, where: str, *, keep_unlabeled: bool = False) -
   missing = np.array([value is None or value != value or value == "" for value in labels.tolist()], bool)
   values = labels[~missing]
   if np.issubdtype(values.dtype, np.floating) or (values.dtype == object and _all_numbers(values)):
-    if any(float(value) != int(value) for value in values):
-      odd = next(value for value in values if float(value) != int(value))
+    odd = next((float(value) for value in values if not float(value).is_integer() or abs(value) > 2**53), None)
+    if odd is not None:
       raise DataError(f"{where} holds {odd:g}, and classes are whole numbers or text.")
     values = values.astype(np.int64)
   if np.issubdtype(values.dtype, np.integer) and (values == -1).any():
@@ -54,7 +58,7 @@ def of_labels(labels: np.ndarray, where: str, *, keep_unlabeled: bool = False) -
   if missing.any() and not keep_unlabeled:
     row = int(missing.argmax())
     raise DataError(
-      f"{where} has {int(missing.sum()):,} rows without a label, the first of them row {row} ({labels[row]!r}):"
+      f"{where} has {int(missing.sum()):,} rows without a label, the first of them row {row} ({labels[row]}):"
       " --unlabeled=keep leaves such rows in the pool, where nobody is asked for them."
     )
   whole = np.issubdtype(values.dtype, np.integer)

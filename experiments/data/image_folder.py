@@ -20,6 +20,7 @@ from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # what no class is called
 _MOST_PIXELS = 2**26  # of one image: 8,192 x 8,192
 _MOST_UNREADABLE = 0.01  # of all images
 _GREY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
@@ -74,8 +75,11 @@ def rows(root: Path, options: Options, progress: Progress) -> Rows:
   Raises:
     DataError: there are none, a class has none, or a link leads elsewhere.
   """
-  parts = [root / name for name in ("train", "test")]
+  by_name = {folder.name.lower(): folder for folder in _visible(root)}
+  parts = [by_name.get(name, root / name) for name in ("train", "test")]
   has_test = all(part.is_dir() for part in parts)
+  if not has_test and by_name and by_name.keys() <= _PARTS:
+    raise DataError(f"{root} has the folders {said(sorted(by_name))}: name them train and test, or give one of them.")
   found = [_classes(part, root) for part in (parts if has_test else [root])]
   if has_test and (strange := sorted(found[1].keys() - found[0].keys())):
     raise DataError(f"{parts[1]} has folders that {parts[0]} has not: {said(strange)}.")

@@ -29,7 +29,9 @@ class Loaded(NamedTuple):
 
   data: Dataset
   class_names: tuple[str, ...] | None = None
-  row_names: tuple[str, ...] | None = None  # `[N]` of the pool's rows, where they have names
+  num_rows: int | None = None  # of the source, where it is a path
+  rows: np.ndarray | None = None  # `[N]` the number in the source of each row of the pool
+  row_names: tuple[str, ...] | None = None  # `[N]` what they are called there, where they have names
   remarks: tuple[str, ...] = ()  # sentences on what was made of the source
 
 
@@ -95,18 +97,22 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
   except ValueError as error:
     raise DataError(f"{path}: {error}.") from error
   remarks = [*read.remarks, said]
+  if len(test) and (absent := np.setdiff1d(np.arange(len(known.names)), known.labels[test])).size:
+    remarks.append(f"the test set has no row of {classes.said([known.names[c] for c in absent])}")
   if masks:
     remarks.append(f"{int((labels < 0).sum()):,} rows without a label stay in the pool, and are not asked for")
   names = None if found.names is None else tuple(found.names[i] for i in pool)
-  return Loaded(data, known.names, names, tuple(remarks))
+  return Loaded(data, known.names, len(known.labels), pool, names, tuple(remarks))
 
 
 def _test_rows(found: Rows, labels: np.ndarray, options: Options) -> tuple[np.ndarray, str]:
   """`[N]` bool, and how they were chosen."""
   size = len(labels)
   if found.num_test is not None:
-    if options.test_rows is not None:
-      raise DataError(f"--test_rows={options.test_rows} is for data without a test set, and these bring one.")
+    for name in ("test_rows", "test_size"):
+      if getattr(options, name) != getattr(Options(), name):
+        said = f"--{name}={getattr(options, name)}"
+        raise DataError(f"{said} is for data without a test set, and {found.labels_in} brings one.")
     return np.arange(size) >= size - found.num_test, f"the test set is the data's own, {found.num_test:,} rows"
   if options.test_rows is not None:
     return classes.named_rows(options.test_rows, size), f"the test set is rows {options.test_rows}"

@@ -3,6 +3,8 @@
 import difflib
 import functools
 from pathlib import Path
+import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from experiments.data.rows import Options
 from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
+_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A"]
 _MOST_CATEGORIES = 100  # of a column; more are free text, or a name
 
 
@@ -25,7 +28,7 @@ def rows(path: Path, options: Options) -> Rows:
   Raises:
     DataError: the file is damaged, or a column is no class, number or category.
   """
-  table = _table(path)
+  table = _table(path, options.label_column)
   if options.label_column is None:
     raise DataError(f"{path} has the columns {said(table.columns)}: --label_column names that of the classes.")
   for name in (options.label_column, *options.ignore_columns):
@@ -33,6 +36,8 @@ def rows(path: Path, options: Options) -> Rows:
       close = difflib.get_close_matches(name, table.columns, 1)
       meant = f"did you mean {close[0]!r}?" if close else f"it has {said(table.columns)}."
       raise DataError(f"{path} has no column {name!r}: {meant}")
+  if options.label_column in options.ignore_columns:
+    raise DataError(f"--ignore_columns leaves out {options.label_column!r}, which is --label_column.")
   labels = table.pop(options.label_column)
   table = table.drop(columns=list(options.ignore_columns))
   if not len(table.columns) or not len(table):
@@ -44,9 +49,17 @@ def rows(path: Path, options: Options) -> Rows:
   return Rows(labels.astype(object).where(labels.notna(), None).to_numpy(), where, read, None)
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _from_csv(path: Path, label_column: str | None) -> pd.DataFrame:
+  """As pandas reads it, but that words such as None and NA are classes in the column of these, and no row is cut."""
+  names = pd.read_csv(path, nrows=0).columns
+  missing = {name: [""] if name == label_column else _MISSING for name in names}
+  with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+    return pd.read_csv(path, low_memory=False, index_col=False, keep_default_na=False, na_values=missing)
+
+
+def _table(path: Path, label_column: str | None) -> pd.DataFrame:
   try:
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
+    table = pd.read_parquet(path) if path.suffix == ".parquet" else _from_csv(path, label_column)
   except UnicodeDecodeError as error:
     raise DataError(f"{path} is not text in UTF-8 (byte {error.start}): save it in that encoding.") from error
   except Exception as error:  # pandas raises errors of many kinds for what is no table.
@@ -54,10 +67,20 @@ def _table(path: Path) -> pd.DataFrame:
   names = [str(name) for name in table.columns]
   if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
     raise DataError(f"{path} has one column, {names[0]!r}: separate the values by commas.")
+  if path.suffix == ".csv" and any(_is_number(name) and not name.isdecimal() for name in names):
+    raise DataError(f"{path} begins with the row {said(names)}, and the first is due to name the columns.")
   if len(set(names)) < len(names):
     raise DataError(f"{path} names a column twice: {said([name for name in names if names.count(name) > 1])}.")
   table.columns = names
   return table
+
+
+def _is_number(text: str) -> bool:
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
 
 
 def _is_text(column: pd.Series) -> bool:
@@ -75,8 +98,18 @@ def _check(path: Path, column: pd.Series, options: Options) -> None:
     raise DataError(f"{path}: column {name!r} has no values: {leave_out}.")
   if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
     raise DataError(f"{path}: column {name!r} holds dates, of which no scale is known: {leave_out}.")
+  if re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name):
+    raise DataError(f"{path}: column {name!r} has no name in the file, as saved row numbers have none: {leave_out}.")
   if _is_text(column):
     texts = held.astype(str)
+    numbers = texts.str.replace(",", ".", regex=False).map(_is_number)
+    if numbers.mean() > 0.5:
+      odd = texts[~numbers] if (~numbers).any() else texts
+      raise DataError(
+        f"{path}: column {name!r} holds numbers but for {odd.iloc[0][:40]!r}, say: mend it, or {leave_out}."
+        if (~numbers).any()
+        else f"{path}: column {name!r} has commas in its numbers, such as {odd.iloc[0]!r}: write points."
+      )
     if _are_dates(texts):
       raise DataError(f"{path}: column {name!r} holds dates, such as {texts.iloc[0]!r}: {leave_out}.")
     count = texts.nunique()

@@ -201,6 +201,8 @@ def check(config: Config, data) -> None:
       checks.check_key(key, data, full)
       return
     checks.check(own, data)
+    targets = max(acquisitions.of(spelling).needs.targets for spelling in config.acq)
+    checks.check_values(data, own, targets=targets)
     if config.driver == "scan":
       checks.check_packing(key, packing(config))
     for point in grid.points(config.vmap_over):

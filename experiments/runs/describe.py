@@ -54,5 +54,7 @@ def training_line(config: Config) -> str:
   steps = config.full_train_steps if config.full_data else config.train_steps
   draws = f" of {config.epoch_draws} draws or more" if config.epoch_draws else ""
   length = f"{config.epochs} epochs{draws}" if config.epochs else f"{steps} steps"
+  parts += ["falling by a cosine"] * (config.schedule == "cosine")
+  parts += [f"augmented by {config.augment.replace(',', ', ')}"] if config.augment else []
   parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
   return ", ".join(parts) + (" on the whole pool" if config.full_data else " a round: the same for every strategy")

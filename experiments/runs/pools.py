@@ -13,6 +13,7 @@ from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
+from experiments.data import Loaded
 
 
 def original_ids(config: Config, data: Dataset) -> np.ndarray | None:
@@ -72,13 +73,19 @@ def class_counts(data: Dataset) -> list[int]:
   return np.bincount(data.labels[data.labels >= 0], minlength=data.num_classes).tolist()
 
 
-def apply(config: Config, data: Dataset) -> Dataset:
+def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Dataset:
   """The data set with the pool that the flags ask for. Id `i` is copy `i // O` of original `i % O` of O.
+
+  Of a `source` that is a path an embedding has all rows.
 
   Raises:
     UsageError: the pool cannot be made.
   """
-  embedding = None if config.embedding is None else load_embedding(Path(config.embedding), len(data.inputs))
+  embedding = None
+  if config.embedding is not None:
+    all_rows = source is not None and source.rows is not None
+    embedding = load_embedding(Path(config.embedding), source.num_rows if all_rows else len(data.inputs))
+    embedding = embedding[source.rows] if all_rows else embedding
   ids = original_ids(config, data)
   images, labels = data.inputs, data.labels
   masks = {name: getattr(data, name) for name in ("known", "available") if getattr(data, name) is not None}

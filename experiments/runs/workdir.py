@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import csv
 import dataclasses
 import datetime
 import errno
@@ -18,6 +19,7 @@ import sys
 import jax
 import numpy as np
 
+from al_jax.types import Dataset
 from experiments.analysis.records import differing
 from experiments.analysis.records import ended_short
 from experiments.analysis.records import load_config
@@ -29,10 +31,11 @@ from experiments.analysis.records import read_rows
 from experiments.common.errors import UsageError
 from experiments.common.places import title
 from experiments.config.resolve import Config
+from experiments.data import Loaded
 from experiments.runs import runtime
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
-_FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png")
+_FILES = ("config.json", "results.jsonl", "full_data.json", "learning_curve.png", "pool.csv")
 _FOLDERS = ("checkpoints", "tensorboard", "inspect", "report")
 
 
@@ -196,6 +199,17 @@ class Workdir:
         "git_revision": _git_revision(),
       },
     )
+
+  def write_pool(self, data: Dataset, pool_ids: np.ndarray | None, found: Loaded) -> None:
+    """Writes pool.csv: of every pool id the row of the source that it is, counted from 0, its name there, its class."""
+    ids = np.arange(len(found.rows)) if pool_ids is None else pool_ids
+    with open(self.path / "pool.csv", "w", newline="") as file:
+      table = csv.writer(file)
+      table.writerow(["id", "row", "name", "class"])
+      for i, label in enumerate(np.asarray(data.labels).tolist()):
+        own = ids[i % len(ids)]
+        named = "" if found.row_names is None else found.row_names[own]
+        table.writerow([i, found.rows[own], named, found.class_names[label] if label >= 0 else ""])
 
   def full_data(self) -> list[dict]:
     """One row a seed of full supervision; empty where none was run."""

@@ -196,6 +196,14 @@ def told(answer: Any) -> None:
   al_jax.tell(state, unlabeled, LEARNER, [3], answer)
 
 
+def stale(what: str) -> None:
+  """A question by the state, or the data, of before what was told."""
+  unlabeled = dataclasses.replace(DATA, labels=np.full(POOL, -1), known=np.zeros(POOL, bool))
+  state = al_jax.start(KEY, unlabeled, LEARNER)
+  told, data = al_jax.tell(state, unlabeled, LEARNER, [3, 5], [1, 2])
+  al_jax.ask(*((state, data) if what == "state" else (told, unlabeled)), LEARNER)
+
+
 def with_nan() -> types.Dataset:
   """Floats, of which one is NaN."""
   return dataclasses.replace(FLOATS, inputs=put(FLOATS.inputs, (12, 3, 3, 0), NAN))
@@ -676,6 +684,12 @@ CASES = [
     "an answer for id 20.7",
     lambda: al_jax.tell(al_jax.start(KEY, STARTED, LEARNER), STARTED, LEARNER, [20.7], [1]),
     compiles=12,
+  ),
+  Case("the data of before an answer, in ask", lambda: stale("data"), compiles=60),
+  Case("the state of before an answer, in ask", lambda: stale("state"), compiles=60),
+  Case("a wrapper around a name", lambda: al_jax.acquisition.power("margin")),
+  Case(
+    "a wrapper around an acquisition without its brackets", lambda: al_jax.acquisition.power(al_jax.acquisition.bald)
   ),
   Case("an answer that is no class", lambda: told([10]), compiles=12),
   Case("an answer of another type", lambda: told(["three"]), compiles=12),

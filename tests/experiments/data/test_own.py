@@ -100,7 +100,8 @@ def test_train_and_test_folders_are_the_pool_and_the_test_set(tmp_path):
   found = read(tmp_path / "both")
   assert len(found.data.inputs) == 60 and sorted(found.data.test_labels) == sorted(TARGETS[60:90])
   assert "the data's own, 30 rows" in " ".join(found.remarks)
-  refused(tmp_path / "both", "bring one", test_rows="0:9")
+  refused(tmp_path / "both", "brings one", test_rows="0:9")
+  refused(tmp_path / "both", "--test_size=0.4", test_size=0.4)
   images_in(tmp_path / "both" / "test", 60, 61)
   (tmp_path / "both" / "test" / "digit 0").rename(tmp_path / "both" / "test" / "elephant")
   refused(tmp_path / "both", "'elephant'")
@@ -268,6 +269,15 @@ def test_arrays_that_are_no_data_set(tmp_path):
     ({"x": IMAGES, "y": TARGETS, "x_test": IMAGES[:, :4], "y_test": TARGETS}, "alike"),
     ({"x": IMAGES, "y": np.arange(120)}, "120 classes"),
     ({"x": IMAGES, "y": np.zeros(120, int)}, "one class"),
+    ({"x": IMAGES, "y": TARGETS, "y_test": TARGETS}, "no x_test"),
+    ({"x": IMAGES, "y": TARGETS, "x_test": IMAGES, "y_test": np.eye(10)[TARGETS]}, "make them alike"),
+    ({"x": IMAGES, "y": 3}, "1 labels"),
+    ({"x": IMAGES[:0], "y": TARGETS[:0]}, "no rows"),
+    ({"x": IMAGES.reshape(120, 2, 2, 4, 4), "y": TARGETS}, "(120, 2, 2, 4, 4)"),
+    ({"x": IMAGES, "y": np.where(TARGETS == 0, np.inf, TARGETS)}, "inf"),
+    ({"x": IMAGES, "y": np.where(TARGETS == 0, 1e30, TARGETS)}, "1e+30"),
+    ({"x": IMAGES.reshape(120, -1).astype(int) + 2**40, "y": TARGETS}, "token"),
+    ({"x": IMAGES.reshape(120, -1).astype(int) - 1, "y": TARGETS}, "token -1"),
   ]
   for arrays, *words in cases:
     np.savez(path, **arrays)
@@ -323,10 +333,18 @@ def test_tables_that_are_no_data_set(wine, tmp_path):
     (table.assign(kind=np.arange(178)), "178 classes"),
     (table.assign(kind=[None, *table.kind[1:]]), "row 0", "--unlabeled=keep"),
     (table[["kind"]], "0 columns"),
+    (table.reset_index().rename(columns={"index": "Unnamed: 0"}), "'Unnamed: 0'", "row numbers"),
+    (table.assign(ash=["?", *table.ash[1:]]), "'ash'", "but for '?'"),
+    (table.assign(ash=[f"{ash:.1f}".replace(".", ",") for ash in table.ash]), "'ash'", "write points"),
   ]
   for changed, *words in cases:
     write(changed)
     refused(own, *words, label_column="kind")
+  refused(path, "'kind'", label_column="kind", ignore_columns=("kind",))
+  write(table, header=False)
+  refused(own, "the first is due to name the columns", label_column="kind")
+  own.write_text("a,b,kind\n9,1,2,x\n9,2,3,y\n9,1,2,x\n9,2,3,y\n")
+  refused(own, "cannot be read as a table", label_column="kind")
   write(table, sep=";")
   refused(own, "separate the values by commas", label_column="kind")
   write(table.assign(kind="caf\xe9"), encoding="latin-1")
@@ -334,6 +352,26 @@ def test_tables_that_are_no_data_set(wine, tmp_path):
   own.write_bytes(b"")
   refused(own, "cannot be read as a table", label_column="kind")
   refused(own, "--image_size", image_size=(8, 8))
+
+
+def test_words_for_nothing_are_classes_in_the_column_of_these(wine, tmp_path):
+  table, _ = wine
+  table.assign(kind=table.kind.map({"grape 0": "None", "grape 1": "NA", "grape 2": "null"})).to_csv(
+    tmp_path / "own.csv"
+  )
+  found = read(tmp_path / "own.csv", label_column="kind", ignore_columns=("Unnamed: 0",), test_rows="0:20")
+  assert found.class_names == ("NA", "None", "null")
+  assert "no row of 'NA', 'null'" in found.remarks[-1]
+
+
+@pytest.mark.parametrize("names", [("Train", "val"), ("training", "validation"), ("test",)])
+def test_parts_of_a_data_set_are_no_classes(names, tmp_path):
+  for name in names:
+    images_in(tmp_path / "own" / name, 0, 30)
+  refused(tmp_path / "own", "name them train and test")
+  images_in(tmp_path / "other" / "Train", 0, 60)
+  images_in(tmp_path / "other" / "TEST", 60, 90)
+  assert len(read(tmp_path / "other").data.test_labels) == 30
 
 
 def test_labels_of_any_kind_become_classes():
