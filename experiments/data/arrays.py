@@ -23,7 +23,7 @@ def rows(path: Path, options: Options) -> Rows:
   Raises:
     DataError: the file is damaged, lacks an array, or has arrays that do not fit each other.
   """
-  x, y, x_test, y_test = _from_npz(path) if path.suffix == ".npz" else _from_pair(path)
+  x, y, x_test, y_test = _from_npz(path) if path.suffix.lower() == ".npz" else _from_pair(path)
   for name, array, labels in (("x", x, y), ("x_test", x_test, y_test)):
     if array is None and labels is None:
       continue

@@ -79,7 +79,8 @@ def of_labels(labels: np.ndarray, where: str, *, keep_unlabeled: bool = False) -
 
 
 def _all_numbers(values: np.ndarray) -> bool:
-  return len(values) > 0 and all(isinstance(value, int | float | np.number) for value in values.tolist())
+  is_one = lambda value: isinstance(value, int | float | np.number) and not isinstance(value, bool)
+  return len(values) > 0 and all(map(is_one, values.tolist()))
 
 
 def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:

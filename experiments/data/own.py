@@ -35,6 +35,11 @@ class Loaded(NamedTuple):
   remarks: tuple[str, ...] = ()  # sentences on what was made of the source
 
 
+def _written(path: Path) -> tuple[int, int] | None:
+  """Size and time of change of a file; a folder's files have theirs in `Rows.kept_under`."""
+  return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+
+
 def _rows(path: Path, options: Options, progress: Progress) -> Rows:
   # pandas and Pillow are imported where they are needed.
   if path.is_dir():
@@ -71,6 +76,7 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
     DataError: whatever makes it no data set to learn from, in one sentence.
   """
   path = Path(name).expanduser()
+  before = _written(path)
   found = _rows(path, options, progress)
   known = classes.of_labels(found.labels, found.labels_in, keep_unlabeled=options.unlabeled == "keep")
   is_test, said = _test_rows(found, known.labels, options)
@@ -79,6 +85,8 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
     row = int(test[(known.labels[test] == UNKNOWN).argmax()])
     raise DataError(f"{found.labels_in}: row {row} is of the test set and has no label.")
   read = _read(path, found, options, pool, test)
+  if _written(path) != before:
+    raise DataError(f"{path} changed while it was read: run again.")
   left = [np.setdiff1d(part, read.unreadable, assume_unique=True) for part in (pool, test)]
   x, x_test = read.inputs, read.test_inputs
   if read.unreadable:

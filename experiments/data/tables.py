@@ -59,7 +59,7 @@ def _from_csv(path: Path, label_column: str | None) -> pd.DataFrame:
 
 def _table(path: Path, label_column: str | None) -> pd.DataFrame:
   try:
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else _from_csv(path, label_column)
+    table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _from_csv(path, label_column)
   except UnicodeDecodeError as error:
     raise DataError(f"{path} is not text in UTF-8 (byte {error.start}): save it in that encoding.") from error
   except Exception as error:  # pandas raises errors of many kinds for what is no table.
@@ -67,7 +67,7 @@ def _table(path: Path, label_column: str | None) -> pd.DataFrame:
   names = [str(name) for name in table.columns]
   if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
     raise DataError(f"{path} has one column, {names[0]!r}: separate the values by commas.")
-  if path.suffix == ".csv" and any(_is_number(name) and not name.isdecimal() for name in names):
+  if path.suffix.lower() == ".csv" and any(_is_number(name) and not name.isdecimal() for name in names):
     raise DataError(f"{path} begins with the row {said(names)}, and the first is due to name the columns.")
   if len(set(names)) < len(names):
     raise DataError(f"{path} names a column twice: {said([name for name in names if names.count(name) > 1])}.")
@@ -142,20 +142,21 @@ def _read(table: pd.DataFrame, options: Options, pool: np.ndarray, test: np.ndar
   median = np.nanmedian(x, axis=0) if numbers else np.zeros(0)
   x, x_test = (np.where(np.isnan(part), median, part) for part in (x, x_test))
   x, x_test, words = scaling.scaled(x, x_test, options.scale or "standard")
-  columns = [[x], [x_test]]
+  columns, kinds = [[x], [x_test]], {}
   for name in texts:
     values = own[name].dropna().astype(str)
     if not len(values):
       raise DataError(f"column {name!r} has no values in the pool.")
     known, usual = sorted(values.unique()), values.mode().iloc[0]
+    kinds[name] = len(known)
     for part, out in zip((own, others), columns, strict=True):
       out.append(part[name].fillna(usual).astype(str).to_numpy()[:, None] == np.array(known, object)[None])
   x, x_test = (np.concatenate(parts, axis=1).astype(np.float32) for parts in columns)
   if not x.shape[1]:
     raise DataError("the table has no columns of numbers or categories.")
-  remarks.append(f"rows of {x.shape[1]} numbers: {len(numbers)} columns {words}")
+  remarks.append(f"columns of numbers: {len(numbers)}, {words}")
   if texts:
-    remarks[0] += f", and {x.shape[1] - len(numbers)} values of {len(texts)} categories"
+    remarks.append(f"categories, with their values in the pool: {', '.join(f'{n!r} ({k})' for n, k in kinds.items())}")
   if filled:
     counts = ", ".join(f"{count:,} in {name!r}" for name, count in list(filled.items())[:5])
     remarks.append(f"missing values, filled by the pool's median or most frequent value: {counts}")

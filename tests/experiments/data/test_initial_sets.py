@@ -42,7 +42,9 @@ def test_given_initial_ids_are_the_initial_set_of_every_seed(data, make_learner)
   assert kept.order[:10].tolist() == list(GIVEN)
 
 
-@pytest.mark.parametrize("name", initial_sets.CHOOSERS)
+@pytest.mark.parametrize(
+  "name", [name if name == "kcenter" else pytest.param(name, marks=pytest.mark.slow) for name in initial_sets.CHOOSERS]
+)
 def test_a_strategy_chooses_the_first_labels_where_none_are_known(name, data):
   pool = dataclasses.replace(data, labels=np.tile(data.labels, 2), copies=2)
   chosen = initial_sets.chosen(name, pool, 12, seed=0)

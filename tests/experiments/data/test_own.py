@@ -208,6 +208,13 @@ def test_a_folder_that_changes_while_it_is_read_is_refused(folder, monkeypatch):
   refused(folder, "changed while it was read")
 
 
+def test_a_file_that_changes_while_it_is_read_is_refused(wine, monkeypatch):
+  _, path = wine
+  own = pd.read_csv
+  monkeypatch.setattr(pd, "read_csv", lambda *args, **how: [own(*args, **how), os.utime(path, (1, 1))][0])
+  refused(path, "changed while it was read", label_column="kind")
+
+
 @pytest.mark.parametrize(
   ("x", "inputs_as", "dtype", "words"),
   [
@@ -380,6 +387,7 @@ def test_labels_of_any_kind_become_classes():
   assert of([[3], [1], [3], [1]]).names == ("1", "3")
   assert of([10, 9, 10, 9]).names == ("9", "10")
   assert of([True, False, True, False]).names == ("False", "True")
+  assert classes.of_labels(np.array([True, False, True, False], object), "y").names == ("False", "True")
   assert of([2.0, 1.0, 2.0, 1.0]).names == ("1", "2")
   assert of(["b", "a", "b", "a"]).labels.tolist() == [1, 0, 1, 0]
 
