@@ -124,11 +124,19 @@ def example(data: types.Dataset) -> types.PyTree:
   return prepared(data, jax.tree.map(lambda x: x[:1], data.inputs))
 
 
+def _sides(batch: types.PyTree, name: str) -> tuple[int, int]:
+  """Height and width of `[B, H, W, ...]`; ValueError for what is no batch of images."""
+  if getattr(batch, "ndim", 0) < 3:
+    raise ValueError(f"{name} is for images, [B, H, W, ...], and augments none here")
+  return batch.shape[1:3]
+
+
 @dataclasses.dataclass(frozen=True)
 class Flip:
   """Images `[B, H, W, ...]`, each mirrored left to right with probability a half."""
 
   def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
+    _sides(batch, "Flip")
     mirrored = jax.random.bernoulli(key, 0.5, (batch.shape[0],) + (1,) * (batch.ndim - 1))
     return jnp.where(mirrored, batch[:, :, ::-1], batch)
 
@@ -143,7 +151,7 @@ class Crop:
   padding: int = 4
 
   def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
-    p, (height, width) = self.padding, batch.shape[1:3]
+    p, (height, width) = self.padding, _sides(batch, "Crop")
     padded = jnp.pad(batch, [(0, 0), (p, p), (p, p)] + [(0, 0)] * (batch.ndim - 3))
     corners = jax.random.randint(key, (batch.shape[0], 2), 0, 2 * p + 1)
     cut = lambda image, corner: jax.lax.dynamic_slice(
@@ -162,7 +170,7 @@ class Cutout:
   size: int | None = None  # of a side; None is half of the image's height
 
   def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
-    height, width = batch.shape[1:3]
+    height, width = _sides(batch, "Cutout")
     size, keys = self.size or (height + 1) // 2, jax.random.split(key)
 
     def within(key: jax.Array, length: int) -> jax.Array:

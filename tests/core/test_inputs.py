@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from al_jax import checks
 from al_jax import inputs
 from al_jax import loop
 from al_jax import posterior
@@ -201,3 +202,11 @@ def test_every_step_augments_anew(data, make_learner):
       rounds.JITTED_PHASES.fit(state._replace(round=jnp.int32(r)), data, trainer=learner.trainer)
   jax.effects_barrier()
   assert len(seen) == len(set(seen)) == 2 * 2 * 5
+
+
+@pytest.mark.parametrize("name", inputs.AUGMENTATIONS)
+def test_what_is_for_images_says_so_of_a_table(name, data, make_learner):
+  table = dataclasses.replace(data, inputs=np.ones((97, 5), np.float32), test_inputs=np.ones((43, 5), np.float32))
+  table = dataclasses.replace(table, prepare=inputs.as_they_are)
+  with pytest.raises(ValueError, match=f"{name.capitalize()} is for images"):
+    checks.check_trainer(make_learner("random", augment=inputs.AUGMENTATIONS[name]).trainer, table)
