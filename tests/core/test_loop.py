@@ -176,12 +176,13 @@ def test_initial_set_balanced(data, make_learner):
   assert not set(ids) & set(splits.validation_ids(KEY, data, learner.plan).tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "plan",
   [
     {},
-    pytest.param({"warm_start": True}, marks=pytest.mark.slow),
-    pytest.param({"epochs": 2, "val_last": 0.2}, marks=pytest.mark.slow),
+    {"warm_start": True},
+    {"epochs": 2, "val_last": 0.2},
   ],
   ids=str,
 )

@@ -120,7 +120,10 @@ def fitted(network, batch, steps: int = 2) -> types.PyTree:
 
 @pytest.mark.parametrize(
   "name",
-  [pytest.param(name, marks=pytest.mark.slow) if name in ("dict", "functions", "lstm") else name for name in NETWORKS],
+  [
+    pytest.param(name, marks=pytest.mark.slow) if name in ("dict", "functions", "lstm", "mlp") else name
+    for name in NETWORKS
+  ],
 )
 def test_row_i_of_a_sample_depends_on_the_key_and_on_row_i_alone(name):
   network, batch = NETWORKS[name], batch_for(name, 6)

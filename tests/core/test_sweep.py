@@ -57,7 +57,8 @@ def test_under_vmap_every_draw_is_that_of_the_run_alone(data, make_learner):
   assert len({tuple(ids) for ids in runs.info.selected[:, 0].tolist()}) == len(KEYS)
 
 
-@pytest.mark.parametrize("name", [pytest.param("entropy", marks=pytest.mark.slow), "bald"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["entropy", "bald"])
 def test_under_vmap_scores_of_given_parameters_agree_within_rounding(name, data, make_learner):
   learner = make_learner(name)
   states = [loop.init_state(key, data, learner) for key in KEYS]

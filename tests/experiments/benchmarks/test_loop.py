@@ -114,6 +114,7 @@ def test_made_data_can_be_told_apart():
   assert (nearest == made.test_labels).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_jax_does_the_work_of_the_plan():
   side = bench_loop.JaxLoopSide(PLAN, 50, Counted())
   task = bench_loop.loop_task(PLAN, 2)
