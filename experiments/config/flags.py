@@ -105,7 +105,9 @@ _data.float(
 _data.integer(
   "pool_seed", 0, "decides the draws of --pool_size and --imbalance and the noise, for every seed alike", **_SEED
 )
-_data.string("embedding", None, ".npy file of [training images, E] features for what compares images")
+_data.string(
+  "embedding", None, ".npy file of [training images, E] features for what compares images; of a path, of all its rows"
+)
 _data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
 
@@ -289,7 +291,9 @@ def help_text() -> str:
     lines += ["", f"{group}:"]
     for name in names:
       flag = FLAGS[name]
-      default = "" if flag.default is None else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
+      default = (
+        "" if flag.default in (None, []) else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
+      )
       lines.append(f"  --{name:<19}{flag.help}{default}")
   lines += ["", "Presets (a typed flag wins over the preset):"]
   for name, preset in presets.PRESETS.items():
