@@ -84,6 +84,13 @@ def num_epochs(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int
   return jnp.where(jnp.asarray(round) == 0, plan.first_epochs, plan.epochs)
 
 
+def _passes(plan: types.TrainPlan, epochs: jax.Array | int | None) -> jax.Array | int:
+  """The epochs that are told, or the plan's."""
+  passes = plan.epochs if epochs is None else epochs
+  assert passes is not None
+  return passes
+
+
 def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Array:
   """A random permutation of `0..count-1` in front of the places `count..size-1`: `[size]` int32."""
   places = jnp.arange(size)
@@ -207,9 +214,7 @@ def advance(
     batches = drawn_with_replacement(keys.batches, count, plan, size=size, max_steps=max_steps)
     total_steps: Any = plan.steps
   else:
-    passes = plan.epochs if epochs is None else epochs
-    assert passes is not None
-    batches = shuffled_passes(keys.batches, count, plan, size=size, epochs=passes)
+    batches = shuffled_passes(keys.batches, count, plan, size=size, epochs=_passes(plan, epochs))
     total_steps = batches.stretches * batches.steps
   end = batches.stretches
   if max_steps is not None:
@@ -274,11 +279,7 @@ def unfinished(
   training: Training, count: jax.Array, *, plan: types.TrainPlan, epochs: jax.Array | int | None = None
 ) -> jax.Array:
   """`[]` bool: whether a training has steps to take. Arguments as in `advance`."""
-  steps: Any = plan.steps
-  if steps is None:
-    passes = plan.epochs if epochs is None else epochs
-    assert passes is not None
-    steps = passes * epoch_steps(count, plan)
+  steps: Any = _passes(plan, epochs) * epoch_steps(count, plan) if plan.steps is None else plan.steps
   left = training.info.steps < steps
   if plan.early_stop is None:
     return left
