@@ -52,7 +52,7 @@ def made_pool(num: int, image: tuple[int, ...]) -> types.Dataset:
 
 
 def training(network: types.Network, batch_size: int, steps: int) -> Callable:
-  """`(variables, key, data) -> []`: so many steps of Adam from these variables, all of whose work is asked for."""
+  """`(variables, key, data) -> []`: `steps` of Adam from these variables, all of whose work is done."""
 
   def train(variables, key, data):
     fitted, _ = fitting.fit(

@@ -47,7 +47,7 @@ PRESETS: dict[str, Preset] = {
     " 76.6% and 85.4%; over three seeds random spreads by 1.0 and 0.4 points",
     departures=(
       "Pixels are standardised by one mean and deviation in place of one of each channel.",
-      "Candidates are the whole pool; whether the published runs looked at a part of it is not known.",
+      "Candidates are the whole pool; whether the published runs scored a part of it is not known.",
     ),
   ),
   **{name: preset for paper in PAPERS for name, preset in paper.PRESETS.items()},

@@ -8,6 +8,7 @@ import numpy as np
 
 from al_jax import inputs
 from experiments.data import scaling
+from experiments.data.errors import DAMAGE
 from experiments.data.errors import DataError
 from experiments.data.errors import one_line
 from experiments.data.rows import Options
@@ -100,7 +101,7 @@ def _from_npz(path: Path) -> list[np.ndarray | None]:
       return [None if key is None else file[key] for key in keys]
   except DataError:
     raise
-  except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+  except DAMAGE as error:
     if "allow_pickle" in str(error):
       raise DataError(f"{path} holds Python objects, which are never loaded: save plain arrays.") from error
     raise DataError(f"{path} cannot be read as .npz ({one_line(error)}).") from error

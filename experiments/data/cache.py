@@ -11,8 +11,6 @@ import json
 import os
 from pathlib import Path
 import tempfile
-import zipfile
-import zlib
 
 from absl import logging
 import numpy as np
@@ -20,13 +18,12 @@ import numpy as np
 from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.common import user_cache
+from experiments.data.errors import DAMAGE
 from experiments.data.errors import one_line
 
 _FORMAT = 1
 # By the names in the file: fields of a data set.
 _ARRAYS = {"images": "inputs", "labels": "labels", "test_images": "test_inputs", "test_labels": "test_labels"}
-# What `numpy.load` and `zipfile` raise for bytes that are no archive, another kind of archive, or a broken one.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def folder() -> Path:
@@ -41,9 +38,10 @@ def entry(source: Path) -> Path:
 
 
 def stamp(source: Path) -> str:
-  """What has to be unchanged for an entry to count: the name, size and time of change of every file in `source`."""
-  files = sorted(path for path in source.iterdir() if path.is_file())
-  return json.dumps([_FORMAT, [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]])
+  """What has to be unchanged for an entry to count: the name, size and time of change of a file, or all in a folder."""
+  files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+  told = [[str(path.relative_to(source)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+  return json.dumps([_FORMAT, told])
 
 
 def read(source: Path) -> Dataset | None:
@@ -71,7 +69,7 @@ def read_parts(source: Path, made_from: str, names: Iterable[str]) -> dict[str, 
       return {name: file[name] for name in names} if str(file["stamp"]) == made_from else None
   except FileNotFoundError:
     return None
-  except _DAMAGE as error:
+  except DAMAGE as error:
     logging.warning("The cached data set %s is damaged and will be rebuilt (%s).", path, one_line(error))
     return None
 

@@ -86,10 +86,9 @@ def rows(root: Path, options: Options, progress: Progress) -> Rows:
   paths = [path for classes in found for images in classes.values() for path in images]
   labels = [name for classes in found for name, images in classes.items() for _ in images]
   names = [str(path.relative_to(root)) for path in paths]
-  read = functools.partial(_read, root, paths, options, progress)
+  read = functools.partial(_read, root, paths, names, options, progress)
   num_test = sum(map(len, found[1].values())) if has_test else None
-  stamp = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in zip(names, map(os.stat, paths), strict=True)]
-  return Rows(np.array(labels, object), str(root), read, num_test, names, stamp)
+  return Rows(np.array(labels, object), str(root), read, num_test, names, kept=True)
 
 
 def _header(path: Path) -> _Header:
@@ -140,12 +139,17 @@ def _one_size(headers: Sequence[_Header], names: Sequence[str]) -> tuple[int, in
 
 
 def _read(
-  root: Path, paths: list[Path], options: Options, progress: Progress, pool: np.ndarray, test: np.ndarray
+  root: Path,
+  paths: list[Path],
+  names: list[str],
+  options: Options,
+  progress: Progress,
+  pool: np.ndarray,
+  test: np.ndarray,
 ) -> Read:
   """Decodes the images of both parts, each into one array."""
   progress(f"reading the headers of {len(paths):,} images")
   headers = [_header(path) for path in paths]
-  names = [str(path.relative_to(root)) for path in paths]
   unreadable = {i: header.error for i, header in enumerate(headers) if header.error}
   _refuse_unreadable(root, names, unreadable)
   modes = {header.mode for header in headers if not header.error}

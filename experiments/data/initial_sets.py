@@ -73,7 +73,7 @@ def chosen(name: str, data: Dataset, num: int, seed: int) -> tuple[int, ...]:
     seed: decides the strategy's draws.
 
   Raises:
-    UsageError: so many are not available, or the inputs are tokens.
+    UsageError: `num` rows are not available, or the inputs are tokens.
   """
   size = data.num_originals
   rows = np.asarray(data.embedding if data.embedding is not None else jax.jit(data.prepare)(data.inputs))

@@ -35,11 +35,6 @@ class Loaded(NamedTuple):
   remarks: tuple[str, ...] = ()  # sentences on what was made of the source
 
 
-def _written(path: Path) -> tuple[int, int] | None:
-  """Size and time of change of a file; a folder's files have theirs in `Rows.kept_under`."""
-  return (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-
-
 def _rows(path: Path, options: Options, progress: Progress) -> Rows:
   # pandas and Pillow are imported where they are needed.
   if path.is_dir():
@@ -76,7 +71,7 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
     DataError: whatever makes it no data set to learn from, in one sentence.
   """
   path = Path(name).expanduser()
-  before = _written(path)
+  before = cache.stamp(path)
   found = _rows(path, options, progress)
   known = classes.of_labels(found.labels, found.labels_in, keep_unlabeled=options.unlabeled == "keep")
   is_test, said = _test_rows(found, known.labels, options)
@@ -84,9 +79,7 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
   if (known.labels[test] == UNKNOWN).any():
     row = int(test[(known.labels[test] == UNKNOWN).argmax()])
     raise DataError(f"{found.labels_in}: row {row} is of the test set and has no label.")
-  read = _read(path, found, options, pool, test)
-  if _written(path) != before:
-    raise DataError(f"{path} changed while it was read: run again.")
+  read = _read(path, before, found, options, pool, test)
   left = [np.setdiff1d(part, read.unreadable, assume_unique=True) for part in (pool, test)]
   x, x_test = read.inputs, read.test_inputs
   if read.unreadable:
@@ -131,22 +124,22 @@ def _test_rows(found: Rows, labels: np.ndarray, options: Options) -> tuple[np.nd
   return out, f"the data bring no test set: {out.sum():,} rows were split off, {share}"
 
 
-def _read(path: Path, found: Rows, options: Options, pool: np.ndarray, test: np.ndarray) -> Read:
-  """The rows as arrays, from the cache where they are there already.
+def _read(path: Path, stamp: str, found: Rows, options: Options, pool: np.ndarray, test: np.ndarray) -> Read:
+  """The rows as arrays, of images from the cache where they are there already; `stamp` is the source's of before.
 
   Raises:
     DataError: the source changed meanwhile.
   """
-  if found.kept_under is None:
-    return found.read(pool, test)
-  made_from = hashlib.sha256(json.dumps([found.kept_under, options], default=str).encode()).hexdigest()
-  kept = cache.read_parts(path, made_from, ["inputs", "test_inputs", "std", "remarks", "unreadable"])
+  made_from = hashlib.sha256(json.dumps([stamp, options]).encode()).hexdigest()
+  names = ["inputs", "test_inputs", "std", "remarks", "unreadable"]
+  kept = cache.read_parts(path, made_from, names) if found.kept else None
   if kept is not None:
     prepare = inputs.images(std=float(kept["std"]))
     return Read(kept["inputs"], kept["test_inputs"], prepare, kept["remarks"].tolist(), kept["unreadable"].tolist())
   read = found.read(pool, test)
-  if _rows(path, options, lambda said: None).kept_under != found.kept_under:
+  if cache.stamp(path) != stamp:
     raise DataError(f"{path} changed while it was read: run again.")
-  facts = {"std": read.prepare.std, "remarks": np.array(read.remarks), "unreadable": np.array(read.unreadable, int)}
-  cache.write_parts(path, made_from, {"inputs": read.inputs, "test_inputs": read.test_inputs, **facts})
+  if found.kept:
+    facts = {"std": read.prepare.std, "remarks": np.array(read.remarks), "unreadable": np.array(read.unreadable, int)}
+    cache.write_parts(path, made_from, {"inputs": read.inputs, "test_inputs": read.test_inputs, **facts})
   return read

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +34,11 @@ class Read(NamedTuple):
 
 
 class Rows(NamedTuple):
-  """What a source holds; rows of a test set of its own come last."""
+  """What a source holds; those of the test set that it brings come last."""
 
   labels: np.ndarray  # `[N]` of any kind
   labels_in: str  # what holds them, for a sentence
   read: Callable[[np.ndarray, np.ndarray], Read]  # (pool rows `[P]`, test rows `[T]`), ascending
   num_test: int | None  # rows of the test set that the source brings; None where it brings none
   names: Sequence[str] | None = None  # `[N]` what people call a row; None: its number
-  kept_under: Any = None  # what names these rows in the cache of decoded arrays; None keeps none
+  kept: bool = False  # whether the arrays are images, and worth a place in the cache

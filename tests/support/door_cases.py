@@ -210,7 +210,7 @@ def with_nan() -> types.Dataset:
 
 
 def written_to() -> types.RoundInfo:
-  """An array of NumPy may change after it was looked at."""
+  """An array of NumPy may change after it was read."""
   data = dataclasses.replace(FLOATS, inputs=FLOATS.inputs.copy())
   al_jax.door.check_values(data, all_known=True)
   data.inputs[30] = NAN
@@ -498,7 +498,7 @@ CASES = [
   Case(
     "an image several times in the pool",
     lambda: of(inputs=put(DATA.inputs, slice(50, 97), DATA.inputs[3]), labels=put(DATA.labels, slice(50, 97), 3)),
-    "a run: each is a row of its own",
+    "a run: each is a separate row",
     lambda info: len(set(info.selected[0].tolist())) == 7,
   ),
   Case(
