@@ -148,6 +148,11 @@ def outcome(last: dict, rounds: int) -> Literal["completed", "failed", "unfinish
   return "completed" if last["round"] == rounds else "unfinished"
 
 
+def run_of(row: dict) -> tuple:
+  """Which run a row is of: strategy, seed and, of a grid, the point."""
+  return row["acq"], row["seed"], tuple(sorted(row.get("hyper", {}).items()))
+
+
 def ended_short(row: dict, rounds: int) -> bool:
   """Whether a row is the last of a run that ended after fewer rounds: it acquired nothing, and a longer run's would."""
   return row["round"] < rounds and row.get("selected") == []

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from experiments.common.spelling import named
 
 RANDOM = "random"
+_LETTERS = 10  # of a class's name
 # Every acquisition but random, which is black. Okabe & Ito's palette without its yellow, too pale for a line on white,
 # then Paul Tol's muted one.
 COLORS = {
@@ -72,3 +73,9 @@ def lines(names: list[str]) -> dict[str, dict[str, Any]]:
       "markerfacecolor": "white" if count % 2 else drawn.color,
     }
   return out
+
+
+def short(name: str) -> str:
+  """A class's name on one line, cut where it is long."""
+  name = " ".join(name.split())
+  return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from experiments.analysis import styles
 from experiments.analysis.records import sheet_name
 from experiments.reporting import figures
 from experiments.reporting.blocks import Block
@@ -19,7 +20,6 @@ from experiments.reporting.wording import mean_spread
 from experiments.reporting.wording import numbered
 from experiments.reporting.wording import seeds_said
 
-_LETTERS = 10  # of a class's name
 _SHEETS = 3  # rounds whose images are shown
 Runs = dict[int, list[dict]]  # rows by seed
 
@@ -43,10 +43,7 @@ def jaccard(first: set, second: set) -> float:
 
 def called(class_names: Sequence[str] | None, classes: int) -> list[str]:
   """What `classes` columns are called: the names of the data, or numbers."""
-  if class_names is None:
-    return [str(c) for c in range(classes)]
-  names = (" ".join(name.split()) for name in class_names)
-  return [name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…" for name in names]
+  return [str(c) for c in range(classes)] if class_names is None else list(map(styles.short, class_names))
 
 
 def by_class(chosen: Chosen, class_names: Sequence[str] | None) -> tuple[list[Block], Drawings]:

@@ -1,7 +1,6 @@
 """What one or several workdirs of a study hold, checked line by line; and the runs that can be compared."""
 
 from collections.abc import Sequence
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from experiments.analysis.records import other_versions
 from experiments.analysis.records import outcome
 from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
+from experiments.analysis.records import run_of
 from experiments.common.errors import UsageError
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
@@ -78,8 +78,8 @@ def gather(workdirs: Sequence[Path]) -> Study:
       raise UsageError(f"{workdir} is of a study without a test set: there is no accuracy to report")
     _check(workdir / "results.jsonl", own, labels)
     for row in own:
-      if holders.setdefault(_run_of(row), place) != place:
-        other = workdirs[holders[_run_of(row)]]
+      if holders.setdefault(run_of(row), place) != place:
+        other = workdirs[holders[run_of(row)]]
         raise UsageError(f"{workdir} and {other} both hold {name_of(row)}, seed {row['seed']}")
     rows += own
     full_data += read_full_data(workdir / "full_data.json")
@@ -92,15 +92,11 @@ def _plan(config: dict) -> dict:
   return flags | {"the data": config["data_sha256"]}
 
 
-def _run_of(row: dict) -> tuple:
-  return row["acq"], row["seed"], json.dumps(row.get("hyper"), sort_keys=True)
-
-
 def _check(path: Path, rows: list[dict], labels: dict[int, int]) -> None:
   """Raises UsageError, with file and line, for a row that is out of place. Fills in the `labels` of each round."""
   ended: dict[tuple, list[dict]] = {}
   for number, row in enumerate(rows, 1):
-    before = ended.setdefault(_run_of(row), [])
+    before = ended.setdefault(run_of(row), [])
     fault = _fault(row, before, labels)
     if fault:
       raise UsageError(f"{path} is damaged in line {number}: {fault}")

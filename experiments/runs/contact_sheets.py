@@ -14,10 +14,10 @@ from al_jax import evaluation
 from al_jax import inputs
 from al_jax import types
 from al_jax.learner import Learner
+from experiments.analysis import styles
 from experiments.analysis.records import sheet_name
 
 _COLUMNS, _MOST = 10, 100
-_LETTERS = 10  # of a class's name
 _WIDE, _HIGH, _SIDE = 1.25, 1.75, 1.1  # inches: an image with its text, and its longer side
 
 
@@ -47,11 +47,6 @@ def writer(
   return write
 
 
-def _short(name: str) -> str:
-  name = " ".join(name.split())
-  return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
-
-
 def draw(
   row: dict, images: np.ndarray, probs: np.ndarray, path: Path, class_names: Sequence[str] | None = None
 ) -> None:
@@ -74,7 +69,7 @@ def draw(
   axes = figure.add_axes((0, 0, 1, 1))
   axes.axis("off")
   low, high = images.min(), images.max()
-  called = lambda c: str(c) if class_names is None else _short(class_names[c])
+  called = lambda c: str(c) if class_names is None else styles.short(class_names[c])
   for place in range(count):
     image = (images[place] - low) / (high - low) if high > low else images[place]
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] != 3 else image

@@ -105,14 +105,13 @@ def run_python(
   state = loop.init_state(key, data, learner)
   initial = np.asarray(states.initial_ids(state, learner.plan)).tolist()
   labels = np.asarray(oracle.answers(key, data, learner.trainer.label_noise))
-  fitted = None
+  fitted, kept = None, checkpoints
   if end is not None and learner.plan.val_last:
-    state = _resumed(state, done, learner, None) if done else state  # kept states have room for fewer labels
-  elif end is not None:
-    fitted = None if checkpoints is None else checkpoints.load_round(state, len(done) + 1)
-    state = _resumed(state, done, learner, None if fitted is not None else checkpoints, fitted) if done else state
-  elif done:
-    state = _resumed(state, done, learner, checkpoints)
+    kept = None  # kept states have room for fewer labels
+  elif end is not None and checkpoints is not None:
+    fitted = checkpoints.load_round(state, len(done) + 1)
+  if done:
+    state = _resumed(state, done, learner, kept, fitted)
   seconds: dict[str, float] = {}
   scored = learner.acquisition.score is not None
 
@@ -168,13 +167,15 @@ def _resumed(
 ) -> types.ALState:
   """The state that the next round, or of a warm start without a checkpoint the first one, starts from.
 
+  Where `fitted` has that round's training, the rows alone say the state.
+
   Raises:
     UsageError: the rows did not start from this seed's initial set, or do not agree with the checkpoint.
   """
   whose = f"the rows of {done[0]['acq']}, seed {done[0]['seed']},"
   if done[0].get("initial") != np.asarray(states.initial_ids(state, learner.plan)).tolist():
     raise UsageError(f"{whose} have another initial set: --overwrite")
-  kept = None if checkpoints is None else checkpoints.load_round(state, len(done))
+  kept = None if checkpoints is None or fitted is not None else checkpoints.load_round(state, len(done))
   if kept is None and fitted is None and learner.plan.train.warm_start:
     if checkpoints is not None and checkpoints.has_other_parts(state, len(done)):
       raise UsageError(

@@ -8,6 +8,7 @@ import datetime
 import errno
 import fcntl
 import importlib.metadata
+import io
 import json
 import os
 from pathlib import Path
@@ -28,6 +29,7 @@ from experiments.analysis.records import other_versions
 from experiments.analysis.records import outcome
 from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
+from experiments.analysis.records import run_of
 from experiments.common.errors import UsageError
 from experiments.common.places import title
 from experiments.config.resolve import Config
@@ -81,7 +83,7 @@ class Workdir:
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
     # Of runs that ended after fewer rounds, by run: their last rows are to be replaced by ones that acquire.
-    self._short_ends = {_run_of(row): row for row in self.rows if ended_short(row, config.rounds)}
+    self._short_ends = {run_of(row): row for row in self.rows if ended_short(row, config.rounds)}
     self.rows = [row for row in self.rows if not ended_short(row, config.rounds)]
     if config.resume and (self.path / "config.json").exists():
       found = load_config(self.path / "config.json")
@@ -131,13 +133,19 @@ class Workdir:
     """Adds a row, or puts it in the place of a `short_end`; raises UsageError where the disk refuses, in which case
     the row is not there at all."""
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
+    end = self._short_ends.get(run_of(row))
+    if end is None:
+      self._append(line)
+    else:
+      place = lambda row: (run_of(row), row["round"])
+      lines = (self.path / "results.jsonl").read_bytes().splitlines(keepends=True)
+      self._write("results.jsonl", b"".join(line if place(json.loads(own)) == place(end) else own for own in lines))
+      del self._short_ends[run_of(row)]
+    self.rows.append(row)
+    self.on_row(row)
+
+  def _append(self, line: bytes) -> None:
     path = self.path / "results.jsonl"
-    if _run_of(row) in self._short_ends:
-      self._replace(path, self._short_ends[_run_of(row)], line)
-      del self._short_ends[_run_of(row)]
-      self.rows.append(row)
-      self.on_row(row)
-      return
     size = path.stat().st_size if path.exists() else 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -149,22 +157,6 @@ class Workdir:
       raise UsageError(f"{path} cannot be written: {error.strerror}; all rows before this one are kept") from error
     finally:
       os.close(descriptor)
-    self.rows.append(row)
-    self.on_row(row)
-
-  def _replace(self, path: Path, old: dict, line: bytes) -> None:
-    """Puts a line in the place of a row's, all at once."""
-    place = lambda row: (_run_of(row), row["round"])
-    lines = [line if place(json.loads(own)) == place(old) else own for own in path.read_bytes().splitlines(True)]
-    temporary = self.path / ".results.jsonl.tmp"
-    try:
-      with open(temporary, "wb") as file:
-        file.write(b"".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
-      os.replace(temporary, path)
-    except OSError as error:
-      raise UsageError(f"{path} cannot be written: {error.strerror}; all rows before this one are kept") from error
 
   def write_config(
     self,
@@ -203,13 +195,14 @@ class Workdir:
   def write_pool(self, data: Dataset, pool_ids: np.ndarray | None, found: Loaded) -> None:
     """Writes pool.csv: of every pool id the row of the source that it is, counted from 0, its name there, its class."""
     ids = np.arange(len(found.rows)) if pool_ids is None else pool_ids
-    with open(self.path / "pool.csv", "w", newline="") as file:
-      table = csv.writer(file)
-      table.writerow(["id", "row", "name", "class"])
-      for i, label in enumerate(np.asarray(data.labels).tolist()):
-        own = ids[i % len(ids)]
-        named = "" if found.row_names is None else found.row_names[own]
-        table.writerow([i, found.rows[own], named, found.class_names[label] if label >= 0 else ""])
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["id", "row", "name", "class"])
+    for i, label in enumerate(np.asarray(data.labels).tolist()):
+      own = ids[i % len(ids)]
+      named = "" if found.row_names is None else found.row_names[own]
+      table.writerow([i, found.rows[own], named, found.class_names[label] if label >= 0 else ""])
+    self._write("pool.csv", text.getvalue().encode(errors="surrogateescape"))
 
   def full_data(self) -> list[dict]:
     """One row a seed of full supervision; empty where none was run."""
@@ -220,16 +213,19 @@ class Workdir:
     self._write_json("full_data.json", rows)
 
   def _write_json(self, name: str, content) -> None:
+    self._write(name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+  def _write(self, name: str, content: bytes) -> None:
+    """Replaces a file, all at once."""
     temporary = self.path / f".{name}.tmp"
     try:
-      temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+      with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
       os.replace(temporary, self.path / name)
     except OSError as error:
       raise UsageError(f"{self.path / name} cannot be written: {error.strerror}") from error
-
-
-def _run_of(row: dict) -> tuple:
-  return row["acq"], row["seed"], tuple(sorted(row.get("hyper", {}).items()))
 
 
 def _plain(name: str) -> str:
