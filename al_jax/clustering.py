@@ -35,13 +35,13 @@ def centered(x: jax.Array, valid: jax.Array) -> jax.Array:
   return jnp.where(valid[:, None], x - mean[None], 0.0)
 
 
-def unit_rows(x: jax.Array) -> jax.Array:
+def l2_normalize(x: jax.Array) -> jax.Array:
   """`[N, F]` rows scaled to length 1; a row of zeros stays as it is."""
   norm = jnp.linalg.norm(x, axis=1, keepdims=True)
   return x / jnp.where(norm > 0, norm, 1.0)
 
 
-def plus_plus(
+def kmeans_plus_plus(
   key: jax.Array,
   distances_to: Callable[[jax.Array], jax.Array],
   valid: jax.Array,
@@ -123,7 +123,7 @@ def kmeans(
     valid: `[N]` bool, true in at least as many places as there are clusters: rows that take part.
     num: most clusters there can be.
     active: `[]` int32: how many of them there are; all of them where None.
-    tie_break: `[N]`, as in `plus_plus`.
+    tie_break: `[N]`, as in `kmeans_plus_plus`.
     iterations: of assigning rows and moving centers.
     chunk_size: rows whose distances to all centers are held at a time.
 
@@ -133,7 +133,9 @@ def kmeans(
   Source: Lloyd (1982); Arthur & Vassilvitskii (2007).
   Memory: 18 * N + 3 * num * F + chunk * (num + 4 * F) floats.
   """
-  seeds = plus_plus(key, lambda i: squared_distances_to(x, x[i]), valid, num=num, active=active, tie_break=tie_break)
+  seeds = kmeans_plus_plus(
+    key, lambda i: squared_distances_to(x, x[i]), valid, num=num, active=active, tie_break=tie_break
+  )
   is_active = jnp.arange(num) < (num if active is None else active)
 
   def step(_, centers: jax.Array) -> jax.Array:

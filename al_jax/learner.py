@@ -20,7 +20,7 @@ class Trainer(NamedTuple):
   plan: types.Plan
   members: int = 1  # networks of an ensemble, each from its own weights, batches and dropout
   eval_posterior: types.Posterior = posterior.deterministic()  # what the metrics are measured on
-  label_noise: float | jax.Array = 0.0  # probability that the oracle answers with another class: `oracle.answers`
+  label_noise: float | jax.Array = 0.0  # probability that the oracle answers with another class: `oracle.noisy_labels`
 
 
 class Learner(NamedTuple):

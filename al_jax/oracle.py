@@ -10,7 +10,7 @@ from al_jax.keys import Role
 from al_jax.keys import role_key
 
 
-def answers(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax.Array:
+def noisy_labels(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax.Array:
   """What the oracle says of every pool row: the one place where labels are read for training and validation.
 
   Each answer is with probability `rate` another class than the row's, each other class alike. Whether it is, and how
@@ -35,5 +35,5 @@ def answers(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax
 
 
 def answered(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> types.Dataset:
-  """The data set with the oracle's `answers` for the pool's labels."""
-  return dataclasses.replace(data, labels=answers(key, data, rate))
+  """The data set with the oracle's `noisy_labels` for the pool's labels."""
+  return dataclasses.replace(data, labels=noisy_labels(key, data, rate))

@@ -77,7 +77,7 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
     target_log_probs = predict(target_ids, features=False).log_probs
   labels = None
   if needs.labels:
-    answers = oracle.answers(state.key, data, trainer.label_noise)[ids]
+    answers = oracle.noisy_labels(state.key, data, trainer.label_noise)[ids]
     labels = jnp.where(labeled, answers, types.UNKNOWN)
   # Drawn for the whole pool: a row's draw does not depend on which part of it is scored.
   ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))

@@ -72,6 +72,6 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
 
     a = map_chunks(residuals, (given(view, "log_probs"), view.candidates), chunk_size=chunk_size)
     h = jnp.where(view.candidates[:, None], given(view, "features"), 0.0)
-    return clustering.plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
+    return clustering.kmeans_plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
 
   return from_select(select, needs=types.Needs(samples=1, features=True))

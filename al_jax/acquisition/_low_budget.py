@@ -18,7 +18,7 @@ from al_jax.chunks import map_chunks
 def _unit_rows(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
   """Embeddings of unit length, then centered, of the labeled and candidate rows; `[N]` bool says which those are."""
   in_play = view.labeled | view.candidates
-  unit = clustering.unit_rows(jnp.where(in_play[:, None], given(view, "embedding"), 0.0))
+  unit = clustering.l2_normalize(jnp.where(in_play[:, None], given(view, "embedding"), 0.0))
   return clustering.centered(unit, in_play), in_play
 
 

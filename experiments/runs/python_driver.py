@@ -104,7 +104,7 @@ def run_python(
   key = jax.random.key(seed)
   state = loop.init_state(key, data, learner)
   initial = np.asarray(states.initial_ids(state, learner.plan)).tolist()
-  labels = np.asarray(oracle.answers(key, data, learner.trainer.label_noise))
+  labels = np.asarray(oracle.noisy_labels(key, data, learner.trainer.label_noise))
   fitted, kept = None, checkpoints
   if end is not None and learner.plan.val_last:
     kept = None  # kept states have room for fewer labels

@@ -189,7 +189,7 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
   scored = {acq: build.scores_images(acq) for acq in acqs}
   for k, job in enumerate(jobs):
     rate = dict(job.point).get("label_noise", config.label_noise)
-    labels = np.asarray(oracle.answers(jax.random.key(job.seed), data, rate))
+    labels = np.asarray(oracle.noisy_labels(jax.random.key(job.seed), data, rate))
     for acq, run in zip(acqs, runs, strict=True):
       own = jax.tree.map(lambda leaf, k=k: leaf[k], run)
       done = workdir.done(acq, job.seed, dict(job.point))

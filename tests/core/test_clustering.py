@@ -29,7 +29,7 @@ def blobs(seed: int = 0, rows: int = ROWS) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames="num")
 def plus_plus(key: jax.Array, x: jax.Array, valid: jax.Array, *, num: int) -> jax.Array:
   """Seeds by Euclidean distances."""
-  return clustering.plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), valid, num=num)
+  return clustering.kmeans_plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), valid, num=num)
 
 
 kmeans = jax.jit(clustering.kmeans, static_argnames=("num", "iterations", "chunk_size"))
@@ -73,7 +73,7 @@ def test_centered_leaves_out_what_is_not_valid(debug_nans):
 
 def test_unit_rows(debug_nans):
   x = blobs() * np.where(np.arange(ROWS) % 5 == 0, 0, 1e4)[:, None]
-  rows = clustering.unit_rows(jnp.array(x, jnp.float32))
+  rows = clustering.l2_normalize(jnp.array(x, jnp.float32))
   np.testing.assert_allclose(np.linalg.norm(rows, axis=1), np.arange(ROWS) % 5 > 0, rtol=1e-6)
   np.testing.assert_allclose(rows * np.linalg.norm(x, axis=1, keepdims=True), x, rtol=1e-5)
 

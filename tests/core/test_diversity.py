@@ -37,7 +37,7 @@ def pool_of(seed: int, rows: int = ROWS, num_labeled: int = 12, features: int = 
 @jax.jit
 def plus_plus(key: jax.Array, x: jax.Array, candidates: jax.Array) -> jax.Array:
   """The seeds of a k-means of few clusters."""
-  return clustering.plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), candidates, num=FEW)
+  return clustering.kmeans_plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), candidates, num=FEW)
 
 
 def chosen(name: str, view: types.PoolView, num: int = NUM, seed: int = 0) -> list[int]:

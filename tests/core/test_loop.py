@@ -294,7 +294,7 @@ def test_a_strategy_may_read_revealed_labels_and_no_others(plan, data, make_lear
   labels[known] = (labels[known] + 5) % 10
   assert not equal(infos[0].selected, by_hand(KEY, with_labels(data, labels), learner)[1][0].selected)
   view, ids = view_of(loop.init_state(KEY, data, learner), data, learner=learner)
-  answers = np.asarray(oracle.answers(KEY, data, 0.3))[ids]
+  answers = np.asarray(oracle.noisy_labels(KEY, data, 0.3))[ids]
   np.testing.assert_array_equal(view.labels, np.where(view.labeled, answers, types.UNKNOWN))
   assert view.labeled.sum() == 10
 
@@ -492,7 +492,7 @@ def test_a_check_by_mc_dropout_takes_the_mean_of_its_samples(round, metric, data
 
   learner, state, (after, info) = fitted(20, metric)
   held_out = splits.validation_ids(KEY, data, learner.plan)
-  taught = with_labels(data, oracle.answers(KEY, data, 0.2))
+  taught = with_labels(data, oracle.noisy_labels(KEY, data, 0.2))
 
   def by_hand(variables):
     key, inputs_of = role_key(KEY, Role.EARLY_STOP, round), functools.partial(inputs.of_pool, data)

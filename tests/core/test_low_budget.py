@@ -61,7 +61,7 @@ def masks(view: types.PoolView) -> tuple[np.ndarray, np.ndarray]:
 def unit_rows(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
   """What a selection makes of the embeddings, and who is in play."""
   in_play = view.labeled | view.candidates
-  unit = clustering.unit_rows(jnp.where(in_play[:, None], view.embedding, 0.0))
+  unit = clustering.l2_normalize(jnp.where(in_play[:, None], view.embedding, 0.0))
   return clustering.centered(unit, in_play), in_play
 
 

@@ -33,7 +33,7 @@ def pool_of(labels) -> types.Dataset:
 
 def shifts(key, labels, rate) -> np.ndarray:
   """How far each answer is from the label, 0 where it is right."""
-  answers = np.asarray(oracle.answers(key, pool_of(labels), rate))
+  answers = np.asarray(oracle.noisy_labels(key, pool_of(labels), rate))
   assert answers.dtype == np.int32 and answers.min() >= 0 and answers.max() < CLASSES
   return (answers - labels) % CLASSES
 
@@ -51,7 +51,7 @@ def test_answers_err_at_the_rate_and_towards_every_other_class_alike(rate):
 def test_labels_of_a_small_type_do_not_wrap():
   labels = np.arange(200, dtype=np.uint8).repeat(20)
   both = [
-    np.asarray(oracle.answers(KEY, types.Dataset(labels[:, None], own, labels, own, num_classes=200), 0.5))
+    np.asarray(oracle.noisy_labels(KEY, types.Dataset(labels[:, None], own, labels, own, num_classes=200), 0.5))
     for own in (labels, labels.astype(np.int32))
   ]
   np.testing.assert_array_equal(*both)
@@ -59,8 +59,8 @@ def test_labels_of_a_small_type_do_not_wrap():
 
 
 def test_an_oracle_that_knows_everything_takes_no_computation(data):
-  assert not jax.make_jaxpr(lambda data: oracle.answers(KEY, data, 0.0))(data).eqns
-  np.testing.assert_array_equal(oracle.answers(KEY, data, 0.0), data.labels)
+  assert not jax.make_jaxpr(lambda data: oracle.noisy_labels(KEY, data, 0.0))(data).eqns
+  np.testing.assert_array_equal(oracle.noisy_labels(KEY, data, 0.0), data.labels)
 
 
 def test_whether_and_how_an_answer_errs_is_a_matter_of_id_and_seed_alone():
@@ -80,9 +80,11 @@ def test_copies_of_a_row_err_each_for_itself():
 
 def test_a_traced_rate_and_packed_keys_give_the_same_answers(data):
   keys, rates = jax.vmap(jax.random.key)(jnp.arange(3, dtype=jnp.uint32)), [0.0, 0.1, 0.6]
-  together = jax.jit(jax.vmap(lambda key, rate: oracle.answers(key, data, rate)))(keys, jnp.array(rates, jnp.float32))
+  together = jax.jit(jax.vmap(lambda key, rate: oracle.noisy_labels(key, data, rate)))(
+    keys, jnp.array(rates, jnp.float32)
+  )
   for key, rate, answers in zip(keys, rates, together, strict=True):
-    np.testing.assert_array_equal(answers, oracle.answers(key, data, rate))
+    np.testing.assert_array_equal(answers, oracle.noisy_labels(key, data, rate))
 
 
 PLANS = [
@@ -97,7 +99,7 @@ def test_a_run_hears_the_answers_for_training_and_validation_and_nothing_else(pl
   """It is the run of a pool that has the answers for labels; its test labels are the true ones."""
   learner = make_learner("margin", **plan)  # its initial set is random, and so free of labels
   noisy = changed(learner, label_noise=0.3)
-  heard = with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
+  heard = with_labels(data, np.asarray(oracle.noisy_labels(KEY, data, 0.3)))
   run = by_hand(KEY, data, noisy)
   assert equal(run, by_hand(KEY, heard, learner))
   assert not equal(run[0].variables, by_hand(KEY, data, learner)[0].variables)
@@ -106,7 +108,7 @@ def test_a_run_hears_the_answers_for_training_and_validation_and_nothing_else(pl
 @pytest.mark.slow
 def test_every_driver_and_full_supervision_hear_the_same(data, make_learner):
   learner = make_learner("margin")
-  noisy, heard = changed(learner, label_noise=0.3), with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
+  noisy, heard = changed(learner, label_noise=0.3), with_labels(data, np.asarray(oracle.noisy_labels(KEY, data, 0.3)))
   state, infos = by_hand(KEY, data, noisy)
   assert equal(loop.run(KEY, data, noisy), (state, stacked(infos)))
   assert equal(loop.fit_full(KEY, data, noisy.trainer), loop.fit_full(KEY, heard, learner.trainer))
@@ -116,7 +118,7 @@ def test_every_driver_and_full_supervision_hear_the_same(data, make_learner):
 def test_an_ensembles_members_hear_the_same(data, make_learner):
   learner = changed(make_learner("bald"), posterior=posterior.ensemble(2), members=2)
   start = loop.init_state(KEY, data, learner)
-  heard = with_labels(data, np.asarray(oracle.answers(KEY, data, 0.3)))
+  heard = with_labels(data, np.asarray(oracle.noisy_labels(KEY, data, 0.3)))
   fitted = rounds.JITTED_PHASES.fit(start, data, trainer=changed(learner, label_noise=0.3).trainer)
   assert equal(fitted, rounds.JITTED_PHASES.fit(start, heard, trainer=learner.trainer))
 

@@ -68,7 +68,7 @@ def test_an_oracle_that_errs_gives_every_program_the_same_answers(tmp_path, abla
   data = data_sources.load("digits")
   wrong = []
   for row in rows:
-    answers = oracle.answers(jax.random.key(row["seed"]), data, row["hyper"]["label_noise"])
+    answers = oracle.noisy_labels(jax.random.key(row["seed"]), data, row["hyper"]["label_noise"])
     assert row["selected_labels"] == answers[np.array(row["selected"], int)].tolist()
     if row["hyper"]["label_noise"]:
       wrong += [a != b for a, b in zip(row["selected_labels"], data.labels[row["selected"]], strict=True)]
