@@ -17,6 +17,7 @@ from al_jax.loop import round_fn as round_fn
 from al_jax.loop import run as run
 from al_jax.network import from_flax as from_flax
 from al_jax.network import from_nnx as from_nnx
+from al_jax.sweep import Runs as Runs
 from al_jax.sweep import sweep as sweep
 from al_jax.types import SKIPPED as SKIPPED
 from al_jax.types import UNKNOWN as UNKNOWN
@@ -25,8 +26,11 @@ from al_jax.types import Acquisition as Acquisition
 from al_jax.types import ALState as ALState
 from al_jax.types import Dataset as Dataset
 from al_jax.types import EarlyStop as EarlyStop
+from al_jax.types import FitInfo as FitInfo
+from al_jax.types import Metrics as Metrics
 from al_jax.types import Needs as Needs
 from al_jax.types import Network as Network
+from al_jax.types import Outputs as Outputs
 from al_jax.types import Plan as Plan
 from al_jax.types import PoolView as PoolView
 from al_jax.types import Posterior as Posterior

@@ -10,6 +10,8 @@ import numpy as np
 
 from al_jax import types
 
+__all__ = ("AUGMENTATIONS", "ByName", "Chain", "Crop", "Cutout", "Flip", "Images", "as_they_are", "by_name", "images")
+
 Augment = Callable[[jax.Array, types.PyTree], types.PyTree]
 
 

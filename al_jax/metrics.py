@@ -8,6 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+__all__ = (
+  "accuracy",
+  "area_under_curve",
+  "balanced_accuracy",
+  "class_accuracy",
+  "expected_calibration_error",
+  "labels_to_reach",
+  "negative_log_likelihood",
+)
+
 ECE_BINS = 15
 
 

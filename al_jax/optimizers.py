@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+__all__ = ("add_decayed_weights_over_labels", "scale_by_cosine")
+
 
 def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
   """Coupled weight decay that is divided by the number of labels, which `fitting.advance` tells.

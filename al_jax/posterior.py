@@ -15,6 +15,8 @@ from al_jax import types
 from al_jax.chunks import map_chunks
 from al_jax.models import layers
 
+__all__ = ("deterministic", "ensemble", "laplace", "mc_dropout")
+
 # Where all samples of a chunk are worked out at once, dropout multiplies activations by their number: a chunk holds
 # fewer rows then, within this many times `chunk_size`.
 _ROWS_PER_CHUNK = 10

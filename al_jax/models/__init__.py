@@ -8,6 +8,8 @@ from al_jax.models.resnet import ResNet18
 from al_jax.models.transformer import Transformer
 from al_jax.models.vgg import VGG16
 
+__all__ = ("CNN", "MLP", "NETWORKS", "VGG16", "BatchBALDNet", "GalNet", "ResNet18", "Transformer")
+
 NETWORKS = {
   "cnn": CNN,
   "batchbald": BatchBALDNet,

@@ -1,5 +1,6 @@
 """README and docs do what they say, and what a command writes stands in them as it writes it."""
 
+import inspect
 from pathlib import Path
 import re
 import shlex
@@ -11,6 +12,7 @@ from experiments.papers.registry import PAPERS
 from experiments.reporting.blocks import to_markdown
 from experiments.reproduction import page
 from experiments.reproduction import results
+from tests.support import api_page
 from tests.support.programs import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -72,6 +74,22 @@ def test_acquisitions_are_those_of_the_registry():
   command = "python -m experiments.config.acquisitions prints what belongs there"
   assert acquisitions.table() in README, command
   assert (ROOT / "docs/acquisitions.md").read_text().endswith(f"## Entries\n\n{acquisitions.sections()}\n"), command
+
+
+def test_the_api_reference_is_that_of_the_code():
+  assert api_page.PAGE.read_text() == api_page.page(), "python -m tests.support.api_page writes the page"
+
+
+def test_every_public_name_has_a_docstring_whose_arguments_are_those_of_the_signature():
+  for section in api_page.sections():
+    for name, value in section.objects.items():
+      if not callable(value):
+        continue
+      doc = inspect.getdoc(value)
+      assert doc and doc.splitlines()[0].endswith((".", ":")), name
+      listed = re.findall(r"^  \**(\w+)(?=:)", doc.partition("\nArgs:\n")[2].partition("\n\n")[0], re.MULTILINE)
+      taken = list(inspect.signature(value).parameters)
+      assert not listed or listed == taken, (name, listed, taken)
 
 
 def anchors(text: str) -> set[str]:
