@@ -1,10 +1,13 @@
 """README and docs do what they say, and what a command writes stands in them as it writes it."""
 
 import inspect
+import json
 from pathlib import Path
 import re
 import shlex
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from experiments.config import acquisitions
@@ -59,6 +62,36 @@ def test_the_networks_of_the_page_run_and_learn():
     exec(compile(part, "networks.md", "exec"), names)
     ends.append(float(names["info"].metrics.test_accuracy[-1]))
   assert len(parts) == 5 and min(ends) > 0.8, ends
+
+
+NOTEBOOK = json.loads((ROOT / "docs/quickstart.ipynb").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("fast_compilation")
+def test_the_notebook_runs_and_learns(monkeypatch):
+  drawn, names = [], {}
+  monkeypatch.setattr("matplotlib.pyplot.show", lambda: drawn.append(plt.gcf()) or plt.close())
+  for cell in NOTEBOOK["cells"]:
+    if cell["cell_type"] == "code":
+      exec(compile("".join(cell["source"]), "quickstart.ipynb", "exec"), names)
+  assert len(drawn) == 5
+  for run in names["runs"].values():
+    mean = np.asarray(run.info.metrics.test_accuracy).mean(axis=0)
+    assert mean[-1] > mean[0] + 0.1 and mean[-1] > 0.8
+  # The answers in the list are those of the images that are asked for.
+  labels = np.asarray(names["unlabeled"].labels)
+  assert (labels[labels >= 0] == names["y"][:1300][labels >= 0]).all() and (labels >= 0).sum() == 25
+
+
+def test_the_notebook_is_kept_as_it_ran():
+  assert (ROOT / "docs/quickstart.ipynb").stat().st_size < 100_000
+  cells = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+  assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+  outputs = [output for cell in cells for output in cell["outputs"]]
+  assert {output["output_type"] for output in outputs} == {"stream", "display_data"}
+  assert all(output.get("name", "stdout") == "stdout" for output in outputs)
+  assert not any("input(" in "".join(cell["source"]) for cell in cells)
 
 
 def test_the_front_page_is_short_and_begins_with_how_to_start():
