@@ -1,6 +1,6 @@
-"""Which images to label next: a factory for each acquisition, in the way of `optax.adam(learning_rate)`.
+"""Acquisitions: which images to label next. Each is made by a factory, as in `optax.adam(learning_rate)`.
 
-`power`, `softmax` and `softrank` make a stochastic acquisition of any that scores each image:
+`power`, `softmax` and `softrank` turn any acquisition that scores each image into a stochastic one:
 `power(bald(), coldness=8)`.
 """
 

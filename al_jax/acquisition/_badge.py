@@ -1,4 +1,4 @@
-"""BADGE: k-means++ over what one label would do to the last layer's weights."""
+"""BADGE: k-means++ on gradients of the loss with respect to the last layer's weights."""
 
 from collections.abc import Callable
 
@@ -10,56 +10,56 @@ from al_jax import types
 from al_jax import uncertainty
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
-from al_jax.acquisition._selection import given
+from al_jax.acquisition._selection import require_field
 from al_jax.chunks import map_chunks
 
 
 def residual(log_probs: jax.Array) -> jax.Array:
   """`p - onehot(argmax p)` of the mean prediction p: `[S, C]` -> `[C]`; ties go to the lowest class.
 
-  The last layer's gradient of the loss, were the predicted class the label, is its outer product with the features.
+  Its outer product with the features is the last layer's gradient of the loss, with the predicted class as the label.
   """
   probs = jnp.exp(uncertainty.log_mean(log_probs))
   top = jax.nn.one_hot(probs.argmax(), probs.size)
   others = jnp.where(top > 0, 0.0, probs)
-  # p - 1 as minus the rest of the probability: a confident prediction keeps its digits.
+  # Computes p - 1 as minus the sum of the other probabilities, so that a confident prediction keeps its digits.
   return others - top * others.sum()
 
 
 def outer_distances(a: jax.Array, h: jax.Array) -> Callable[[jax.Array], jax.Array]:
-  """Squared distances between outer products `a_x h_x'` that are never formed: `[N, C]`, `[N, F]` -> (id -> `[N]`).
+  """Squared distances between outer products `a_x h_x'`, without forming them: `[N, C]`, `[N, F]` -> (id -> `[N]`).
 
   With A = |a_x - a_y|^2, H = |h_x - h_y|^2, and D_a, D_h the differences of the squared norms,
 
     |a_x h_x' - a_y h_y'|^2 = (A (|h_x|^2 + |h_y|^2) + H (|a_x|^2 + |a_y|^2) + D_a D_h - A H) / 2.
 
-  The same number as |a_x|^2 |h_x|^2 + |a_y|^2 |h_y|^2 - 2 (a_x.a_y) (h_x.h_y), but every term has a difference in it:
-  equal rows are at distance exactly 0, and of rows that differ by a share d of their length, 1e-7 / d of the distance
-  is rounding, where the other form has 1e-7 / d^2. What can still cancel is `(a / t) (t h)'` against `a h'`.
+  This equals |a_x|^2 |h_x|^2 + |a_y|^2 |h_y|^2 - 2 (a_x.a_y) (h_x.h_y), but every term contains a difference, so equal
+  rows are at distance exactly 0. For rows whose relative difference is d, the relative rounding error is 1e-7 / d
+  instead of 1e-7 / d^2. Only the pair `(a / t) (t h)'` and `a h'` can still cancel.
   """
   norms = lambda z: jnp.sum(z * z, axis=1)
   a_norms, h_norms = norms(a), norms(h)
 
   def distances_to(i: jax.Array) -> jax.Array:
-    a_apart, h_apart = clustering.squared_distances_to(a, a[i]), clustering.squared_distances_to(h, h[i])
-    # Not by the norms, whose rounding may differ between equal rows: this is 0 for them.
-    a_longer = jnp.sum((a - a[i][None]) * (a + a[i][None]), axis=1)
-    twice = a_apart * (h_norms + h_norms[i]) + h_apart * (a_norms + a_norms[i])
-    twice += a_longer * (h_norms - h_norms[i]) - a_apart * h_apart
-    return jnp.maximum(twice, 0.0) / 2
+    a_distances, h_distances = clustering.squared_distances_to(a, a[i]), clustering.squared_distances_to(h, h[i])
+    # Not the difference of the rounded norms, which may differ between equal rows: this is exactly 0 for them.
+    a_norm_differences = jnp.sum((a - a[i][None]) * (a + a[i][None]), axis=1)
+    doubled = a_distances * (h_norms + h_norms[i]) + h_distances * (a_norms + a_norms[i])
+    doubled += a_norm_differences * (h_norms - h_norms[i]) - a_distances * h_distances
+    return jnp.maximum(doubled, 0.0) / 2
 
   return distances_to
 
 
 @factory
 def badge(*, chunk_size: int = 1024) -> types.Acquisition:
-  """k-means++ seeds among gradient embeddings: images that would change the network much, and differently.
+  """Images with large and diverse last-layer gradients, drawn by k-means++.
 
-  A candidate's embedding is the gradient of its loss by the last layer's weights, as if the predicted class were its
-  label. The first image is drawn uniformly, as k-means++ has it (the authors' code begins with the longest gradient),
-  each next one in proportion to the squared distance from the nearest one drawn; neither labeled images nor the origin
-  are centers. Where all distances left are 0, as in a pool certain of everything, images are ties. The prediction is
-  the mean of the samples, where the paper has a deterministic one.
+  A candidate's embedding is the gradient of its loss with respect to the last layer's weights, with the predicted class
+  as the label. The first image is drawn uniformly, as in k-means++ (the authors' code starts with the longest
+  gradient). Each next one is drawn in proportion to the squared distance to the nearest image drawn so far; neither
+  labeled images nor the origin are centers. If all remaining distances are 0, as in a pool of certain predictions, the
+  remaining images are ties. The prediction is the mean over samples; the paper's is deterministic.
 
   Formula: P(x) ~ min_y |a_x h_x' - a_y h_y'|^2, a = p - onehot(argmax p)
   Source: Ash et al. 2020
@@ -70,8 +70,8 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
       log_probs, valid = rows
       return jax.vmap(residual)(jnp.where(valid[:, None, None], log_probs, 0.0))
 
-    a = map_chunks(residuals, (given(view, "log_probs"), view.candidates), chunk_size=chunk_size)
-    h = jnp.where(view.candidates[:, None], given(view, "features"), 0.0)
+    a = map_chunks(residuals, (require_field(view, "log_probs"), view.candidates), chunk_size=chunk_size)
+    h = jnp.where(view.candidates[:, None], require_field(view, "features"), 0.0)
     return clustering.kmeans_plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
 
   return from_select(select, needs=types.Needs(samples=1, features=True))

@@ -1,4 +1,4 @@
-"""Uncertain images, a few from each of many clusters: Cluster-Margin."""
+"""Cluster-Margin: uncertain images from many clusters."""
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +9,23 @@ from al_jax import types
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._pointwise import margin
 from al_jax.acquisition._selection import from_select
-from al_jax.acquisition._selection import given
+from al_jax.acquisition._selection import require_field
 
 
 def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.Array:
-  """Hierarchical clustering by average linkage, cut where `num` clusters are left.
+  """Average-linkage hierarchical clustering, stopped at `num` clusters.
 
-  The two clusters of smallest mean distance between their members are merged until there are `num`; ties go to the
-  lowest rows. A row's bound is at most its distance to the nearest cluster, and since no merge brings clusters nearer
-  than the nearer of the two was, it stays so: only rows whose bound comes out lowest are ever looked at again.
+  Repeatedly merges the two clusters with the smallest mean distance between their members; ties go to the lowest rows.
+  Each row keeps a lower bound of the distance to its nearest cluster. The bound stays valid because a merged cluster is
+  at least as far away as the nearer of its two parts. Only rows with the lowest bound are therefore recomputed.
 
   Args:
     distances: `[M, M]` symmetric, finite where both rows are valid.
-    valid: `[M]` bool: rows that take part.
-    num: how many clusters to leave.
+    valid: `[M]` bool: rows to cluster.
+    num: number of clusters to stop at.
 
   Returns:
-    `[M]` int32: the lowest row of the cluster that each row is in; a row that is not valid is in its own.
+    `[M]` int32: the lowest row of each row's cluster; an invalid row is a cluster of its own.
 
   Source: Sokal & Michener (1958); lazy bounds as in Muellner (2011), section 3.2.
   """
@@ -45,7 +45,7 @@ def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.
     b = distances[a].argmin()
     merged = (sizes[a] * distances[a] + sizes[b] * distances[b]) / (sizes[a] + sizes[b])
     distances = distances.at[a].set(merged).at[:, a].set(merged).at[b].set(jnp.inf).at[:, b].set(jnp.inf)
-    # Rounding may put a mean below both of its parts.
+    # Due to rounding, a mean may be below both of its parts.
     bounds = jnp.minimum(bounds, merged).at[a].set(merged.min()).at[b].set(jnp.inf)
     return distances, bounds, sizes.at[a].add(sizes[b]), jnp.where(cluster == b, a, cluster)
 
@@ -58,16 +58,16 @@ def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.
 def cluster_margin(
   *, candidates_factor: float = 10.0, clusters_factor: float = 1.0, chunk_size: int = 1024
 ) -> types.Acquisition:
-  """The smallest margins, taken from clusters in turn, small clusters first.
+  """Smallest margins, taken from clusters in turn, smallest clusters first.
 
   The `candidates_factor * num` candidates of smallest margin are clustered by average linkage on the Euclidean
-  distances of their embeddings. Clusters take turns in ascending order of size, and each gives the image of smallest
-  margin that it has left. Ties of size go to the cluster with the smallest margin.
+  distances of their embeddings. Clusters take turns in ascending order of size; each turn selects the cluster's
+  remaining image of smallest margin. Among clusters of equal size, the one with the smallest margin goes first.
 
-  Departures from the paper: it clusters the whole pool, once; here only the candidates of smallest margin are,
-  which bounds memory by their number squared. It cuts the tree at a distance tuned for each data set; here the tree is
-  cut at `clusters_factor * num` clusters. It draws from a cluster at random; here the smallest margin goes first.
-  And it is meant for batches of 100,000 images and more, where these are of tens.
+  Departures from the paper: the paper clusters the whole pool, once; here only the candidates of smallest margin are
+  clustered, so memory grows with their number squared. The paper cuts the tree at a distance tuned for each data set;
+  here it is cut at `clusters_factor * num` clusters. The paper draws from a cluster at random; here the smallest margin
+  goes first. The paper's batches hold 100,000 images and more; here they hold tens.
 
   Formula: 1 - (p1 - p2), in turn over clusters
   Source: Citovsky et al. 2021
@@ -80,22 +80,22 @@ def cluster_margin(
   assert margins is not None
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    del key  # nothing is drawn
-    most = min(round(candidates_factor * num), view.labeled.shape[0])
-    ids = pool.masked_top_k(margins(view), view.candidates, num=most, tie_break=view.tie_break)
+    del key  # deterministic
+    num_candidates = min(round(candidates_factor * num), view.labeled.shape[0])
+    ids = pool.masked_top_k(margins(view), view.candidates, num=num_candidates, tie_break=view.tie_break)
     valid = view.candidates[ids]
-    x = clustering.centered(given(view, "embedding")[ids], valid)
+    x = clustering.centered(require_field(view, "embedding")[ids], valid)
     distances = jnp.sqrt(clustering.squared_distances(x, x))
-    # The product of a matrix with itself need not come out symmetric to the last digit.
+    # Due to rounding, the product of a matrix with its transpose may not be exactly symmetric.
     distances = jnp.maximum(distances, distances.T)
     cluster = average_linkage(distances, valid, num=max(1, round(clusters_factor * num)))
 
     by_cluster = jnp.lexsort((cluster, ~valid))
     cluster, valid = cluster[by_cluster], valid[by_cluster]
-    sizes = jnp.zeros(most, jnp.int32).at[cluster].add(1)[cluster]
-    first = jnp.full(most, most).at[cluster].min(jnp.arange(most))
-    turns = jnp.arange(most) - first[cluster]
-    taken = jnp.lexsort((cluster, sizes, turns, ~valid))[:num]
-    return ids[by_cluster[taken]]
+    sizes = jnp.zeros(num_candidates, jnp.int32).at[cluster].add(1)[cluster]
+    first = jnp.full(num_candidates, num_candidates).at[cluster].min(jnp.arange(num_candidates))
+    turns = jnp.arange(num_candidates) - first[cluster]
+    selected = jnp.lexsort((cluster, sizes, turns, ~valid))[:num]
+    return ids[by_cluster[selected]]
 
   return from_select(select, needs=types.Needs(samples=1, embedding=True))

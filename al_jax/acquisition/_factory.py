@@ -1,4 +1,4 @@
-"""What every factory of an acquisition has in common: keyword-only hyper-parameters with defaults, numbers all."""
+"""Common behavior of acquisition factories: keyword-only numeric hyper-parameters with defaults."""
 
 from collections.abc import Callable
 import functools
@@ -14,13 +14,13 @@ _T = TypeVar("_T")
 
 
 def defaults(build: Callable) -> dict[str, Number]:
-  """The hyper-parameters that a factory takes, with their defaults."""
+  """The factory's hyper-parameters and their defaults."""
   parameters = inspect.signature(build).parameters.values()
   return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def factory(build: Callable[_P, _T]) -> Callable[_P, _T]:
-  """The same factory, which raises ValueError for what is not a whole number where one is needed, and empty chunks."""
+  """Decorates a factory to raise ValueError if an integer argument is not a whole number or `chunk_size` is below 1."""
   whole = {name for name, default in defaults(build).items() if isinstance(default, int)}
 
   @functools.wraps(build)

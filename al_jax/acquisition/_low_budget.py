@@ -1,6 +1,6 @@
-"""Strategies for the first few labels: typical images, and images whose neighbourhoods cover the pool.
+"""Low-budget acquisitions: typical images (TypiClust), and images whose neighborhoods cover the pool (ProbCover).
 
-Both look at embeddings alone, scaled to unit length, and so work before any network is worth asking.
+Both read only embeddings, scaled to unit length, so they work before the network's predictions are useful.
 """
 
 import jax
@@ -11,15 +11,18 @@ from al_jax import pool
 from al_jax import types
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
-from al_jax.acquisition._selection import given
+from al_jax.acquisition._selection import require_field
 from al_jax.chunks import map_chunks
 
 
-def _unit_rows(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
-  """Embeddings of unit length, then centered, of the labeled and candidate rows; `[N]` bool says which those are."""
-  in_play = view.labeled | view.candidates
-  unit = clustering.l2_normalize(jnp.where(in_play[:, None], given(view, "embedding"), 0.0))
-  return clustering.centered(unit, in_play), in_play
+def _normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
+  """Normalized, then centered embeddings `[N, F]`, and the `[N]` bool mask of labeled and candidate rows.
+
+  Rows outside the mask are 0.
+  """
+  in_use = view.labeled | view.candidates
+  unit = clustering.l2_normalize(jnp.where(in_use[:, None], require_field(view, "embedding"), 0.0))
+  return clustering.centered(unit, in_use), in_use
 
 
 def _most_typical(
@@ -28,22 +31,22 @@ def _most_typical(
   available: jax.Array,
   start: jax.Array,
   count: jax.Array,
-  left: jax.Array,
+  remaining: jax.Array,
   *,
   neighbors: int,
   chunk_size: int,
 ) -> jax.Array:
-  """The most typical of the available rows among `order[start : start + count]`; ties to the first.
+  """The most typical available row of a cluster, `order[start : start + count]`; ties go to the first.
 
   Args:
     x: `[N, F]`.
     order: `[N + chunk_size]` int32 ids.
-    available: `[N]` bool.
+    available: `[N]` bool: candidates that are not selected yet.
     start: `[]` int32.
     count: `[]` int32.
-    left: `[]` int32: how many of them are available.
-    neighbors: most nearest neighbours to average over.
-    chunk_size: rows, and columns, of distances held at a time.
+    remaining: `[]` int32: number of available rows in the cluster.
+    neighbors: maximum number of nearest neighbors to average over.
+    chunk_size: number of rows, and of columns, of distances held at a time.
 
   Returns:
     `[]` int32.
@@ -54,27 +57,27 @@ def _most_typical(
     ids = jax.lax.dynamic_slice_in_dim(order, start + i * chunk_size, chunk_size)
     return ids, (i * chunk_size + jnp.arange(chunk_size) < count) & available[ids]
 
-  # Where one row is left it has no neighbour, and no rival.
-  used = jnp.minimum(neighbors, left // 2)
+  # A single remaining row has no neighbor, and no competitor.
+  num_averaged = jnp.minimum(neighbors, remaining // 2)
 
-  def better_of_chunk(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+  def update_best(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     ids, present = block(i)
 
-    def nearest_so_far(j: jax.Array, nearest: jax.Array) -> jax.Array:
-      others, there = block(j)
+    def merge_nearest(j: jax.Array, nearest: jax.Array) -> jax.Array:
+      others, is_member = block(j)
       distances = clustering.squared_distances(x[ids], x[others])
-      is_neighbor = there[None] & (ids[:, None] != others[None])
+      is_neighbor = is_member[None] & (ids[:, None] != others[None])
       return -jax.lax.top_k(-jnp.append(nearest, jnp.where(is_neighbor, distances, jnp.inf), axis=1), neighbors)[0]
 
-    nearest = jax.lax.fori_loop(0, chunks, nearest_so_far, jnp.full((chunk_size, neighbors), jnp.inf, x.dtype))
-    is_used = jnp.arange(neighbors) < used
-    distance = jnp.where(is_used[None], jnp.sqrt(nearest), 0.0).sum(axis=1) / jnp.maximum(used, 1)
+    nearest = jax.lax.fori_loop(0, chunks, merge_nearest, jnp.full((chunk_size, neighbors), jnp.inf, x.dtype))
+    is_averaged = jnp.arange(neighbors) < num_averaged
+    distance = jnp.where(is_averaged[None], jnp.sqrt(nearest), 0.0).sum(axis=1) / jnp.maximum(num_averaged, 1)
     distance = jnp.where(present, distance, jnp.inf)
     place = distance.argmin()
     is_better = distance[place] < best[0]
     return jnp.where(is_better, distance[place], best[0]), jnp.where(is_better, ids[place], best[1])
 
-  return jax.lax.fori_loop(0, chunks, better_of_chunk, (jnp.array(jnp.inf, x.dtype), jnp.int32(0)))[1]
+  return jax.lax.fori_loop(0, chunks, update_best, (jnp.array(jnp.inf, x.dtype), jnp.int32(0)))[1]
 
 
 @factory
@@ -86,18 +89,18 @@ def typiclust(
   iterations: int = 20,
   chunk_size: int = 256,
 ) -> types.Acquisition:
-  """The most typical image of each cluster in turn, clusters without labels and large ones first.
+  """The most typical image of each cluster in turn, clusters with few labels first, then large ones.
 
-  Labeled and candidate images are clustered by k-means into as many clusters as there will be labels. Clusters take
-  turns, those with the fewest labeled images first, then the largest; each gives the candidate of highest typicality
-  among those it has left, where typicality is the inverse of the mean distance to the nearest `neighbors` of them, or
-  to half of them where that is less. A cluster that has no candidate left is passed over. Clusters of at most
-  `min_cluster_size` images are asked only when all the others are used up. Of equal clusters the first that k-means
-  seeded comes first.
+  Labeled and candidate images are clustered by k-means into as many clusters as there will be labels, at most
+  `max_clusters`. Clusters take turns: those with the fewest labeled images first, then the largest, then in the order
+  of their k-means seeds. Each turn selects the cluster's remaining candidate of highest typicality: the inverse mean
+  distance to its nearest `neighbors` remaining candidates of the cluster, or to the nearest half of them if that is
+  fewer. Clusters without remaining candidates are skipped. Clusters of at most `min_cluster_size` images get turns only
+  after all others are used up.
 
-  Distances are Euclidean, as in the paper; the authors' program averages squared ones. The paper clusters
-  self-supervised embeddings, fixed for the run: give the data set one. Without it these are the features of each
-  round's network.
+  Distances are Euclidean, as in the paper; the authors' code averages squared distances. The paper clusters
+  self-supervised embeddings that are fixed for the run: to do the same, set `Dataset.embedding`. Without it, the
+  features of each round's network are clustered.
 
   Formula: 1 / mean distance to the k nearest in its cluster
   Source: Hacohen et al. 2022
@@ -111,46 +114,46 @@ def typiclust(
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     size = view.labeled.shape[0]
-    chunk, most = min(chunk_size, size), min(max_clusters, size)
-    x, in_play = _unit_rows(view)
-    active = jnp.minimum(view.labeled.sum() + num, most)
-    how = {"num": most, "active": active, "iterations": iterations, "chunk_size": chunk}
-    _, cluster = clustering.kmeans(key, x, in_play, tie_break=view.tie_break, **how)
+    chunk, capacity = min(chunk_size, size), min(max_clusters, size)
+    x, in_use = _normalized_embeddings(view)
+    active = jnp.minimum(view.labeled.sum() + num, capacity)
+    options = {"num": capacity, "active": active, "iterations": iterations, "chunk_size": chunk}
+    _, cluster = clustering.kmeans(key, x, in_use, tie_break=view.tie_break, **options)
 
-    count = lambda mask: jax.ops.segment_sum(mask.astype(jnp.int32), cluster, num_segments=most)
-    sizes = count(in_play)
+    count = lambda mask: jax.ops.segment_sum(mask.astype(jnp.int32), cluster, num_segments=capacity)
+    sizes = count(in_use)
     small = sizes <= min_cluster_size
     by_turn = jnp.lexsort((-sizes, count(view.labeled), small))
     small, counts = small[by_turn], count(view.candidates)[by_turn]
-    turn = jnp.zeros(most, jnp.int32).at[by_turn].set(jnp.arange(most, dtype=jnp.int32))
-    # The candidates of a cluster stand together, in the order of the turns; the first of equals is taken.
-    order = jnp.lexsort((-given(view, "tie_break"), turn[cluster], ~view.candidates)).astype(jnp.int32)
+    turn = jnp.zeros(capacity, jnp.int32).at[by_turn].set(jnp.arange(capacity, dtype=jnp.int32))
+    # Sorts candidates by cluster in the order of turns, and by tie break within: of equals, the first is selected.
+    order = jnp.lexsort((-require_field(view, "tie_break"), turn[cluster], ~view.candidates)).astype(jnp.int32)
     order, starts = jnp.pad(order, (0, chunk)), jnp.cumsum(counts) - counts
 
     def pick(i, carry):
       ids, available, visits = carry
-      # In turn means: of those that have candidates left, the first that was visited least.
+      # Next turn: the first of the least visited clusters that have candidates left.
       c = jnp.argmin(jnp.where(visits < counts, visits + num * small, 2 * num))
       new = _most_typical(
         x, order, available, starts[c], counts[c], counts[c] - visits[c], neighbors=neighbors, chunk_size=chunk
       )
       return ids.at[i].set(new), available.at[new].set(False), visits.at[c].add(1)
 
-    start = jnp.zeros(num, jnp.int32), view.candidates, jnp.zeros(most, jnp.int32)
+    start = jnp.zeros(num, jnp.int32), view.candidates, jnp.zeros(capacity, jnp.int32)
     return jax.lax.fori_loop(0, num, pick, start)[0]
 
   return from_select(select, needs=types.Needs(embedding=True))
 
 
 def count_within(x: jax.Array, among: jax.Array, squared_radius: jax.Array, *, chunk_size: int) -> jax.Array:
-  """How many of the rows `among` `[N]` bool lie less than the radius from each row of `x` `[N, F]`: `[N]` int32."""
+  """Number of rows of the mask `among` `[N]` within less than the radius of each row of `x` `[N, F]`: `[N]` int32."""
   total = among.sum()
   (ids,) = jnp.nonzero(among, size=x.shape[0], fill_value=0)
   ids = jnp.pad(ids, (0, chunk_size))
 
   def add(i: jax.Array, counts: jax.Array) -> jax.Array:
     others = x[jax.lax.dynamic_slice_in_dim(ids, i * chunk_size, chunk_size)]
-    # Padding lies within no radius: a squared distance is at least 0.
+    # A limit of -1 excludes the padding: squared distances are at least 0.
     limits = jnp.where(i * chunk_size + jnp.arange(chunk_size) < total, squared_radius, -1.0)[None]
     within = lambda rows: jnp.sum(clustering.squared_distances(rows, others) < limits, axis=1, dtype=jnp.int32)
     return counts + map_chunks(within, x, chunk_size=chunk_size)
@@ -158,45 +161,48 @@ def count_within(x: jax.Array, among: jax.Array, squared_radius: jax.Array, *, c
   return jax.lax.fori_loop(0, -(-total // chunk_size), add, jnp.zeros(x.shape[0], jnp.int32))
 
 
-def _nearest_stranger(x: jax.Array, labels: jax.Array, in_play: jax.Array, *, chunk_size: int) -> jax.Array:
-  """Squared distance of each row to the nearest one in play of another label: `[N]`, infinite where there is none."""
+def _nearest_other_class(x: jax.Array, labels: jax.Array, in_use: jax.Array, *, chunk_size: int) -> jax.Array:
+  """Squared distance of each row to the nearest row in use with another label: `[N]`, infinite if there is none."""
   size = x.shape[0]
 
-  def of_chunk(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-    def closer(i: jax.Array, nearest: jax.Array) -> jax.Array:
-      # The last block overlaps its neighbour, which changes no minimum.
+  def chunk_distances(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def update_nearest(i: jax.Array, nearest: jax.Array) -> jax.Array:
+      # The last chunk overlaps the previous one, which does not change the minimum.
       first = jnp.minimum(i * chunk_size, size - chunk_size)
-      others, their_labels, there = jax.tree.map(
-        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, chunk_size), (x, labels, in_play)
+      others, other_labels, others_in_use = jax.tree.map(
+        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, chunk_size), (x, labels, in_use)
       )
-      is_stranger = there[None] & (rows[1][:, None] != their_labels[None])
-      distances = jnp.where(is_stranger, clustering.squared_distances(rows[0], others), jnp.inf)
+      is_other_class = others_in_use[None] & (rows[1][:, None] != other_labels[None])
+      distances = jnp.where(is_other_class, clustering.squared_distances(rows[0], others), jnp.inf)
       return jnp.minimum(nearest, distances.min(axis=1))
 
-    return jax.lax.fori_loop(0, -(-size // chunk_size), closer, jnp.full(chunk_size, jnp.inf, x.dtype))
+    return jax.lax.fori_loop(0, -(-size // chunk_size), update_nearest, jnp.full(chunk_size, jnp.inf, x.dtype))
 
-  return map_chunks(of_chunk, (x, labels), chunk_size=chunk_size)
+  return map_chunks(chunk_distances, (x, labels), chunk_size=chunk_size)
 
 
 def squared_pure_radius(
   key: jax.Array,
   x: jax.Array,
-  in_play: jax.Array,
+  in_use: jax.Array,
   *,
   classes: int,
   purity: float,
   chunk_size: int,
   tie_break: jax.Array | None = None,
 ) -> jax.Array:
-  """Square of the largest radius at which a share of at least `purity` of the balls holds one pseudo-label: `[]`."""
-  most, total = min(classes, x.shape[0]), in_play.sum()
-  active = jnp.minimum(most, total)
-  _, labels = clustering.kmeans(key, x, in_play, num=most, active=active, tie_break=tie_break, chunk_size=chunk_size)
-  distances = _nearest_stranger(x, labels, in_play, chunk_size=chunk_size)
-  # 0.05 of 60 rows are 3, whatever float32 makes of the product.
+  """Square `[]` of the largest radius at which at least a share `purity` of the balls are pure.
+
+  A ball is pure if its rows all have the same pseudo-label.
+  """
+  capacity, total = min(classes, x.shape[0]), in_use.sum()
+  active = jnp.minimum(capacity, total)
+  _, labels = clustering.kmeans(key, x, in_use, num=capacity, active=active, tie_break=tie_break, chunk_size=chunk_size)
+  distances = _nearest_other_class(x, labels, in_use, chunk_size=chunk_size)
+  # The 0.01 absorbs float32 rounding: 5% of 60 rows must be 3.
   impure = jnp.floor((1 - purity) * total + 0.01).astype(jnp.int32)
-  largest = jnp.sort(jnp.where(in_play, distances, jnp.inf))[jnp.minimum(impure, total - 1)]
-  # That is the distance of two rows; a little less, and rounding cannot put the one into the other's ball.
+  largest = jnp.sort(jnp.where(in_use, distances, jnp.inf))[jnp.minimum(impure, total - 1)]
+  # `largest` is the distance of two rows. A slightly smaller radius keeps one out of the other's ball despite rounding.
   return (1 - 1e-4) * largest
 
 
@@ -204,16 +210,17 @@ def squared_pure_radius(
 def probcover(
   *, radius: float = 0.0, purity: float = 0.95, classes: int = 10, chunk_size: int = 512
 ) -> types.Acquisition:
-  """Greedily the image whose ball holds the most images that no labeled image's ball holds yet.
+  """Greedily the image whose ball contains the most images that are not covered yet.
 
-  A ball is open: it holds what is nearer than the radius. It covers labeled and candidate images alike. Where all is
-  covered, or nothing can be, candidates are ties. The paper looks at self-supervised embeddings, fixed for the run:
-  give the data set one. Without it these are the features of each round's network.
+  An image is covered if it is in the ball of a labeled or selected image. Balls are open: they contain the labeled and
+  candidate images at a distance below the radius. If all images are covered, or none can be, candidates are ties. The
+  paper uses self-supervised embeddings that are fixed for the run: to do the same, set `Dataset.embedding`. Without it,
+  the features of each round's network are used.
 
-  A radius of 0 asks for the paper's estimate: k-means gives pseudo-labels, and the radius is the largest for which a
-  share of at least `purity` of all balls holds images of one pseudo-label only, which is that quantile of the distances
-  to the nearest image of another. How many classes there are must be said: a view carries neither labels nor their
-  number.
+  With `radius=0` the radius is estimated as in the paper. k-means with `classes` clusters gives pseudo-labels. The
+  radius is the largest at which at least a share `purity` of all balls contain a single pseudo-label: the `1 - purity`
+  quantile of the distances to the nearest image of another pseudo-label. `classes` is a hyper-parameter because a
+  `PoolView` carries neither labels nor the number of classes.
 
   Formula: argmax |ball(x) - covered|
   Source: Yehuda et al. 2022
@@ -227,22 +234,22 @@ def probcover(
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     chunk = min(chunk_size, view.labeled.shape[0])
-    x, in_play = _unit_rows(view)
+    x, in_use = _normalized_embeddings(view)
     if radius:
       squared = jnp.array(radius**2, x.dtype)
     else:
       estimate = {"classes": classes, "purity": purity, "chunk_size": chunk, "tie_break": view.tie_break}
-      squared = squared_pure_radius(key, x, in_play, **estimate)
+      squared = squared_pure_radius(key, x, in_use, **estimate)
     within = lambda among: count_within(x, among, squared, chunk_size=chunk)
 
     def pick(i, carry):
-      ids, gains, uncovered, left = carry
-      new = pool.masked_argmax(gains, left, tie_break=view.tie_break)
+      ids, gains, uncovered, remaining = carry
+      new = pool.masked_argmax(gains, remaining, tie_break=view.tie_break)
       covers = uncovered & (clustering.squared_distances_to(x, x[new]) < squared)
-      # A row is covered once, so that over all picks each is counted out once.
-      return ids.at[i].set(new), gains - within(covers), uncovered & ~covers, left.at[new].set(False)
+      # Each row becomes covered at most once, so over all picks it is subtracted once.
+      return ids.at[i].set(new), gains - within(covers), uncovered & ~covers, remaining.at[new].set(False)
 
-    uncovered = in_play & (within(view.labeled) == 0) & ~view.labeled
+    uncovered = in_use & (within(view.labeled) == 0) & ~view.labeled
     start = jnp.zeros(num, jnp.int32), within(uncovered), uncovered, view.candidates
     return jax.lax.fori_loop(0, num, pick, start)[0]
 

@@ -1,4 +1,4 @@
-"""Strategies that judge each image by itself, and the random baseline."""
+"""Acquisitions that score each image independently, and the random baseline."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from al_jax import types
 from al_jax import uncertainty
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_pool_score
-from al_jax.acquisition._selection import given
+from al_jax.acquisition._selection import require_field
 from al_jax.chunks import map_chunks
 
 
@@ -17,23 +17,23 @@ from al_jax.chunks import map_chunks
 def from_score(
   score: Callable[[jax.Array], jax.Array], *, samples: int = 1, chunk_size: int = 1024
 ) -> types.Acquisition:
-  """A strategy that labels the images of highest score first.
+  """Makes an acquisition of a score of one example; the highest scores are labeled first.
 
   Args:
-    score: maths on one example: `[S, C]` log-probabilities -> `[]`, higher = label first.
-    samples: posterior samples that it needs at least; 2 where one would say nothing.
-    chunk_size: images scored at a time.
+    score: function of one example: `[S, C]` log-probabilities -> `[]`, higher = label first.
+    samples: minimum number of posterior samples; 2 if the score compares samples.
+    chunk_size: number of images scored at a time.
 
   Returns:
     An `Acquisition` that scores the pool by vmapping `score`.
   """
-  pool_scores = lambda view: map_chunks(jax.vmap(score), given(view, "log_probs"), chunk_size=chunk_size)
+  pool_scores = lambda view: map_chunks(jax.vmap(score), require_field(view, "log_probs"), chunk_size=chunk_size)
   return from_pool_score(pool_scores, needs=types.Needs(samples=samples))
 
 
 @factory
 def random() -> types.Acquisition:
-  """Uniformly at random: the baseline every strategy has to beat. Looks at no image.
+  """Uniformly random candidates: the baseline, which reads no model outputs.
 
   Formula: uniform, without replacement
   Source: the baseline
@@ -57,7 +57,7 @@ def least_confidence(*, chunk_size: int = 1024) -> types.Acquisition:
 
 @factory
 def margin(*, chunk_size: int = 1024) -> types.Acquisition:
-  """Smallest difference of the two highest mean probabilities first.
+  """Smallest difference between the two highest mean probabilities first.
 
   Formula: 1 - (p1 - p2)
   Source: Scheffer et al. 2001
@@ -77,10 +77,10 @@ def entropy(*, chunk_size: int = 1024) -> types.Acquisition:
 
 @factory
 def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
-  """Least agreement of the samples' votes first.
+  """Least agreement among the samples' votes first.
 
-  By votes, as the authors' program has it; section 4 of Gal et al. defines 1 - max of the mean prediction, which is
-  `least_confidence(posterior=dropout)` here.
+  Counts votes, as in the authors' code. Section 4 of Gal et al. instead defines 1 - max of the mean prediction, which
+  is `least_confidence(posterior=dropout)` here.
 
   Formula: 1 - (share of samples that vote for the modal class)
   Source: Freeman 1965; Gal et al. 2017
@@ -90,7 +90,7 @@ def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
 
 @factory
 def mean_std(*, chunk_size: int = 1024) -> types.Acquisition:
-  """Largest standard deviation of a class's probability over the samples first, averaged over classes.
+  """Largest standard deviation of class probabilities across samples first, averaged over classes.
 
   Formula: mean_c sqrt(Var_s p_sc)
   Source: Kampffmeyer et al. 2016; Gal et al. 2017
@@ -100,7 +100,7 @@ def mean_std(*, chunk_size: int = 1024) -> types.Acquisition:
 
 @factory
 def bald(*, chunk_size: int = 1024) -> types.Acquisition:
-  """Highest mutual information of label and parameters first, in nats.
+  """Highest mutual information between label and parameters first, in nats.
 
   Formula: H[E_s p_s] - E_s H[p_s]
   Source: Houlsby et al. 2011; Gal et al. 2017
@@ -112,7 +112,7 @@ def bald(*, chunk_size: int = 1024) -> types.Acquisition:
 def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
   """Highest entropy of the committee's votes first, in nats.
 
-  Without the paper's normaliser, 1 / log min(S, C), which changes no order.
+  The paper's normalizer 1 / log min(S, C) is left out: it does not change the order.
 
   Formula: -sum_c v_c log v_c, v the share of votes
   Source: Dagan & Engelson 1995
@@ -122,10 +122,10 @@ def vote_entropy(*, chunk_size: int = 1024) -> types.Acquisition:
 
 @factory
 def consensus_kl(*, chunk_size: int = 1024) -> types.Acquisition:
-  """Largest mean divergence of a committee's members from their mean first, in nats: an alias of `bald`.
+  """Largest mean KL divergence of committee members from their mean first, in nats: an alias of `bald`.
 
-  Over posterior samples it is BALD itself, number by number: a committee's consensus is the posterior mean. The paper's
-  density weighting is left out.
+  With posterior samples as the committee, the consensus is the posterior mean and the score equals BALD exactly. The
+  paper's density weighting is left out.
 
   Formula: mean_s KL(p_s || mean_s p_s)
   Source: McCallum & Nigam 1998

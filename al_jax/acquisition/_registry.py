@@ -1,4 +1,4 @@
-"""What acquisitions there are, with what each costs."""
+"""The registry of acquisitions and wrappers, with the compute and memory cost of each."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,18 +30,19 @@ from al_jax.types import Acquisition
 
 
 class Entry(NamedTuple):
-  """One acquisition, or one wrapper of acquisitions.
+  """One acquisition or one wrapper.
 
-  Sizes, by keyword: N pool images, S samples, C classes, F features, T targets, `num` selected, `chunk` at a time.
+  Sizes, by keyword: N pool images, S samples, C classes, F features, T targets, `num` selected images, `chunk` images
+  processed at a time.
   """
 
-  factory: Callable[..., Acquisition]  # `(**hyper)`, or of a wrapper `(base, **hyper)`
-  cost: str  # order of the operations of one selection
-  memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` that one selection takes beside its arguments
+  factory: Callable[..., Acquisition]  # `(**hyper)`; a wrapper's is `(base, **hyper)`
+  cost: str  # order of operations of one selection
+  memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` of one selection, without its arguments
 
   @property
   def hyper_parameters(self) -> dict[str, Number]:
-    """What the factory takes, with the defaults."""
+    """The factory's hyper-parameters and their defaults."""
     return defaults(self.factory)
 
 
@@ -65,7 +66,7 @@ REGISTRY: dict[str, Entry] = {
   "consensus_kl": _pointwise(consensus_kl),
   "batchbald": Entry(
     batchbald,
-    "at most num N max_configs C (S + 1), as a rule a part of it",
+    "at most num N max_configs C (S + 1), usually a fraction of it",
     lambda N, chunk, max_configs, S, C, **_: (
       4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * (C + 1) + 6 * max(max_configs, S) * (S + C))
     ),
@@ -99,21 +100,21 @@ REGISTRY: dict[str, Entry] = {
   ),
   "cluster_margin": Entry(
     cluster_margin,
-    "N S C + M^2 F and as a rule M^2, at worst M^3, for the tree, M = candidates_factor num",
+    "N S C + M^2 F, and M^2 (typical) to M^3 (worst case) for the tree, M = candidates_factor num",
     lambda N, chunk, S, C, candidates_factor, num, F, **_: (
       4 * (10 * N + 2 * chunk * S * C + 2 * (candidates_factor * num) ** 2 + 2 * candidates_factor * num * (F + 16))
     ),
   ),
   "typiclust": Entry(
     typiclust,
-    "iterations N F K + num M^2 F, K = min(labels, max_clusters) clusters, the largest of M images",
+    "iterations N F K + num M^2 F, K = min(labels, max_clusters) clusters, M images in the largest",
     lambda N, F, max_clusters, chunk, neighbors, **_: (
       4 * (N * F + 26 * N + 2 * min(max_clusters, N) * (F + chunk) + 2 * chunk * (neighbors + chunk + F))
     ),
   ),
   "probcover": Entry(
     probcover,
-    "N^2 F for the counts, as much for the radius, at most as much for all updates together",
+    "N^2 F for the counts, N^2 F for the radius, at most N^2 F for all updates together",
     lambda N, F, chunk, classes, **_: 4 * (N * F + 30 * N + 2 * chunk * (chunk + F + classes) + 2 * classes * F),
   ),
 }
@@ -126,14 +127,14 @@ WRAPPERS: dict[str, Entry] = {
 
 
 def make(name: str, **hyper: Number) -> Acquisition:
-  """The acquisition of that name: `make("bald")` is `bald()`.
+  """Makes an acquisition by name: `make("bald")` is `bald()`.
 
   Args:
     name: a key of `REGISTRY`.
     **hyper: arguments of the factory.
 
   Raises:
-    ValueError: there is no such acquisition, hyper-parameter or value; the message has the choices.
+    ValueError: unknown acquisition or hyper-parameter (the message lists the choices), or an invalid value.
   """
   if name not in REGISTRY:
     raise ValueError(f"unknown acquisition {name!r}; choose from {', '.join(REGISTRY)}")

@@ -1,8 +1,9 @@
-"""From maths to a strategy: what every selection has in common, whatever it judges images by.
+"""Builds acquisitions from score functions or set selections, with shared handling of ties and non-finite rows.
 
-Ties are broken by a draw, never by id: a pool is often sorted by class. A row that is not finite, or too long for its
-distances to be, which a diverging network makes, is labeled last and touches no other row. Products are in full
-precision: accelerators would shorten them, and what is left of two almost equal numbers would be noise.
+Ties are broken at random, never by id, because pools are often sorted by class. A diverging network may give rows that
+are not finite, or so long that their distances overflow: these are labeled last and do not affect other rows. Matrix
+products use full precision: with the shorter products of accelerators, differences of nearly equal numbers would be
+noise.
 """
 
 from collections.abc import Callable
@@ -13,55 +14,55 @@ import jax.numpy as jnp
 from al_jax import pool
 from al_jax import types
 
-# No draw of a strategy has this number under its key.
-_TIES = 2**32 - 1
-# Rows whose squared length is below this are at a finite squared distance.
-_LONGEST_SQUARED = 1e36
+# Folded into the key for tie breaks; no acquisition folds in this number.
+_TIE_BREAK_STREAM = 2**32 - 1
+# Rows with a squared norm below this have finite squared distances in float32.
+_MAX_SQUARED_NORM = 1e36
 
 
 def with_tie_break(key: jax.Array, view: types.PoolView) -> types.PoolView:
-  """The view with draws to break ties by: its own or, where it has none, from `key`, which is not consumed."""
+  """The view with `tie_break` set: its own or, if it has none, drawn from `key`, which is not consumed."""
   if view.tie_break is not None:
     return view
-  return view._replace(tie_break=jax.random.uniform(jax.random.fold_in(key, _TIES), view.candidates.shape))
+  return view._replace(tie_break=jax.random.uniform(jax.random.fold_in(key, _TIE_BREAK_STREAM), view.candidates.shape))
 
 
-def given(view: types.PoolView, field: str) -> jax.Array:
-  """A field of the view that the acquisition reads. Raises ValueError where the view lacks it."""
+def require_field(view: types.PoolView, field: str) -> jax.Array:
+  """Returns the view's field. Raises ValueError if the view lacks it."""
   value = getattr(view, field)
   if value is None:
-    raise ValueError(f"the view has no {field}, which this acquisition reads")
+    raise ValueError(f"this acquisition reads {field}, but the view has none: set PoolView.{field}")
   return value
 
 
-def usable(view: types.PoolView, needs: types.Needs) -> jax.Array:
-  """`[N]` bool: rows whose needed fields hold no NaN and, but for the log-probability of 0, nothing infinite.
+def finite_rows(view: types.PoolView, needs: types.Needs) -> jax.Array:
+  """`[N]` bool: rows whose needed fields are finite; a log-probability may be minus infinity.
 
-  Nor features of a length that float32 cannot square.
+  Features and embeddings must also have a squared norm below 1e36, so that their squared distances are finite.
   """
   out = jnp.ones(view.candidates.shape, bool)
   for field in needs.fields:
-    rows = given(view, field).astype(jnp.float32)
+    rows = require_field(view, field).astype(jnp.float32)
     axes = tuple(range(1, rows.ndim))
-    # A comparison with NaN is false.
+    # Comparisons with NaN are false, so NaN rows drop out.
     if field == "log_probs":
       out &= jnp.all(rows < jnp.inf, axis=axes)
     else:
-      out &= jnp.sum(rows * rows, axis=axes) < _LONGEST_SQUARED
+      out &= jnp.sum(rows * rows, axis=axes) < _MAX_SQUARED_NORM
   return out
 
 
 def from_pool_score(score: Callable[[types.PoolView], jax.Array], *, needs: types.Needs) -> types.Acquisition:
-  """A strategy that labels the images of highest score first; that of a row that is not usable is NaN, the lowest.
+  """Makes an acquisition that labels the highest scores first; rows that are not finite score NaN, the lowest.
 
   Args:
     score: `(view) -> [N]` floats, higher = label first.
-    needs: what of the view it reads.
+    needs: the fields of the view that it reads.
   """
 
   def precise(view: types.PoolView) -> jax.Array:
     with jax.default_matmul_precision("highest"):
-      return jnp.where(usable(view, needs), score(view), jnp.nan)  # a vote, say, would count as any other
+      return jnp.where(finite_rows(view, needs), score(view), jnp.nan)  # a vote on NaN, for example, would look valid
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     tie_break = with_tie_break(key, view).tie_break
@@ -71,22 +72,22 @@ def from_pool_score(score: Callable[[types.PoolView], jax.Array], *, needs: type
 
 
 def from_select(select: types.SelectFn, *, needs: types.Needs) -> types.Acquisition:
-  """A strategy that chooses a set of images for what they are together.
+  """Makes an acquisition of a function that selects a batch jointly.
 
   Args:
-    select: `(key, view, *, num) -> [num]` int32 ids, best first. The masks of its view hold usable rows alone, and
-      `tie_break` is there; where it has fewer candidates than `num`, the places behind them may hold anything.
-    needs: what of the view it reads.
+    select: `(key, view, *, num) -> [num]` int32 ids, best first. In its view, the masks hold finite rows only and
+      `tie_break` is set. If there are fewer candidates than `num`, the remaining ids may be anything.
+    needs: the fields of the view that it reads.
   """
 
   def complete(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    view, sound = with_tie_break(key, view), usable(view, needs)
-    candidates = view.candidates & sound
+    view, finite = with_tie_break(key, view), finite_rows(view, needs)
+    candidates = view.candidates & finite
     with jax.default_matmul_precision("highest"):
-      ids = select(key, view._replace(labeled=view.labeled & sound, candidates=candidates), num=num)
-    broken = view.candidates & ~sound
-    last = pool.masked_top_k(jnp.zeros(sound.shape), broken, num=num, tie_break=view.tie_break)
-    places, chosen = jnp.arange(num), candidates.sum()
-    return jnp.where(places < chosen, ids, last[jnp.maximum(places - chosen, 0)])
+      ids = select(key, view._replace(labeled=view.labeled & finite, candidates=candidates), num=num)
+    not_finite = view.candidates & ~finite
+    last = pool.masked_top_k(jnp.zeros(finite.shape), not_finite, num=num, tie_break=view.tie_break)
+    positions, num_finite = jnp.arange(num), candidates.sum()
+    return jnp.where(positions < num_finite, ids, last[jnp.maximum(positions - num_finite, 0)])
 
   return types.Acquisition(complete, None, needs)

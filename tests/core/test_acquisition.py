@@ -207,13 +207,13 @@ def test_ties_go_to_the_highest_draw(name):
 
 
 # One of each way to select: by a score of each image, by its draw, as a set.
-ONE_A_WAY = ("margin", "power_bald", "badge")
+ONE_PER_KIND = ("margin", "power_bald", "badge")
 
 
 @pytest.mark.parametrize(
   "name",
   [
-    name if name in ONE_A_WAY else pytest.param(name, marks=pytest.mark.slow)
+    name if name in ONE_PER_KIND else pytest.param(name, marks=pytest.mark.slow)
     for name in NAMES
     if make(name).needs.fields
   ],
@@ -279,14 +279,14 @@ def test_scored_strategies_do_not_depend_on_the_key(name):
   assert select(name, view, seed=1).tolist() == select(name, view, seed=2).tolist()
 
 
-ONE_A_WAY_FIRST = [pytest.param(name, {}, marks=() if name in ONE_A_WAY else pytest.mark.slow) for name in NAMES]
+ONE_PER_KIND_FIRST = [pytest.param(name, {}, marks=() if name in ONE_PER_KIND else pytest.mark.slow) for name in NAMES]
 # What its own file holds against a reference by several chunks is chunked here under slow.
 REFERENCED = {"batchbald", "bait", "typiclust", "probcover", "kmeans", "kcenter", "cluster_margin"}
 CHUNKED = [pytest.param(name, {}, marks=pytest.mark.slow if name in REFERENCED else ()) for name in SIZED]
 MANY = pytest.param("batchbald", {"max_configs": 10_000}, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "hyper"), [*ONE_A_WAY_FIRST, MANY])
+@pytest.mark.parametrize(("name", "hyper"), [*ONE_PER_KIND_FIRST, MANY])
 def test_same_ids_under_vmap(name, hyper):
   made = make(name, **hyper)
   views = [view_of(made, seed=seed) for seed in (0, 1)]
@@ -335,11 +335,11 @@ def test_rows_out_of_the_game_may_hold_anything(name):
   made = make(name)
   view = view_of(made)
   compares = {"features", "embedding"} & set(made.needs.fields)  # with the labeled images, among others
-  in_play = view.candidates | view.labeled if compares else view.candidates
+  in_use = view.candidates | view.labeled if compares else view.candidates
   fields = {}
   for field in made.needs.fields:
     values = getattr(view, field)
-    fields[field] = jnp.where(in_play.reshape((-1, *[1] * (values.ndim - 1))), values, jnp.nan)
+    fields[field] = jnp.where(in_use.reshape((-1, *[1] * (values.ndim - 1))), values, jnp.nan)
   spoiled = view._replace(**fields)
   assert select(name, spoiled).tolist() == select(name, view).tolist()
 

@@ -50,7 +50,7 @@ def expected(view: types.PoolView, num: int, **hyper) -> tuple[list[int], list[i
   return reference_bait.bait(view.log_probs, view.features, view.labeled, view.candidates, num, **hyper)
 
 
-def least(view: types.PoolView) -> float:
+def min_regularization(view: types.PoolView) -> float:
   """The regularization that a batch has at least."""
   traces = [np.trace(reference_bait.information(p, h)) for p, h in zip(probs_of(view), view.features, strict=True)]
   return 1e-3 * np.max(np.array(traces)[np.asarray(view.labeled | view.candidates)])
@@ -81,12 +81,12 @@ def test_long_features_leave_the_backward_phase_its_digits():
   # All but some ten-thousandths of a pick's information is then its own: what is left must be no rounding error.
   for seed in range(8):
     view = view_of(seed, length=100.0)
-    assert select(view, 4) == expected(view, 4, regularization=least(view))[1]
+    assert select(view, 4) == expected(view, 4, regularization=min_regularization(view))[1]
 
 
 def test_features_beyond_the_range_have_their_regularization():
   view = view_of(0, length=1e4)
-  assert select(view, 4) == expected(view, 4, regularization=least(view))[1]
+  assert select(view, 4) == expected(view, 4, regularization=min_regularization(view))[1]
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_at_the_least_regularization_a_batch_that_spans_the_space_is_float64_s(o
   for seed in range(4):
     view = view_of(seed, size=60, labeled=0 if seed % 2 else 6)
     batch = select(view, 12, oversample=oversample, regularization=1e-9)
-    assert batch == expected(view, 12, oversample=oversample, regularization=least(view))[1]
+    assert batch == expected(view, 12, oversample=oversample, regularization=min_regularization(view))[1]
 
 
 @pytest.mark.slow
@@ -112,8 +112,8 @@ def test_factors_and_fisher_information():
   view = view_of(1)
   probs = probs_of(view)
   rows = module.Rows(probs, view.features)
-  factors = jax.jit(jax.vmap(module.factor))(rows)
-  explicit = np.array([reference_bait.factor(p, h) for p, h in zip(probs, view.features, strict=True)])
+  factors = jax.jit(jax.vmap(module.fisher_factor))(rows)
+  explicit = np.array([reference_bait.fisher_factor(p, h) for p, h in zip(probs, view.features, strict=True)])
   np.testing.assert_allclose(factors, explicit, rtol=1e-5, atol=1e-6)
 
   valid = np.arange(SIZE) % 3 != 0  # 19 rows: two chunks and a part of one
@@ -130,29 +130,29 @@ def test_sure_predictions_keep_their_digits():
   row = module.Rows(jnp.array(probs[None], jnp.float32), jnp.ones((1, 1)))
   got = module.fisher(row, jnp.ones(1, bool), chunk_size=1)
   np.testing.assert_allclose(got, np.diag(probs) - np.outer(probs, probs), rtol=1e-5)
-  assert not np.asarray(module.roots(jnp.eye(CLASSES))).any()  # certain
+  assert not np.asarray(module.fisher_roots(jnp.eye(CLASSES))).any()  # certain
 
 
 @pytest.mark.slow
 def test_forms_follow_a_batch_that_grows_and_shrinks():
   view = view_of(2)
   rows = module.Rows(probs_of(view), view.features)
-  explicit = np.array([reference_bait.factor(p, h) for p, h in zip(*rows, strict=True)])
+  explicit = np.array([reference_bait.fisher_factor(p, h) for p, h in zip(*rows, strict=True)])
   target = np.mean([v.T @ v for v in explicit], axis=0)
   matrix = 0.5 * np.eye(target.shape[0])
   inverse = jnp.array(np.linalg.inv(matrix), jnp.float32)
   as_floats = jnp.array(target, jnp.float32)
-  forms = module.Forms(*(jax.jit(module.forms_of)(x, rows) for x in (inverse, inverse @ as_floats @ inverse)))
-  change = jax.jit(module.change, static_argnames="sign")
-  changed = jax.jit(module.changed, static_argnames="sign")
+  forms = module.Forms(*(jax.jit(module.quadratic_forms)(x, rows) for x in (inverse, inverse @ as_floats @ inverse)))
+  rank_update = jax.jit(module.rank_update, static_argnames="sign")
+  update_forms = jax.jit(module.update_forms, static_argnames="sign")
 
   for i, sign in [(3, -1), (8, -1), (8, -1), (5, -1), (3, 1), (8, 1)]:
-    inner = np.eye(CLASSES) - sign * np.asarray(forms.known[i], np.float64)
+    inner = np.eye(CLASSES) - sign * np.asarray(forms.inverse_form[i], np.float64)
     root = jnp.array(np.linalg.cholesky(np.linalg.inv(inner)), jnp.float32)
     gain = float(module.gains(forms)[i]) if sign == -1 else None
     row = jax.tree.map(lambda leaf, i=i: leaf[i], rows)
-    inverse, directions = change(inverse, as_floats, row, root, sign=sign)
-    forms = changed(rows, forms, directions, sign=sign)
+    inverse, directions = rank_update(inverse, as_floats, row, root, sign=sign)
+    forms = update_forms(rows, forms, directions, sign=sign)
 
     before = reference_bait.objective(target, matrix)
     matrix = matrix - sign * explicit[i].T @ explicit[i]
@@ -161,8 +161,10 @@ def test_forms_follow_a_batch_that_grows_and_shrinks():
     exact = np.linalg.inv(matrix)
     np.testing.assert_allclose(inverse, exact, atol=1e-5)
     np.testing.assert_allclose(np.trace(inverse @ as_floats), reference_bait.objective(target, matrix), rtol=1e-5)
-    np.testing.assert_allclose(forms.known, explicit @ exact @ explicit.swapaxes(1, 2), atol=3e-5)
-    np.testing.assert_allclose(forms.wanted, explicit @ exact @ target @ exact @ explicit.swapaxes(1, 2), atol=3e-5)
+    np.testing.assert_allclose(forms.inverse_form, explicit @ exact @ explicit.swapaxes(1, 2), atol=3e-5)
+    np.testing.assert_allclose(
+      forms.target_form, explicit @ exact @ target @ exact @ explicit.swapaxes(1, 2), atol=3e-5
+    )
 
 
 @pytest.mark.slow

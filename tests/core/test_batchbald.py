@@ -25,8 +25,8 @@ SIZE, SAMPLES, CLASSES = 8, 4, 3
 FEW = 2 * SAMPLES  # configurations: two picks are enough for sampling to begin
 gains_of = jax.jit(batchbald.gains)
 extend_by_drawn = jax.jit(batchbald.extend_by_drawn)
-draw_telling = jax.jit(batchbald.draw_telling, static_argnames="num")
-rough_gains = jax.jit(batchbald.rough_gains)
+sample_informative_configs = jax.jit(batchbald.sample_informative_configs, static_argnames="num")
+gain_bounds = jax.jit(batchbald.gain_bounds)
 
 
 def log_probs_of(seed: int = 0, size: int = SIZE, samples: int = SAMPLES, scale: float = 2.0) -> np.ndarray:
@@ -223,8 +223,8 @@ def test_batch_is_full_whatever_is_left(kind, debug_nans):
 
 
 def test_agrees_with_the_authors_program():
-  witness = json.loads((pathlib.Path(__file__).parent / "batchbald_redux.json").read_text())
-  for case in witness["cases"]:
+  published = json.loads((pathlib.Path(__file__).parent / "batchbald_redux.json").read_text())
+  for case in published["cases"]:
     logits = np.random.default_rng(case["seed"]).normal(size=case["shape"]) * case["scale"]
     log_probs = log_softmax(logits)
     assert select(log_probs, len(case["ids"])) == case["ids"]
@@ -233,7 +233,7 @@ def test_agrees_with_the_authors_program():
     np.testing.assert_allclose(joint, case["scores"], rtol=1e-6)
 
 
-def every_gain_is_looked_at(log_probs, candidates, num: int, max_configs: int, key: int = 0) -> list[int]:
+def exhaustive_batchbald(log_probs, candidates, num: int, max_configs: int, key: int = 0) -> list[int]:
   """BatchBALD without a shortcut: the gain of every image at every pick."""
   images, ids, classes = jnp.asarray(log_probs), [], log_probs.shape[2]
   configs = len(log_probs[0]) * max(max_configs // len(log_probs[0]), 1)
@@ -257,7 +257,7 @@ def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, 
   log_probs = log_softmax(rng.normal(size=(60, 30, CLASSES)) * rng.gamma(1, 2, size=(60, 1, 1)))
   log_probs[40:50] = log_probs[:10]  # ties
   candidates = rng.random(60) < 0.9
-  expected = every_gain_is_looked_at(log_probs, candidates, num, max_configs)
+  expected = exhaustive_batchbald(log_probs, candidates, num, max_configs)
   assert select(log_probs, num, candidates, max_configs=max_configs) == expected
 
 
@@ -265,7 +265,7 @@ def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, 
 def test_first_looks_do_not_choose_between_images_that_say_nothing_new():
   # Four samples are told apart by a few labels: what is left of the gains goes from little to nothing.
   log_probs = log_probs_of(3, size=60, scale=8.0)
-  expected = every_gain_is_looked_at(log_probs, np.ones(60, bool), 14, 800)
+  expected = exhaustive_batchbald(log_probs, np.ones(60, bool), 14, 800)
   joint = drawn_labels(jax.random.key(0), log_probs[np.array(expected[:12])], 800)
   assert expected[12:] == sorted(set(range(60)) - set(expected[:12]))[:2]
   assert (np.asarray(gains_of(log_probs, *joint)) == 0).all()
@@ -278,24 +278,24 @@ def test_images_that_cannot_be_the_best_are_not_looked_at():
   alone = np.array(gains_of(log_probs, jnp.zeros((1, SAMPLES)), jnp.ones(1)))
   first = int(alone.argmax())
   joint = all_labels(log_probs[np.array([first])])
-  now = np.array(gains_of(log_probs, *joint))
+  conditional_gains = np.array(gains_of(log_probs, *joint))
   others = np.arange(30) != first
-  best = np.where(others, now, -np.inf).max()
+  best = np.where(others, conditional_gains, -np.inf).max()
   hopeless = others & (alone < 0.98 * best)
   assert 5 < hopeless.sum() < 25
   spoiled = np.where(hopeless[:, None, None], np.nan, log_probs)  # whoever looks at one finds no number
-  look = functools.partial(batchbald.best_of, slack=0.01, chunk_size=1)
-  new, most = look(jnp.asarray(spoiled), jnp.asarray(others), jnp.asarray(alone), *joint)
-  assert new == np.where(others, now, -np.inf).argmax()
-  np.testing.assert_array_equal(np.asarray(most)[hopeless], alone[hopeless])
-  np.testing.assert_allclose(np.asarray(most)[int(new)], best, rtol=1e-6)
-  assert most[first] == -np.inf
+  search = functools.partial(batchbald.lazy_argmax, slack=0.01, chunk_size=1)
+  new, upper_bounds = search(jnp.asarray(spoiled), jnp.asarray(others), jnp.asarray(alone), *joint)
+  assert new == np.where(others, conditional_gains, -np.inf).argmax()
+  np.testing.assert_array_equal(np.asarray(upper_bounds)[hopeless], alone[hopeless])
+  np.testing.assert_allclose(np.asarray(upper_bounds)[int(new)], best, rtol=1e-6)
+  assert upper_bounds[first] == -np.inf
   # Where nothing is known of what they said, all are looked at.
-  new, _ = look(jnp.asarray(log_probs), jnp.asarray(others), jnp.full(30, np.inf), *joint)
-  assert new == np.where(others, now, -np.inf).argmax()
+  new, _ = search(jnp.asarray(log_probs), jnp.asarray(others), jnp.full(30, np.inf), *joint)
+  assert new == np.where(others, conditional_gains, -np.inf).argmax()
 
 
-def few_samples_left(joint: str) -> tuple[np.ndarray, tuple]:
+def informed_pool(joint: str) -> tuple[np.ndarray, tuple]:
   """`[200, 10, 3]` log-probabilities and configurations of seven of them, which mostly tell the samples apart."""
   rng = np.random.default_rng(0)
   log_probs = log_softmax(rng.normal(size=(200, 10, CLASSES)) * rng.gamma(1, 2, size=(200, 1, 1)))
@@ -306,24 +306,27 @@ def few_samples_left(joint: str) -> tuple[np.ndarray, tuple]:
 @pytest.mark.slow
 @pytest.mark.parametrize("joint", ["exact", "sampled"])
 def test_the_few_configurations_are_rather_those_that_leave_much_open(joint):
-  log_probs, (log_likelihoods, weights) = few_samples_left(joint)
+  log_probs, (log_likelihoods, weights) = informed_pool(joint)
   entropies = lambda lls: scipy.stats.entropy(scipy.special.softmax(np.asarray(lls, np.float64), axis=1), axis=1)
   every = entropies(log_likelihoods)
   mean = weights @ every
-  few, factors = draw_telling(jax.random.key(1), log_likelihoods, weights, num=500)
-  np.testing.assert_allclose(factors * entropies(few), mean, rtol=1e-3)
+  screening, factors = sample_informative_configs(jax.random.key(1), log_likelihoods, weights, num=500)
+  np.testing.assert_allclose(factors * entropies(screening), mean, rtol=1e-3)
   in_proportion = weights * every**2 / mean
   assert in_proportion.sum() > 1.5 * mean
-  np.testing.assert_allclose(entropies(few).mean(), in_proportion.sum(), rtol=0.05)
+  np.testing.assert_allclose(entropies(screening).mean(), in_proportion.sum(), rtol=0.05)
 
-  now = np.asarray(gains_of(log_probs, log_likelihoods, weights))
-  drawn = [draw_telling(key, log_likelihoods, weights, num=500) for key in jax.random.split(jax.random.key(2), 50)]
-  means = np.array([gains_of(log_probs, few, factors / 500) for few, factors in drawn])
-  bounds = np.array([rough_gains(log_probs, *few) for few in drawn])
-  assert (bounds[:, 0] <= now).all() and (now <= bounds[:, 1]).all()
+  conditional_gains = np.asarray(gains_of(log_probs, log_likelihoods, weights))
+  drawn = [
+    sample_informative_configs(key, log_likelihoods, weights, num=500)
+    for key in jax.random.split(jax.random.key(2), 50)
+  ]
+  means = np.array([gains_of(log_probs, screening, factors / 500) for screening, factors in drawn])
+  bounds = np.array([gain_bounds(log_probs, *screening) for screening in drawn])
+  assert (bounds[:, 0] <= conditional_gains).all() and (conditional_gains <= bounds[:, 1]).all()
   assert (bounds[:, 1] - means > means - bounds[:, 0]).all()
   spread = means.std(axis=0, ddof=1)
-  np.testing.assert_array_less(np.abs(means.mean(axis=0) - now), 5 * spread / 50**0.5 + 1e-6)
+  np.testing.assert_array_less(np.abs(means.mean(axis=0) - conditional_gains), 5 * spread / 50**0.5 + 1e-6)
   # The standard errors are those of independent draws: with one from each equal share the true ones are no larger.
   ratio = np.median((means - bounds[:, 0]).mean(axis=0) / 4 / spread)
   assert 0.8 < ratio < 3
@@ -335,18 +338,18 @@ def test_the_few_configurations_are_rather_those_that_leave_much_open(joint):
 
 @pytest.mark.parametrize("joint", ["exact", "sampled"])
 def test_a_first_look_leaves_few_images_to_all_configurations(joint):
-  log_probs, (log_likelihoods, weights) = few_samples_left(joint)
-  now = np.asarray(gains_of(log_probs, log_likelihoods, weights))
-  few = draw_telling(jax.random.key(1), log_likelihoods, weights, num=500)
-  low, high = rough_gains(log_probs, *few)
+  log_probs, (log_likelihoods, weights) = informed_pool(joint)
+  conditional_gains = np.asarray(gains_of(log_probs, log_likelihoods, weights))
+  screening = sample_informative_configs(jax.random.key(1), log_likelihoods, weights, num=500)
+  low, high = gain_bounds(log_probs, *screening)
   alone, everyone = np.array(gains_of(log_probs, jnp.zeros((1, 10)), jnp.ones(1))), jnp.ones(200, bool)
   hopeless = np.asarray(high < low.max() * 0.98)
   assert hopeless.sum() > 100
-  look = functools.partial(batchbald.best_of, slack=0.01, chunk_size=1)
-  new, most = look(jnp.asarray(log_probs), everyone, jnp.asarray(alone), log_likelihoods, weights, few)
-  assert new == now.argmax()
-  roughly = np.isclose(most, np.minimum(alone, high), rtol=1e-5)
-  assert (roughly | np.isclose(most, alone, rtol=1e-5))[hopeless].all() and roughly.sum() > 10
+  search = functools.partial(batchbald.lazy_argmax, slack=0.01, chunk_size=1)
+  new, upper_bounds = search(jnp.asarray(log_probs), everyone, jnp.asarray(alone), log_likelihoods, weights, screening)
+  assert new == conditional_gains.argmax()
+  screened = np.isclose(upper_bounds, np.minimum(alone, high), rtol=1e-5)
+  assert (screened | np.isclose(upper_bounds, alone, rtol=1e-5))[hopeless].all() and screened.sum() > 10
 
 
 def test_impossible_number_of_configurations():

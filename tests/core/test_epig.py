@@ -121,8 +121,8 @@ def test_samples_that_agree_say_exactly_nothing(agreeing):
 
 def test_prefers_what_bears_on_the_targets():
   # Image 0 splits the samples as the targets do, image 1 in more ways but across that: BALD takes it, EPIG does not.
-  say = lambda *labels: jnp.where(jax.nn.one_hot(jnp.array(labels), CLASSES) > 0, 0.0, -jnp.inf)
-  log_probs = jnp.stack([say(0, 0, 0, 1, 1, 1), say(0, 1, 2, 0, 1, 2)])
+  certain_votes = lambda *labels: jnp.where(jax.nn.one_hot(jnp.array(labels), CLASSES) > 0, 0.0, -jnp.inf)
+  log_probs = jnp.stack([certain_votes(0, 0, 0, 1, 1, 1), certain_votes(0, 1, 2, 0, 1, 2)])
   candidates = jnp.ones(2, bool)
   view = ties_by_id(types.PoolView(~candidates, candidates, log_probs, target_log_probs=log_probs[:1]))
   select_one = lambda name: lambda view: jax.jit(lambda v: acquisition.make(name).select(None, v, num=1))(view).tolist()

@@ -58,23 +58,25 @@ def masks(view: types.PoolView) -> tuple[np.ndarray, np.ndarray]:
   return np.asarray(view.labeled), np.asarray(view.candidates)
 
 
-def unit_rows(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
+def normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
   """What a selection makes of the embeddings, and who is in play."""
-  in_play = view.labeled | view.candidates
-  unit = clustering.l2_normalize(jnp.where(in_play[:, None], view.embedding, 0.0))
-  return clustering.centered(unit, in_play), in_play
+  in_use = view.labeled | view.candidates
+  unit = clustering.l2_normalize(jnp.where(in_use[:, None], view.embedding, 0.0))
+  return clustering.centered(unit, in_use), in_use
 
 
 @functools.partial(jax.jit, static_argnames=("num", "chunk_size"))
 def pseudo_labels(key: jax.Array, view: types.PoolView, *, num: int, active=None, chunk_size: int = 16) -> jax.Array:
   """The clusters that k-means makes of the view, with the key that a selection has."""
-  return clustering.kmeans(key, *unit_rows(view), num=num, active=active, chunk_size=chunk_size)[1]
+  return clustering.kmeans(key, *normalized_embeddings(view), num=num, active=active, chunk_size=chunk_size)[1]
 
 
 @functools.partial(jax.jit, static_argnames="classes")
 def pure_radius(key: jax.Array, view: types.PoolView, *, classes: int, purity: float = 0.95) -> jax.Array:
   """The radius that ProbCover estimates."""
-  squared = low_budget.squared_pure_radius(key, *unit_rows(view), classes=classes, purity=purity, chunk_size=16)
+  squared = low_budget.squared_pure_radius(
+    key, *normalized_embeddings(view), classes=classes, purity=purity, chunk_size=16
+  )
   return jnp.sqrt(squared)
 
 
@@ -91,10 +93,10 @@ def test_typiclust_equals_the_reference_given_the_clusters(hyper):
   for seed in range(4):
     view = ordinary(seed)
     labeled, candidates = masks(view)
-    most = min(hyper.get("max_clusters", 500), SIZE)
+    capacity = min(hyper.get("max_clusters", 500), SIZE)
     chunk = min(hyper.get("chunk_size", 256), SIZE)
-    active = min(5 + num, most)
-    cluster = np.asarray(pseudo_labels(jax.random.key(seed), view, num=most, active=active, chunk_size=chunk))
+    active = min(5 + num, capacity)
+    cluster = np.asarray(pseudo_labels(jax.random.key(seed), view, num=capacity, active=active, chunk_size=chunk))
     kwargs = {key: value for key, value in hyper.items() if key in ("min_cluster_size", "neighbors")}
     expected = reference.typiclust(view.embedding, cluster, labeled, candidates, num, **kwargs)
     assert chosen("typiclust", view, num, seed, **hyper) == expected
@@ -180,8 +182,8 @@ def test_radius_counts_shares_exactly():
     labels = np.asarray(pseudo_labels(key, view, num=2))
     ids = np.flatnonzero(view.candidates)
     pairs = reference.distances(reference.unit(view.embedding[ids]))
-    strangers = np.where(labels[ids, None] != labels[None, ids], pairs, np.inf).min(axis=1)
-    assert float(pure_radius(key, view, classes=2)) == pytest.approx(np.sort(strangers)[allowed], rel=1e-4)
+    nearest_other = np.where(labels[ids, None] != labels[None, ids], pairs, np.inf).min(axis=1)
+    assert float(pure_radius(key, view, classes=2)) == pytest.approx(np.sort(nearest_other)[allowed], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -55,11 +55,11 @@ def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_t
 
   By one wrapper, since all draw their noise in one place.
   """
-  size, few, share, count = 240_000, 10, 0.01, 1500
-  scores = np.full(size, share / (size - few))
-  scores[:few] = (1 - share) / few
+  size, num_heavy, share, count = 240_000, 10, 0.01, 1500
+  scores = np.full(size, share / (size - num_heavy))
+  scores[:num_heavy] = (1 - share) / num_heavy
   ids = drawn(acquisition.power(scored_by(scores)), size, num=1, count=count, kind="rbg")
-  seen = (ids >= few).mean()
+  seen = (ids >= num_heavy).mean()
   assert abs(seen - share) < 3 * np.sqrt(share * (1 - share) / count)
 
 

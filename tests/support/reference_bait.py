@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def factor(probs, features) -> np.ndarray:
+def fisher_factor(probs, features) -> np.ndarray:
   """Rows `sqrt(p_c)` times the gradient of `-log p_c` for the kernel, up to its sign: `[C, C*F]`."""
   probs, features = np.asarray(probs, np.float64), np.asarray(features, np.float64)
   rows = []
@@ -16,7 +16,7 @@ def factor(probs, features) -> np.ndarray:
 
 def information(probs, features) -> np.ndarray:
   """Fisher information of one example: the expectation over its label of the gradient's outer product, `[C*F, C*F]`."""
-  rows = factor(probs, features)
+  rows = fisher_factor(probs, features)
   return rows.T @ rows
 
 

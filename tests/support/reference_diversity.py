@@ -92,8 +92,8 @@ def potentials(distances, seeds) -> np.ndarray:
 def assert_potential_of_plus_plus(ours, rows, distances) -> None:
   """`[count]` potentials of batches of 6 are, in the mean, those of scikit-learn's k-means++, and no uniform draw's."""
   count, num = len(ours), 6
-  witness = lambda seed: sklearn.cluster.kmeans_plusplus(rows, num, random_state=seed, n_local_trials=1)[1]
-  theirs = potentials(distances, [witness(seed) for seed in range(count)])
+  sklearn_seeds = lambda seed: sklearn.cluster.kmeans_plusplus(rows, num, random_state=seed, n_local_trials=1)[1]
+  theirs = potentials(distances, [sklearn_seeds(seed) for seed in range(count)])
   uniform = potentials(distances, [np.random.default_rng(seed).permutation(len(rows))[:num] for seed in range(count)])
   standard_error = np.hypot(ours.std(), theirs.std()) / np.sqrt(count)
   assert abs(ours.mean() - theirs.mean()) < 4 * standard_error

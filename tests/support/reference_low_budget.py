@@ -24,9 +24,9 @@ def typiclust(
   embedding, cluster, labeled, candidates, num, min_cluster_size: int = 5, neighbors: int = 20
 ) -> list[int]:
   """The batch, given everyone's cluster: round after round over the clusters, and over small ones at the very end."""
-  in_play = labeled | candidates
-  pairs = distances(unit(np.where(in_play[:, None], embedding, 0)))
-  members = {c: [i for i in np.flatnonzero(in_play) if cluster[i] == c] for c in sorted({*cluster[in_play].tolist()})}
+  in_use = labeled | candidates
+  pairs = distances(unit(np.where(in_use[:, None], embedding, 0)))
+  members = {c: [i for i in np.flatnonzero(in_use) if cluster[i] == c] for c in sorted({*cluster[in_use].tolist()})}
   order = sorted(members, key=lambda c: (sum(labeled[members[c]]), -len(members[c]), c))
   kept = [c for c in order if len(members[c]) > min_cluster_size] or order
 
@@ -48,10 +48,10 @@ def typiclust(
   return [int(i) for i in taken]
 
 
-def balls(embedding, in_play, radius: float) -> list[set[int]]:
+def balls(embedding, in_use, radius: float) -> list[set[int]]:
   """Whom each row in play has nearer than the radius, itself included."""
-  pairs = distances(unit(np.where(in_play[:, None], embedding, 0)))
-  within = (pairs < radius) & in_play[:, None] & in_play[None]
+  pairs = distances(unit(np.where(in_use[:, None], embedding, 0)))
+  within = (pairs < radius) & in_use[:, None] & in_use[None]
   return [set(np.flatnonzero(row).tolist()) for row in within]
 
 
@@ -77,10 +77,10 @@ def best_coverage(embedding, labeled, candidates, num: int, radius: float) -> in
   return max(len(set().union(*(ball[i] for i in batch)) - covered) for batch in batches)
 
 
-def pure_radius(embedding, labels, in_play, purity: float) -> float:
+def pure_radius(embedding, labels, in_use, purity: float) -> float:
   """Yehuda et al. (2022), section 4: the largest distance of two rows at which enough balls hold one label."""
-  pairs = distances(unit(np.asarray(embedding)[in_play]))
-  labels = np.asarray(labels)[in_play]
+  pairs = distances(unit(np.asarray(embedding)[in_use]))
+  labels = np.asarray(labels)[in_use]
   differs = labels[:, None] != labels[None]
   for radius in np.unique(pairs)[::-1]:
     is_pure = ~((pairs < radius) & differs).any(axis=1)
