@@ -1,4 +1,4 @@
-"""One contract for every strategy of the registry, and what is particular to a few.
+"""The contract that every registered acquisition meets, and tests of single acquisitions.
 
 A new entry is covered as soon as it is registered; `view_of` makes every field that an entry may need.
 """
@@ -23,14 +23,14 @@ from tests.support.wrapped import hyper_parameters
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 CLASSES, SAMPLES, FEATURES = 4, 3, 5
-NUM = 8  # of the 17 candidates of an ordinary view
+NUM = 8  # batch size; an ordinary view has 17 candidates
 
-# So few that sampling begins at the third pick: programs of more take several times as long to compile.
+# Sampling begins at the third pick: with more configurations, compilation takes several times as long.
 SMALL = {"batchbald": {"max_configs": 20}}
 
 
 def make(name: str, **hyper) -> types.Acquisition:
-  """One object for equal arguments, of sizes that suit the views of this file."""
+  """The acquisition, with sizes that suit the views of this file; equal arguments give the same object."""
   return wrapped.make(name, **SMALL.get(name, {}) | hyper)
 
 
@@ -40,7 +40,7 @@ SIZED = [name for name in NAMES if "chunk_size" in hyper_parameters(name)]
 
 @functools.cache
 def compiled_select(name: str, **hyper):
-  """`(key, view, num=...) -> ids` of a strategy, jitted."""
+  """The jitted `(key, view, num=...) -> ids` of an acquisition."""
   return jax.jit(make(name, **hyper).select, static_argnames="num")
 
 
@@ -50,12 +50,12 @@ def compiled_score(name: str):
 
 
 def select(name: str, view: types.PoolView, *, seed: int = 1, num: int = NUM, **hyper) -> jax.Array:
-  """What a strategy selects, by a compiled program."""
+  """Ids that an acquisition selects, by a compiled program."""
   return compiled_select(name, **hyper)(jax.random.key(seed), view, num=num)
 
 
 def log_probs_of(kind: str, size: int, seed: int = 0) -> jax.Array:
-  """`[size, SAMPLES, CLASSES]` log-probabilities of one kind."""
+  """`[size, SAMPLES, CLASSES]` log-probabilities of one of `KINDS`."""
   rng = np.random.default_rng(seed)
   logits = rng.normal(size=(size, SAMPLES, CLASSES)) * 2
   if kind == "tied":
@@ -70,7 +70,7 @@ def log_probs_of(kind: str, size: int, seed: int = 0) -> jax.Array:
 
 
 def features_of(kind: str, size: int, seed: int = 0) -> jax.Array:
-  """`[size, FEATURES]` features of one kind."""
+  """`[size, FEATURES]` features of one of `KINDS`."""
   features = np.random.default_rng(seed + 100).normal(size=(size, FEATURES))
   if kind == "tied":
     features = np.broadcast_to(features[:1], features.shape)
@@ -78,7 +78,7 @@ def features_of(kind: str, size: int, seed: int = 0) -> jax.Array:
     features = features[np.arange(size) // 3]
   elif kind == "extreme":
     features = features * 1e4
-  elif kind == "certain":  # a network whose last activations are all off
+  elif kind == "certain":  # a network whose last activations are all 0
     features = np.zeros_like(features)
   return jnp.array(features, jnp.float32)
 
@@ -87,7 +87,7 @@ KINDS = ["ordinary", "tied", "duplicated", "extreme", "certain"]
 
 
 def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23, seed: int = 0) -> types.PoolView:
-  """A view with what the acquisition needs and no more; some images are labeled, others not available."""
+  """A view with only the fields that the acquisition needs; some images are labeled, others not available."""
   fields = {
     "log_probs": log_probs_of(kind, size, seed),
     "features": features_of(kind, size, seed),
@@ -158,7 +158,7 @@ def test_unknown_name_lists_the_choices():
 @pytest.mark.parametrize("name", NAMES)
 def test_distinct_candidates_whatever_the_pool(name, kind):
   view = view_of(make(name), kind)
-  for num in (NUM, int(view.candidates.sum())):  # the last buys all there is
+  for num in (NUM, int(view.candidates.sum())):  # the second acquires all candidates
     assert_valid(select(name, view, num=num), view, num)
 
 
@@ -206,7 +206,7 @@ def test_ties_go_to_the_highest_draw(name):
   assert select(name, view).tolist() == by_draw[np.asarray(view.candidates)[by_draw]][:NUM].tolist()
 
 
-# One of each way to select: by a score of each image, by its draw, as a set.
+# One for each kind of selection: top scores, draws by score, a joint batch.
 ONE_PER_KIND = ("margin", "power_bald", "badge")
 
 
@@ -221,11 +221,11 @@ ONE_PER_KIND = ("margin", "power_bald", "badge")
 def test_without_draws_ties_are_broken_by_the_key(name):
   view = view_of(make(name), "tied")._replace(tie_break=None)
   first = [select(name, view, seed=seed).tolist()[0] for seed in range(8)]
-  assert len(set(first)) > 2, "one of 17 by one key, and the same by eight: once in 10^8"
+  assert len(set(first)) > 2, "8 keys pick at most two of 17 ties with probability 5e-6"
 
 
 def test_few_samples_of_a_pool_sorted_by_class_acquire_more_than_its_first_classes():
-  # Two samples agree or do not: half of the pool is one tie.
+  # Two samples either agree or not, so large parts of the pool are tied.
   votes = jnp.array(np.random.default_rng(0).integers(0, 10, (1000, 2)))
   log_probs = jnp.log(jnp.where(jax.nn.one_hot(votes, 10) > 0, 0.91, 0.01))
   everything = jnp.ones(1000, bool)
@@ -236,12 +236,12 @@ def test_few_samples_of_a_pool_sorted_by_class_acquire_more_than_its_first_class
 
 
 def broken_rows(view: types.PoolView, needs: types.Needs, how: float) -> tuple[types.PoolView, np.ndarray]:
-  """The view with two candidates and a labeled image whose row is not finite, and which these are."""
+  """The view with three rows set to `how`, two candidates and a labeled one, and the `[N]` mask of these rows."""
   size = view.candidates.shape[0]
   rows = [int(i) for i in (*np.flatnonzero(view.candidates)[[2, 9]], np.flatnonzero(view.labeled)[1])]
   spoiled = {}
   for field in needs.fields:
-    if field != "log_probs" or not np.isfinite(how):  # a prediction is no longer finite long before
+    if field != "log_probs" or not np.isfinite(how):  # log-probabilities stop being finite long before 1e20
       spoiled[field] = getattr(view, field).at[jnp.array(rows), ..., 0].set(how)
   return view._replace(**spoiled), np.isin(np.arange(size), rows)
 
@@ -280,7 +280,7 @@ def test_scored_strategies_do_not_depend_on_the_key(name):
 
 
 ONE_PER_KIND_FIRST = [pytest.param(name, {}, marks=() if name in ONE_PER_KIND else pytest.mark.slow) for name in NAMES]
-# What its own file holds against a reference by several chunks is chunked here under slow.
+# Their own test files compare them with a reference in several chunks, so here these tests are slow.
 REFERENCED = {"batchbald", "bait", "typiclust", "probcover", "kmeans", "kcenter", "cluster_margin"}
 CHUNKED = [pytest.param(name, {}, marks=pytest.mark.slow if name in REFERENCED else ()) for name in SIZED]
 MANY = pytest.param("batchbald", {"max_configs": 10_000}, marks=pytest.mark.slow)
@@ -334,7 +334,7 @@ def test_later_rounds_compile_nothing(name):
 def test_rows_out_of_the_game_may_hold_anything(name):
   made = make(name)
   view = view_of(made)
-  compares = {"features", "embedding"} & set(made.needs.fields)  # with the labeled images, among others
+  compares = {"features", "embedding"} & set(made.needs.fields)  # these compare candidates with labeled images
   in_use = view.candidates | view.labeled if compares else view.candidates
   fields = {}
   for field in made.needs.fields:
@@ -368,7 +368,7 @@ def test_random_looks_at_no_image_and_differs_by_key():
   assert made.needs == types.Needs() and made.score is None
   view = view_of(made)
   draws = {tuple(select("random", view, seed=seed, num=6).tolist()) for seed in range(8)}
-  assert len(draws) == 8  # two of them are equal with probability 2e-6
+  assert len(draws) == 8  # two draws are equal with probability 2e-6
   assert tuple(select("random", view, seed=0, num=6).tolist()) in draws
 
 
@@ -379,6 +379,6 @@ def test_random_is_uniform():
   count, have = 5000, int(view.candidates.sum())
   counts = np.bincount(np.asarray(draw(jax.random.split(jax.random.key(0), count))).ravel(), minlength=11)
   assert (counts[~np.asarray(view.candidates)] == 0).all()
-  # Without replacement a candidate is in a draw with probability 3 / have; 4 standard errors, for about ten counts.
+  # Each candidate is in a draw with probability 3 / have. 4 standard errors, because about ten counts are compared.
   standard_error = np.sqrt(count * 3 / have * (1 - 3 / have))
   assert (np.abs(counts[np.asarray(view.candidates)] - count * 3 / have) < 4 * standard_error).all()

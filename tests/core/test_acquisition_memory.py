@@ -1,4 +1,4 @@
-"""What a selection needs beside its arguments stays within what its entry in the registry says."""
+"""The temporary memory of a selection stays within the formula of its registry entry."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ CHUNK = 64
 
 
 def shapes(made: types.Acquisition, N: int, S: int, C: int, F: int) -> types.PoolView:
-  """A view of shapes alone."""
+  """A view of `ShapeDtypeStruct`s."""
   floats = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
   fields = {"log_probs": floats(N, S, C), "features": floats(N, F), "embedding": floats(N, F)}
   needed = {name: fields[name] for name in made.needs.fields}
@@ -41,5 +41,5 @@ def test_temporary_memory_is_within_the_formula(name, size):
   allowed = acquisition.REGISTRY[name if wrapper not in acquisition.WRAPPERS else base].memory(**values)
   allowed += acquisition.WRAPPERS[wrapper].memory(**values) if wrapper in acquisition.WRAPPERS else 0
   assert used <= allowed, f"{used} bytes, of {allowed} stated"
-  # A formula that any program would meet says nothing.
+  # The formula must not be too loose either.
   assert allowed < 40 * max(used, 4 * size["N"]), f"{allowed} bytes stated, {used} used"

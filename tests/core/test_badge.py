@@ -1,4 +1,4 @@
-"""BADGE against gradient embeddings written out and the exact distribution of its seeds."""
+"""BADGE compared with explicit gradient embeddings and the exact distribution of its seeds."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ residuals_of = jax.jit(jax.vmap(badge.residual))
 
 
 def pool_of(seed: int, rows: int, *, sharpness: float = 2.0) -> types.PoolView:
-  """A pool all of whose images are for sale."""
+  """A pool in which all images are candidates."""
   rng = np.random.default_rng(seed)
   log_probs = jax.nn.log_softmax(jnp.array(rng.normal(size=(rows, SAMPLES, CLASSES)) * sharpness, jnp.float32))
   features = np.maximum(rng.normal(size=(rows, FEATURES)) + 0.5, 0) * rng.exponential(size=(rows, 1))
@@ -35,12 +35,12 @@ def pool_of(seed: int, rows: int, *, sharpness: float = 2.0) -> types.PoolView:
 
 @jax.jit
 def all_distances(a: jax.Array, h: jax.Array) -> jax.Array:
-  """`[N, N]` by the library's factors."""
+  """`[N, N]` distances computed by the library."""
   return jax.vmap(badge.outer_distances(a, h))(jnp.arange(len(a)))
 
 
 def draws(view: types.PoolView, count: int, num: int) -> np.ndarray:
-  """`[count, num]` batches by as many keys."""
+  """`[count, num]`: `count` batches, each with its own key."""
   keys = jax.random.split(jax.random.key(0), count)
   return np.asarray(jax.jit(jax.vmap(lambda key: BADGE.select(key, view, num=num)))(keys))
 
@@ -82,7 +82,7 @@ def test_almost_equal_images_keep_their_distance(step):
   outer = (a[:, :, None].astype(np.float64) * h[:, None]).reshape(ROWS, -1)
   expected = ((outer[:, None] - outer[None]) ** 2).sum(axis=2)
   distances = all_distances(jnp.array(a), jnp.array(h))
-  np.testing.assert_allclose(distances, expected, rtol=2e-6 / step)  # of the plain form: some 1e-7 / step**2
+  np.testing.assert_allclose(distances, expected, rtol=2e-6 / step)  # the plain form is off by about 1e-7 / step**2
 
 
 def test_distances_of_outer_products_of_opposite_signs():
@@ -93,7 +93,7 @@ def test_distances_of_outer_products_of_opposite_signs():
 def test_first_two_seeds_have_the_distribution_of_k_means_plus_plus():
   rows, count = 9, 20_000
   view = pool_of(2, rows)
-  # The first is labeled and the last not for sale: neither is drawn, and neither is a center.
+  # The first row is labeled and the last not available: neither is drawn, and neither is a center.
   view = view._replace(labeled=jnp.arange(rows) == 0, candidates=(jnp.arange(rows) > 0) & (jnp.arange(rows) < rows - 1))
   counts = np.zeros((rows, rows))
   np.add.at(counts, tuple(draws(view, count, 2).T), 1)
@@ -106,7 +106,7 @@ def test_first_two_seeds_have_the_distribution_of_k_means_plus_plus():
     counts[1:-1, 1:-1][pairs], count * reference.first_two_seeds(distances)[pairs]
   )
   assert fit(distances).pvalue > 1e-4
-  # With the origin as a center besides, as published code has it, the counts would be others.
+  # Published code adds the origin as a center: the counts do not fit that distribution.
   assert fit(np.minimum(distances, np.where(pairs, (gradients**2).sum(axis=1)[None], 0))).pvalue < 1e-9
 
 

@@ -1,4 +1,4 @@
-"""BAIT against explicit matrices, and what a batch of it must and must not depend on."""
+"""BAIT compared with explicit matrices, and its invariances."""
 
 import functools
 import itertools
@@ -20,7 +20,7 @@ SIZE, SAMPLES, CLASSES, FEATURES = 29, 2, 4, 5
 
 
 def view_of(seed: int, *, size: int = SIZE, length: float = 1.0, labeled: int = 6) -> types.PoolView:
-  """Random predictions, from sure to unsure, and features; three rows are neither labeled nor candidates."""
+  """Random predictions, from certain to uncertain, and features; three rows are neither labeled nor candidates."""
   rng = np.random.default_rng(seed)
   logits = rng.normal(size=(size, SAMPLES, CLASSES)) * rng.uniform(0.3, 4, (size, 1, 1))
   features = np.maximum(rng.normal(size=(size, FEATURES)) + 0.3, 0) * length
@@ -37,7 +37,7 @@ def view_of(seed: int, *, size: int = SIZE, length: float = 1.0, labeled: int = 
 
 @functools.cache
 def selector(num: int, **hyper):
-  """One compiled selection a setting."""
+  """A compiled selection, cached for each setting."""
   return jax.jit(functools.partial(bait(**hyper).select, num=num))
 
 
@@ -51,7 +51,7 @@ def expected(view: types.PoolView, num: int, **hyper) -> tuple[list[int], list[i
 
 
 def min_regularization(view: types.PoolView) -> float:
-  """The regularization that a batch has at least."""
+  """The minimum regularization: a thousandth of the largest trace of a row's information."""
   traces = [np.trace(reference_bait.information(p, h)) for p, h in zip(probs_of(view), view.features, strict=True)]
   return 1e-3 * np.max(np.array(traces)[np.asarray(view.labeled | view.candidates)])
 
@@ -68,7 +68,9 @@ def test_batches_equal_the_reference(hyper):
     picked, kept = expected(view, 4, **hyper)
     assert select(view, 4, **hyper) == kept
     pruned += kept != picked[:4]
-  assert (pruned > 0) == ("oversample" not in hyper or hyper["oversample"] > 1)  # the last are not always the worst
+  assert (pruned > 0) == (
+    "oversample" not in hyper or hyper["oversample"] > 1
+  )  # the picks removed are not always the last ones
 
 
 def test_without_labeled_images():
@@ -78,7 +80,7 @@ def test_without_labeled_images():
 
 
 def test_long_features_leave_the_backward_phase_its_digits():
-  # All but some ten-thousandths of a pick's information is then its own: what is left must be no rounding error.
+  # All but some ten-thousandths of the information about a pick come from itself: the rest must not be rounding error.
   for seed in range(8):
     view = view_of(seed, length=100.0)
     assert select(view, 4) == expected(view, 4, regularization=min_regularization(view))[1]
@@ -92,7 +94,7 @@ def test_features_beyond_the_range_have_their_regularization():
 @pytest.mark.slow
 @pytest.mark.parametrize("oversample", [pytest.param(1.0, marks=pytest.mark.slow), 2.0])
 def test_at_the_least_regularization_a_batch_that_spans_the_space_is_float64_s(oversample):
-  """Twelve images of four classes and five features: M is then of full rank, and its inverse as bad as it gets."""
+  """Twelve images with four classes and five features give M full rank, the worst case for its inverse."""
   for seed in range(4):
     view = view_of(seed, size=60, labeled=0 if seed % 2 else 6)
     batch = select(view, 12, oversample=oversample, regularization=1e-9)
@@ -105,7 +107,7 @@ def test_all_candidates():
     view = view_of(seed)
     have = int(view.candidates.sum())
     assert select(view, have) == expected(view, have)[0]
-    assert select(view, have - 1) == expected(view, have - 1)[1]  # fewer candidates than forward picks
+    assert select(view, have - 1) == expected(view, have - 1)[1]  # forward picks stop when no candidate is left
 
 
 def test_factors_and_fisher_information():
@@ -116,7 +118,7 @@ def test_factors_and_fisher_information():
   explicit = np.array([reference_bait.fisher_factor(p, h) for p, h in zip(probs, view.features, strict=True)])
   np.testing.assert_allclose(factors, explicit, rtol=1e-5, atol=1e-6)
 
-  valid = np.arange(SIZE) % 3 != 0  # 19 rows: two chunks and a part of one
+  valid = np.arange(SIZE) % 3 != 0  # 19 rows: two full chunks and a partial one
   expected = sum(v.T @ v for v in explicit[valid])
   got = jax.jit(functools.partial(module.fisher, chunk_size=8))(rows, jnp.array(valid))
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
@@ -124,7 +126,7 @@ def test_factors_and_fisher_information():
 
 @pytest.mark.slow
 def test_sure_predictions_keep_their_digits():
-  # In float32, 1 - p would be off by a part in a thousand here.
+  # In float32, 1 - p would have a relative error of 1e-3 here.
   rest = np.array([1e-5, 2e-5, 3e-6])
   probs = np.array([1 - rest.sum(), *rest])
   row = module.Rows(jnp.array(probs[None], jnp.float32), jnp.ones((1, 1)))
@@ -180,7 +182,7 @@ def test_close_to_the_best_of_all_batches():
     got = value(select(view, 4))
     assert got <= 1.01 * min(every)
     ratios.append((np.mean(every) - got) / (np.mean(every) - min(every)))
-  assert np.mean(ratios) > 0.98  # of what the best batch gains over a random one
+  assert np.mean(ratios) > 0.98  # share of the best batch's gain over a random batch
 
 
 def test_neither_the_names_of_classes_nor_the_axes_of_features_matter():
@@ -211,7 +213,7 @@ def test_what_is_certain_comes_last():
 
 
 def test_no_image_is_bought_twice():
-  # Four kinds of image, in directions of their own and seven copies of each: a batch of four has one of each.
+  # Four kinds of images in different directions, seven copies of each: a batch of four has one of each kind.
   kinds = jnp.arange(SIZE) % 4
   view = ties_by_id(
     types.PoolView(

@@ -1,4 +1,4 @@
-"""BatchBALD against the enumeration of all label configurations, and against another implementation's outputs."""
+"""BatchBALD compared with the enumeration of all label configurations and with the outputs of `batchbald_redux`."""
 
 import functools
 import itertools
@@ -22,7 +22,7 @@ from tests.support.views import ties_by_id
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
 SIZE, SAMPLES, CLASSES = 8, 4, 3
-FEW = 2 * SAMPLES  # configurations: two picks are enough for sampling to begin
+FEW = 2 * SAMPLES  # configurations: sampling begins after two picks
 gains_of = jax.jit(batchbald.gains)
 extend_by_drawn = jax.jit(batchbald.extend_by_drawn)
 sample_informative_configs = jax.jit(batchbald.sample_informative_configs, static_argnames="num")
@@ -30,7 +30,7 @@ gain_bounds = jax.jit(batchbald.gain_bounds)
 
 
 def log_probs_of(seed: int = 0, size: int = SIZE, samples: int = SAMPLES, scale: float = 2.0) -> np.ndarray:
-  """`[size, samples, CLASSES]` log-probabilities, some sure and some not."""
+  """`[size, samples, CLASSES]` log-probabilities, some certain and some not."""
   return log_softmax(np.random.default_rng(seed).normal(size=(size, samples, CLASSES)) * scale)
 
 
@@ -39,7 +39,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def certain_log_probs(labels) -> np.ndarray:
-  """Probabilities of exactly 0 and 1: sample s says `labels[n][s]` of image n."""
+  """Probabilities of exactly 0 and 1: sample s predicts `labels[n][s]` for image n."""
   return np.where(np.eye(CLASSES)[np.array(labels)] > 0, 0.0, -np.inf).astype(np.float32)
 
 
@@ -64,7 +64,7 @@ def all_labels(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def drawn_labels(key: jax.Array, images: np.ndarray, num: int) -> tuple[jax.Array, jax.Array]:
-  """The same of `num` sampled configurations."""
+  """Log-likelihoods `[num, S]` and weights `[num]` of sampled configurations of the images' labels."""
   log_likelihoods = jnp.zeros((num, images.shape[1]))
   for i, image in enumerate(images):
     log_likelihoods = extend_by_drawn(jax.random.fold_in(key, i), log_likelihoods, image)
@@ -116,7 +116,7 @@ def test_sampled_gains_are_within_three_standard_errors_of_the_exact_ones():
   drawn = np.asarray(draw(jax.random.split(jax.random.key(0), repeats)), np.float64)
   exact = np.asarray(gains_of(images, *all_labels(picked)), np.float64)
   standard_error = drawn.std(axis=0, ddof=1) / np.sqrt(repeats)
-  assert (standard_error < 0.01 * exact.max()).all()  # otherwise the next line would say little
+  assert (standard_error < 0.01 * exact.max()).all()  # otherwise the next check would be weak
   assert (np.abs(drawn.mean(axis=0) - exact) < 3 * standard_error + 1e-6).all()
 
 
@@ -142,15 +142,15 @@ def test_sampled_labels_follow_the_predictions():
 @pytest.mark.slow
 @pytest.mark.parametrize("max_configs", [FEW, 10_000])
 def test_batch_is_greedy_where_samples_are_certain_of_every_label(max_configs):
-  # Then one drawn configuration a sample is all there are, so that sampled gains are exact, and many of all
-  # configurations are impossible.
+  # Each sample then allows a single configuration, so sampled gains are exact; many enumerated configurations are
+  # impossible.
   for seed in range(5):
     log_probs = certain_log_probs(np.random.default_rng(seed).integers(0, CLASSES, (SIZE, 10)))
     ids = select(log_probs, 4, max_configs=max_configs)
     for k, picked in enumerate(ids):
       others = sorted(set(range(SIZE)) - set(ids[:k]))
       values = {i: reference.joint_information(log_probs[np.array([*ids[:k], i])]) for i in others}
-      assert values[picked] > max(values.values()) - 1e-5  # several may be equal but for rounding
+      assert values[picked] > max(values.values()) - 1e-5  # several may be equal up to rounding
 
 
 @pytest.mark.parametrize("max_configs", [1, 10_000])
@@ -175,7 +175,7 @@ def test_order_of_classes_images_and_samples_does_not_matter():
   assert order[select(log_probs[order], 4)].tolist() == ids
 
 
-@pytest.mark.parametrize(("samples", "max_configs"), [(SAMPLES, 10_000), (10, FEW)])  # a tenth is no binary number
+@pytest.mark.parametrize(("samples", "max_configs"), [(SAMPLES, 10_000), (10, FEW)])  # 1/10 is not exact in binary
 def test_samples_that_agree_say_nothing_and_leave_the_order_to_the_ids(samples, max_configs):
   log_probs = np.repeat(log_probs_of(2, samples=1), samples, axis=1)
   assert (gains_of(log_probs, *drawn_labels(jax.random.key(0), log_probs[:3], 2 * samples)) == 0).all()
@@ -185,7 +185,7 @@ def test_samples_that_agree_say_nothing_and_leave_the_order_to_the_ids(samples, 
 
 def test_what_is_left_when_all_is_known_is_exactly_nothing():
   labels = np.random.default_rng(0).integers(0, CLASSES, (SIZE, 10))
-  assert len(set(map(tuple, labels.T))) == 10  # the images tell all samples apart
+  assert len(set(map(tuple, labels.T))) == 10  # the labels distinguish all samples
   log_probs = certain_log_probs(labels)
   assert (gains_of(log_probs, *drawn_labels(jax.random.key(0), log_probs, 20)) == 0).all()
 
@@ -193,12 +193,12 @@ def test_what_is_left_when_all_is_known_is_exactly_nothing():
 @pytest.mark.slow
 @pytest.mark.parametrize("max_configs", [FEW, 10_000])
 def test_no_copies_while_anything_else_informs(max_configs):
-  # The first four are copies and tell samples 0 | 1 2 | 3 apart, the next 0 1 | 2 3; the others nothing.
+  # The first four images are copies that split the samples into 0 | 1 2 | 3, the next into 0 1 | 2 3, the others not.
   log_probs = certain_log_probs([[0, 1, 1, 2]] * 4 + [[0, 0, 1, 1]] + [[2, 2, 2, 2]] * 3)
   every = jnp.ones(SIZE, bool)
   view = ties_by_id(types.PoolView(~every, every, jnp.asarray(log_probs)))
   assert acquisition.make("bald").select(None, view, num=4).tolist() == [0, 1, 2, 3]
-  # After two all is known, and what rounding left must not decide.
+  # After two picks everything is known, and rounding residue must not decide.
   assert select(log_probs, 4, max_configs=max_configs) == [0, 4, 1, 2]
 
 
@@ -207,11 +207,11 @@ def test_a_hundred_labels_do_not_underflow():
   log_probs = log_softmax(np.random.default_rng(3).normal(size=(num + 10, SAMPLES, 10)) * 2)
   assert len(set(select(log_probs, num, max_configs=configs))) == num
 
-  log_probs[:, 1] = log_probs[:, 0]  # two samples that no label tells apart ...
-  log_probs[-1, 1] = log_probs[-1, 2]  # ... but that of the last image
+  log_probs[:, 1] = log_probs[:, 0]  # two samples that no label distinguishes ...
+  log_probs[-1, 1] = log_probs[-1, 2]  # ... except the label of the last image
   log_likelihoods, weights = drawn_labels(jax.random.key(0), log_probs[:num], configs)
-  assert log_likelihoods.max() < np.log(np.finfo(np.float32).tiny)  # as probabilities they would all be 0
-  # Half of the configurations come from one of the two samples; the others leave nothing to be learned.
+  assert log_likelihoods.max() < np.log(np.finfo(np.float32).tiny)  # as float32 probabilities they would all be 0
+  # Half of the configurations come from one of the two samples; under the others, all gains are 0.
   gains = np.asarray(gains_of(log_probs, log_likelihoods, weights))
   np.testing.assert_allclose(gains[:-1], 0, atol=1e-5)
   np.testing.assert_allclose(gains[-1], core_reference.mutual_information(log_probs[-1, :2]) / 2, rtol=1e-4)
@@ -228,13 +228,13 @@ def test_agrees_with_the_authors_program():
     logits = np.random.default_rng(case["seed"]).normal(size=case["shape"]) * case["scale"]
     log_probs = log_softmax(logits)
     assert select(log_probs, len(case["ids"])) == case["ids"]
-    # It reports the joint information of the batch so far.
+    # The scores it reports are the joint information of the batch so far.
     joint = [reference.joint_information(log_probs[np.array(case["ids"][: k + 1])]) for k in range(len(case["ids"]))]
     np.testing.assert_allclose(joint, case["scores"], rtol=1e-6)
 
 
 def exhaustive_batchbald(log_probs, candidates, num: int, max_configs: int, key: int = 0) -> list[int]:
-  """BatchBALD without a shortcut: the gain of every image at every pick."""
+  """BatchBALD without lazy evaluation: computes the gain of every image at every pick."""
   images, ids, classes = jnp.asarray(log_probs), [], log_probs.shape[2]
   configs = len(log_probs[0]) * max(max_configs // len(log_probs[0]), 1)
   for k in range(num):
@@ -247,8 +247,8 @@ def exhaustive_batchbald(log_probs, candidates, num: int, max_configs: int, key:
   return ids
 
 
-# All exact, with a first look by 256 configurations where there are 729 and 2187; sampled from the seventh pick on, and
-# from the ninth with a first look.
+# 3000: all picks are exact, screened on 256 configurations when there are 729 and 2187. 700: sampled from the seventh
+# pick on. 6000: sampled from the ninth pick on, with screening.
 @pytest.mark.slow
 @pytest.mark.parametrize(("max_configs", "num"), [(3000, 8), (700, 8), (6000, 11)])
 @pytest.mark.parametrize("seed", range(3))
@@ -263,7 +263,7 @@ def test_looking_at_few_images_buys_what_looking_at_all_does(seed, max_configs, 
 
 @pytest.mark.slow
 def test_first_looks_do_not_choose_between_images_that_say_nothing_new():
-  # Four samples are told apart by a few labels: what is left of the gains goes from little to nothing.
+  # A few labels distinguish the four samples: the remaining gains fall to exactly 0.
   log_probs = log_probs_of(3, size=60, scale=8.0)
   expected = exhaustive_batchbald(log_probs, np.ones(60, bool), 14, 800)
   joint = drawn_labels(jax.random.key(0), log_probs[np.array(expected[:12])], 800)
@@ -283,20 +283,20 @@ def test_images_that_cannot_be_the_best_are_not_looked_at():
   best = np.where(others, conditional_gains, -np.inf).max()
   hopeless = others & (alone < 0.98 * best)
   assert 5 < hopeless.sum() < 25
-  spoiled = np.where(hopeless[:, None, None], np.nan, log_probs)  # whoever looks at one finds no number
+  spoiled = np.where(hopeless[:, None, None], np.nan, log_probs)  # scoring one of them would give NaN
   search = functools.partial(batchbald.lazy_argmax, slack=0.01, chunk_size=1)
   new, upper_bounds = search(jnp.asarray(spoiled), jnp.asarray(others), jnp.asarray(alone), *joint)
   assert new == np.where(others, conditional_gains, -np.inf).argmax()
   np.testing.assert_array_equal(np.asarray(upper_bounds)[hopeless], alone[hopeless])
   np.testing.assert_allclose(np.asarray(upper_bounds)[int(new)], best, rtol=1e-6)
   assert upper_bounds[first] == -np.inf
-  # Where nothing is known of what they said, all are looked at.
+  # With infinite upper bounds, all are scored.
   new, _ = search(jnp.asarray(log_probs), jnp.asarray(others), jnp.full(30, np.inf), *joint)
   assert new == np.where(others, conditional_gains, -np.inf).argmax()
 
 
 def informed_pool(joint: str) -> tuple[np.ndarray, tuple]:
-  """`[200, 10, 3]` log-probabilities and configurations of seven of them, which mostly tell the samples apart."""
+  """`[200, 10, 3]` log-probabilities, and configurations of seven images that mostly distinguish the samples."""
   rng = np.random.default_rng(0)
   log_probs = log_softmax(rng.normal(size=(200, 10, CLASSES)) * rng.gamma(1, 2, size=(200, 1, 1)))
   picked = log_probs[:7]
@@ -327,10 +327,10 @@ def test_the_few_configurations_are_rather_those_that_leave_much_open(joint):
   assert (bounds[:, 1] - means > means - bounds[:, 0]).all()
   spread = means.std(axis=0, ddof=1)
   np.testing.assert_array_less(np.abs(means.mean(axis=0) - conditional_gains), 5 * spread / 50**0.5 + 1e-6)
-  # The standard errors are those of independent draws: with one from each equal share the true ones are no larger.
+  # The bounds assume independent draws; stratified draws have no larger standard errors.
   ratio = np.median((means - bounds[:, 0]).mean(axis=0) / 4 / spread)
   assert 0.8 < ratio < 3
-  # Drawn by their weights alone as many of them say less.
+  # The same number of configurations drawn by weight alone gives a larger spread.
   plain = [jax.random.choice(key, len(weights), (500,), p=weights) for key in jax.random.split(jax.random.key(3), 50)]
   plain = np.array([gains_of(log_probs, log_likelihoods[ids], np.full(500, 1 / 500)) for ids in plain])
   assert np.median(spread / plain.std(axis=0, ddof=1)) < 0.5

@@ -1,4 +1,4 @@
-"""Cluster-Margin: SciPy's tree, the reference, and what must not change it."""
+"""Cluster-Margin compared with SciPy's tree and a reference, and its invariances."""
 
 import functools
 
@@ -21,7 +21,7 @@ SIZE, SAMPLES, CLASSES, FEATURES = 61, 2, 4, 5
 
 
 def ordinary(seed: int) -> types.PoolView:
-  """Random rows, five of them labeled and four out of the game, which hold NaN."""
+  """Random rows: five are labeled, and four are neither labeled nor candidates and hold NaN."""
   rng = np.random.default_rng(seed)
   special = rng.permutation(SIZE)
   log_probs = jax.nn.log_softmax(jnp.array(rng.normal(size=(SIZE, SAMPLES, CLASSES)) * 2, jnp.float32))
@@ -54,12 +54,12 @@ def selector(num: int, **hyper):
 
 
 def chosen(view: types.PoolView, num: int, **hyper) -> list[int]:
-  """The ids selected."""
+  """The selected ids."""
   return selector(num, **hyper)(jax.random.key(0), view).tolist()
 
 
 def partition_of(cluster, valid) -> set[frozenset[int]]:
-  """Sets of rows that share a cluster."""
+  """The clusters of the valid rows, as sets of rows."""
   rows = np.flatnonzero(valid)
   cluster = np.asarray(cluster)
   return {frozenset(rows[cluster[rows] == c].tolist()) for c in set(cluster[rows].tolist())}
@@ -74,7 +74,7 @@ def clusterer(num: int):
 def test_partition_equals_scipys(num):
   for seed in range(6):
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(40, 3)) ** 3  # far outliers, and so chains
+    x = rng.normal(size=(40, 3)) ** 3  # far outliers, which give chains of merges
     valid = ~np.isin(np.arange(40), rng.choice(40, size=3, replace=False))
     pairs = np.sqrt(((x[:, None] - x[None]) ** 2).sum(axis=-1))
     distances = np.where(valid[:, None] & valid[None], pairs, np.nan).astype(np.float32)
@@ -84,7 +84,7 @@ def test_partition_equals_scipys(num):
     theirs[valid] = hierarchy.fcluster(tree, num, "maxclust")
     assert len(partition_of(theirs, valid)) == num
     assert partition_of(cluster, valid) == partition_of(theirs, valid)
-    # A cluster goes by its lowest row, and what takes no part by its own.
+    # A cluster is named by its lowest row, an invalid row by itself.
     assert all(cluster[row] == min(rows) for rows in partition_of(cluster, valid) for row in rows)
     assert (cluster[~valid] == np.flatnonzero(~valid)).all()
 
@@ -104,8 +104,8 @@ def test_selection_equals_the_reference(factor, clusters):
   for seed in range(3):
     view = ordinary(seed)
     candidates = np.asarray(view.candidates)
-    among = min(int(factor * num), int(candidates.sum()))  # 10 times as many there are not
-    # Rows that are not for sale hold NaN, of which a reference knows nothing.
+    among = min(int(factor * num), int(candidates.sum()))  # there are fewer than 10 * num candidates
+    # Rows that are not candidates hold NaN, which the reference does not handle.
     log_probs = np.where(candidates[:, None, None], view.log_probs, np.log(1 / CLASSES))
     expected = reference.cluster_margin(log_probs, view.embedding, candidates, num, among, round(clusters * num))
     assert chosen(view, num, candidates_factor=factor, clusters_factor=clusters, chunk_size=16) == expected
@@ -114,7 +114,7 @@ def test_selection_equals_the_reference(factor, clusters):
 def test_a_crowd_of_uncertain_copies_gives_one():
   margins = np.arange(30) / 30
   embedding = np.eye(30)
-  embedding[:20] = [1] + [0] * 29  # the twenty smallest margins are one image
+  embedding[:20] = [1] + [0] * 29  # the twenty smallest margins are copies of one image
   ids = chosen(in_order_of_margin(margins, embedding), 6, candidates_factor=4.2)
   assert ids == [20, 21, 22, 23, 24, 0]
 
@@ -123,7 +123,7 @@ def test_a_crowd_of_uncertain_copies_gives_one():
 def test_small_clusters_go_first_and_give_their_smallest_margins():
   blob = np.array([0] * 6 + [1] * 2 + [2] * 4)
   embedding = 10 * np.eye(3)[blob] + 0.1 * np.random.default_rng(0).normal(size=(12, 3))
-  view = in_order_of_margin(np.arange(12)[::-1] / 20, embedding)  # the last row is the least sure
+  view = in_order_of_margin(np.arange(12)[::-1] / 20, embedding)  # the last row is the least certain
   ids = chosen(view, 9, candidates_factor=2, clusters_factor=1 / 3)
   assert ids == [7, 11, 5, 6, 10, 4, 9, 3, 8]
 
@@ -160,7 +160,7 @@ def test_a_batch_is_always_full(kind, debug_nans):
   embedding = np.eye(4)[np.arange(30) % 2] if kind == "two values" else np.ones((30, 4))
   view = in_order_of_margin(np.ones(30) if kind == "certain" else np.zeros(30), embedding)
   view = view._replace(candidates=view.candidates.at[4].set(False))
-  for num in (5, 29):  # the last buys all there is
+  for num in (5, 29):  # the second acquires all candidates
     ids = chosen(view, num)
     assert len(set(ids)) == num and 4 not in ids
 

@@ -1,4 +1,4 @@
-"""k-center and k-means batches against float64 references and the best of all batches."""
+"""k-center and k-means batches compared with float64 references and the best of all batches."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from tests.support.views import ties_by_id
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
 
 ROWS, FEATURES, NUM = 47, 6, 8
-FEW = 3  # clusters so large that none holds just two images, equally near to its center but for rounding
+FEW = 3  # clusters; with more, a cluster may hold two images, whose equal distances to its center only rounding orders
 KCENTER = acquisition.make("kcenter", chunk_size=10)
 KMEANS = acquisition.make("kmeans", iterations=4, chunk_size=10)
 SELECT = {
@@ -24,7 +24,7 @@ SELECT = {
 
 
 def pool_of(seed: int, rows: int = ROWS, num_labeled: int = 12, features: int = FEATURES) -> types.PoolView:
-  """A pool in clusters, some rows of which are labeled and a few not for sale."""
+  """A clustered pool; some rows are labeled, and one is neither labeled nor a candidate."""
   rng = np.random.default_rng(seed)
   x = rng.normal(size=(5, features))[rng.integers(0, 5, rows)] * 2 + rng.normal(size=(rows, features))
   place = rng.permutation(rows)
@@ -36,7 +36,7 @@ def pool_of(seed: int, rows: int = ROWS, num_labeled: int = 12, features: int = 
 
 @jax.jit
 def plus_plus(key: jax.Array, x: jax.Array, candidates: jax.Array) -> jax.Array:
-  """The seeds of a k-means of few clusters."""
+  """The k-means++ seeds of `FEW` clusters."""
   return clustering.kmeans_plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), candidates, num=FEW)
 
 
@@ -133,8 +133,8 @@ def test_no_copy_is_taken_while_there_is_something_else(name, debug_nans):
 
 @pytest.mark.slow
 def test_kmeans_passes_over_the_copy_that_a_second_center_is_nearest_to():
-  # Two copies and one image beyond them on the first axis, and one image on each of six others: two clusters, whose
-  # means are both nearest to the copies.
+  # On the first axis, two copies and one image farther out; one image on each of six other axes. The means of the two
+  # clusters are both nearest to the copies.
   x = np.concatenate([[[7.0], [7.0], [17.0]] * np.eye(1, 7), 10 * np.eye(7)[1:]])
   everything = jnp.ones(9, bool)
   view = ties_by_id(types.PoolView(~everything, everything, embedding=jnp.array(x, jnp.float32)))

@@ -1,4 +1,4 @@
-"""EPIG against its definition, its bounds and its symmetries."""
+"""EPIG compared with its definition, its bounds and its symmetries."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def test_scores_equal_the_definition(kind, debug_nans):
   log_probs, targets = POOLS[kind]
   scores = scores_of(log_probs, targets)
   expected = [reference.epig(image, targets) for image in log_probs]
-  # Where samples nearly agree, rounding takes digits from how they differ.
+  # If samples nearly agree, rounding takes digits from their differences.
   rtol = 1e-3 if kind == "nearly agreeing" else 2e-5
   np.testing.assert_allclose(scores, expected, rtol=rtol, atol=1e-7 * max(expected))
   assert (scores >= 0).all() and scores.max() > 0
@@ -63,7 +63,7 @@ def test_no_more_than_either_label_or_the_parameters_hold(kind):
     lambda images, of=of: np.array([of(image) for image in images])
     for of in (core_reference.entropy, core_reference.mutual_information)
   )
-  # A label tells of another only by way of the parameters: I[y; y*] <= I[y; w] and I[y*; w].
+  # Labels are independent given the parameters: I[y; y*] <= I[y; w] and I[y; y*] <= I[y*; w].
   for bound in (entropy(log_probs), entropy(targets).mean(), bald(log_probs), bald(targets).mean()):
     assert (scores <= bound * (1 + 1e-5)).all()
 
@@ -81,7 +81,7 @@ def test_is_the_information_in_the_pair_beyond_each_alone():
 
 
 def test_an_image_that_is_its_own_target():
-  # Without noise in the labels, one answer settles the other: all of the entropy, which is also BALD.
+  # Without label noise, one label determines the other: EPIG is the entropy, which also equals BALD.
   log_probs = certain_log_probs(SIZE, 4)
   scores = [scores_of(log_probs, image[None])[i] for i, image in enumerate(log_probs)]
   np.testing.assert_allclose(scores, [core_reference.entropy(image) for image in log_probs], rtol=1e-5, atol=1e-7)
@@ -106,7 +106,7 @@ def test_order_of_classes_samples_images_and_targets_does_not_matter():
   ):
     np.testing.assert_allclose(other, scores, rtol=1e-5)
   np.testing.assert_allclose(scores_of(log_probs[images], targets), scores[images], rtol=1e-5)
-  # Images and targets are by the same samples: that order does matter.
+  # Images and targets share their samples: permuting only one of them changes the scores.
   assert not np.allclose(scores_of(log_probs[:, samples], targets), scores, rtol=0.1)
 
 
@@ -120,7 +120,8 @@ def test_samples_that_agree_say_exactly_nothing(agreeing):
 
 
 def test_prefers_what_bears_on_the_targets():
-  # Image 0 splits the samples as the targets do, image 1 in more ways but across that: BALD takes it, EPIG does not.
+  # Image 0 splits the samples as the target does. Image 1 splits them more finely but independently of the target: BALD
+  # prefers image 1, EPIG image 0.
   certain_votes = lambda *labels: jnp.where(jax.nn.one_hot(jnp.array(labels), CLASSES) > 0, 0.0, -jnp.inf)
   log_probs = jnp.stack([certain_votes(0, 0, 0, 1, 1, 1), certain_votes(0, 1, 2, 0, 1, 2)])
   candidates = jnp.ones(2, bool)

@@ -1,4 +1,4 @@
-"""TypiClust and ProbCover: their references, brute force, and what must not change them."""
+"""TypiClust and ProbCover compared with references and brute force, and their invariances."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ SIZE, FEATURES = 61, 6
 
 
 def pool_of(embedding, labeled=(), out=()) -> types.PoolView:
-  """A view in which all rows are candidates except the `labeled` and those `out` of the game, which hold NaN."""
+  """A view in which all rows are candidates except `labeled` and `out`; rows in `out` are not labeled and hold NaN."""
   ids = np.arange(len(embedding))
   labeled, out = np.isin(ids, labeled), np.isin(ids, out)
   embedding = np.where(out[:, None], np.nan, embedding).astype(np.float32)
@@ -30,14 +30,14 @@ def pool_of(embedding, labeled=(), out=()) -> types.PoolView:
 
 
 def ordinary(seed: int) -> types.PoolView:
-  """Random rows, five of them labeled and three out of the game."""
+  """Random rows: five are labeled, and three are neither labeled nor candidates."""
   rng = np.random.default_rng(seed)
   special = rng.permutation(SIZE)
   return pool_of(rng.normal(size=(SIZE, FEATURES)) + 0.5, special[:5], special[5:8])
 
 
 def blobs(sizes, seed: int = 0, spread: float = 0.02) -> tuple[np.ndarray, np.ndarray]:
-  """Rows around as many orthogonal directions as there are sizes, shuffled, and the blob of each."""
+  """Shuffled rows around one orthogonal direction per size, and the blob of each row."""
   rng = np.random.default_rng(seed)
   blob = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
   return 3 * (np.eye(len(sizes))[blob] + spread * rng.normal(size=(blob.size, len(sizes)))), blob
@@ -50,7 +50,7 @@ def selector(name: str, num: int, **hyper):
 
 
 def chosen(name: str, view: types.PoolView, num: int, seed: int = 0, **hyper) -> list[int]:
-  """The ids selected."""
+  """The selected ids."""
   return selector(name, num, **hyper)(jax.random.key(seed), view).tolist()
 
 
@@ -59,7 +59,7 @@ def masks(view: types.PoolView) -> tuple[np.ndarray, np.ndarray]:
 
 
 def normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
-  """What a selection makes of the embeddings, and who is in play."""
+  """The embeddings as a selection normalizes them, and the mask of labeled and candidate rows."""
   in_use = view.labeled | view.candidates
   unit = clustering.l2_normalize(jnp.where(in_use[:, None], view.embedding, 0.0))
   return clustering.centered(unit, in_use), in_use
@@ -67,7 +67,7 @@ def normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
 
 @functools.partial(jax.jit, static_argnames=("num", "chunk_size"))
 def pseudo_labels(key: jax.Array, view: types.PoolView, *, num: int, active=None, chunk_size: int = 16) -> jax.Array:
-  """The clusters that k-means makes of the view, with the key that a selection has."""
+  """The k-means clusters of the view, with the key that a selection uses."""
   return clustering.kmeans(key, *normalized_embeddings(view), num=num, active=active, chunk_size=chunk_size)[1]
 
 
@@ -82,8 +82,8 @@ def pure_radius(key: jax.Array, view: types.PoolView, *, classes: int, purity: f
 
 TYPICLUST = [
   {"max_clusters": 4, "neighbors": 3, "chunk_size": 8},  # clusters of several blocks
-  {"max_clusters": 9, "min_cluster_size": 7},  # half the clusters are too small
-  {"min_cluster_size": 60},  # all are, and so none is
+  {"max_clusters": 9, "min_cluster_size": 7},  # half of the clusters are too small
+  {"min_cluster_size": 60},  # all clusters are too small, so all are treated alike
 ]
 
 
@@ -113,7 +113,7 @@ def test_typiclust_passes_over_labeled_clusters_and_takes_the_largest_first():
 def test_typiclust_leaves_small_clusters_to_the_end():
   embedding, blob = blobs([5, 30, 1, 25])
   view = pool_of(embedding)
-  # Four clusters; with more labels than that the large ones give several.
+  # Four clusters and more labels than clusters: the large ones give several.
   ids = chosen("typiclust", view, 61, max_clusters=4)
   assert sorted(ids) == list(range(61))
   assert set(blob[ids[:55]]) == {1, 3} and blob[ids[:4]].tolist() == [1, 3, 1, 3]
@@ -134,8 +134,8 @@ def test_rotation_and_scale_change_nothing(name):
 
 @pytest.mark.slow
 def test_shuffling_the_pool_maps_the_ids():
-  # Stars: a ball around a hub holds its leaves, one around a leaf its hub alone. Elsewhere gains are equal, and then
-  # the lowest id wins, whatever the order.
+  # Stars: a hub's ball contains its leaves, a leaf's ball contains only its hub. In other pools gains may be equal, and
+  # then the lowest id wins, which depends on the order.
   leaves = [8, 12, 9, 7, 11, 10]
   axes = np.eye(6 + 12)
   stars = [[axes[b], *(axes[b] + 0.3 * axes[6 : 6 + many])] for b, many in enumerate(leaves)]
@@ -159,7 +159,7 @@ def test_a_batch_is_always_full(name, kind, debug_nans):
   ]
   view = pool_of(embedding, [3])
   view = view._replace(candidates=view.candidates.at[0].set(False))
-  for num in (14, SIZE - 2):  # the last buys all there is
+  for num in (14, SIZE - 2):  # the second acquires all candidates
     ids = chosen(name, view, num)
     assert len(set(ids)) == num and np.asarray(view.candidates)[ids].all()
 
@@ -175,7 +175,7 @@ def test_radius_is_the_largest_that_is_pure_enough(purity):
 
 @pytest.mark.slow
 def test_radius_counts_shares_exactly():
-  # Of 20 rows at purity 0.95 one ball may be impure, of 19 none.
+  # At purity 0.95, one of 20 balls may be impure, and none of 19.
   for out, allowed in (([], 1), ([7], 0)):
     view = pool_of(np.random.default_rng(0).normal(size=(20, 3)), out=out)
     key = jax.random.key(0)
@@ -240,8 +240,8 @@ def test_every_pick_of_probcover_covers_something_while_it_can():
   embedding, blob = blobs([7, 12, 9, 8, 11, 10])
   labeled = [int(np.flatnonzero(blob == b)[0]) for b in (1, 3)]
   ids = chosen("probcover", pool_of(embedding, labeled), 6, radius=0.7)
-  assert blob[ids[:4]].tolist() == [4, 5, 2, 0]  # a ball holds a blob
-  assert ids[4:] == [i for i in range(57) if i not in ids[:4] + labeled][:2]  # nothing is left: the lowest ids
+  assert blob[ids[:4]].tolist() == [4, 5, 2, 0]  # a ball contains a whole blob
+  assert ids[4:] == [i for i in range(57) if i not in ids[:4] + labeled][:2]  # everything is covered: the lowest ids
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Stochastic batches: the distributions that they draw from, in large pools and at any coldness."""
+"""Distributions of stochastic batches, in large pools and at several values of coldness."""
 
 import functools
 
@@ -11,16 +11,16 @@ from al_jax import acquisition
 from al_jax import types
 from al_jax.acquisition import _stochastic as stochastic
 
-fast = pytest.mark.usefixtures("fast_compilation")  # but for what draws much
+fast = pytest.mark.usefixtures("fast_compilation")  # not for tests with many draws
 
 
 def scored_by(scores) -> types.Acquisition:
-  """An acquisition of these scores, whatever it looks at."""
+  """An acquisition that returns these scores for any view."""
   return types.Acquisition(lambda key, view, *, num: None, lambda view: jnp.asarray(scores, jnp.float32))
 
 
 def drawn(made: types.Acquisition, size: int, *, num: int, count: int, kind: str = "threefry2x32") -> np.ndarray:
-  """`[count, num]` ids by independent keys, all of the pool being candidates; the kind `rbg` is drawn from sooner."""
+  """`[count, num]` ids by independent keys; all rows are candidates. Keys of kind `rbg` are faster."""
   view = types.PoolView(jnp.zeros(size, bool), jnp.ones(size, bool))
   select = jax.jit(lambda key: made.select(key, view, num=num))
   return np.asarray(jax.lax.map(select, jax.random.split(jax.random.key(0, impl=kind), count)))
@@ -51,9 +51,9 @@ def test_first_and_second_draws_have_their_distribution(wrapper, weights, coldne
 
 @pytest.mark.slow
 def test_the_many_of_little_weight_are_drawn_as_often_in_a_pool_of_hundreds_of_thousands():
-  """All but ten images share 1% of the weight; 23 bits of noise, which end at 15.9, would draw them 0.18% of the time.
+  """All but ten images share 1% of the weight; 23-bit noise, at most 15.9, would draw them 0.18% of the time.
 
-  By one wrapper, since all draw their noise in one place.
+  Tests one wrapper, because all wrappers draw their noise in the same place.
   """
   size, num_heavy, share, count = 240_000, 10, 0.01, 1500
   scores = np.full(size, share / (size - num_heavy))
@@ -85,6 +85,6 @@ def test_what_is_not_a_number_comes_behind_what_is_nothing():
 @fast
 def test_ties_of_rank_are_broken_by_the_draw():
   view = types.PoolView(jnp.zeros(4, bool), jnp.ones(4, bool), tie_break=jnp.array([0.1, 0.9, 0.5, 0.3]))
-  made = stochastic.softrank(scored_by(np.ones(4)), coldness=60.0)  # next to the order of ranks
+  made = stochastic.softrank(scored_by(np.ones(4)), coldness=60.0)  # almost always the order of ranks
   draw = functools.partial(made.select, view=view, num=4)
   assert all(draw(jax.random.key(seed)).tolist() == [1, 2, 3, 0] for seed in range(5))

@@ -1,4 +1,4 @@
-"""Every formula once more: slow, in float64 NumPy, written as the papers have it and not as the library does."""
+"""Slow float64 NumPy references of every formula, written as in the papers and not as in the library."""
 
 import math
 
@@ -71,7 +71,7 @@ def mean_std(log_probs) -> float:
 
 
 def accuracy(log_probs, labels) -> float:
-  """Share of right answers; the first of several equally probable classes is the answer."""
+  """Share of correct predictions; of equally probable classes, the first is predicted."""
   return sum(int(np.argmax(row)) == int(label) for row, label in zip(log_probs, labels, strict=True)) / len(labels)
 
 
@@ -88,14 +88,14 @@ def expected_calibration_error(log_probs, labels, num_bins: int = 15) -> float:
   for b in range(num_bins):
     inside = (confidence > b / num_bins) & (confidence <= (b + 1) / num_bins)
     if b == num_bins - 1:
-      inside |= confidence > 1  # float32 rounds a sure answer up now and then
+      inside |= confidence > 1  # float32 sometimes rounds a certain prediction above 1
     if inside.any():
       total += inside.sum() / len(labels) * abs(right[inside].mean() - confidence[inside].mean())
   return total
 
 
 def area_under_curve(num_labeled, accuracies) -> float:
-  """Trapezoids added up one by one, over the range of labels."""
+  """Sum of trapezoids, divided by the range of labels."""
   points = list(zip(num_labeled, accuracies, strict=True))
   area = sum((n1 - n0) * (a0 + a1) / 2 for (n0, a0), (n1, a1) in zip(points[:-1], points[1:], strict=True))
   return area / (num_labeled[-1] - num_labeled[0])
@@ -115,7 +115,7 @@ def masked_top_k(scores, candidates, num: int) -> list[int]:
 
 
 def balanced_counts(available, num: int) -> tuple[list[int], int]:
-  """What every class gives for certain, and how many of those that have more give one more."""
+  """The number that each class gives for certain, and how many classes with more rows give one more."""
   given, level = [0] * len(available), 0
   while True:
     open_classes = [c for c, have in enumerate(available) if have > level]
@@ -131,7 +131,7 @@ def balanced_counts(available, num: int) -> tuple[list[int], int]:
 
 
 def conv_valid(x, kernel) -> np.ndarray:
-  """Valid cross-correlation of `[B, H, W, I]` with `[kh, kw, I, O]`, one output place at a time."""
+  """Valid cross-correlation of `[B, H, W, I]` with `[kh, kw, I, O]`, one output position at a time."""
   x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
   kh, kw = kernel.shape[:2]
   rows, columns = x.shape[1] - kh + 1, x.shape[2] - kw + 1
@@ -142,7 +142,7 @@ def conv_valid(x, kernel) -> np.ndarray:
   return out
 
 
-# --- Optimisers, as Keras documents them: `(gradient, memory, step) -> (change, memory)`, step counted from 1. ---
+# --- Optimizers, as Keras documents them: `(gradient, memory, step) -> (change, memory)`, step counted from 1. ---
 
 
 def sgd(learning_rate: float, momentum: float = 0.0):
@@ -169,7 +169,7 @@ def adam(learning_rate: float, beta_1: float = 0.9, beta_2: float = 0.999, epsil
 
 
 def adadelta(learning_rate: float, rho: float = 0.95, epsilon: float = 1e-7):
-  """Zeiler (2012), algorithm 1, with Keras's learning rate in front of the change."""
+  """Zeiler (2012), algorithm 1, with the change multiplied by a learning rate, as in Keras."""
 
   def update(grad, memory, step):
     grads, changes = memory if isinstance(memory, tuple) else (0.0, 0.0)
@@ -182,7 +182,7 @@ def adadelta(learning_rate: float, rho: float = 0.95, epsilon: float = 1e-7):
 
 
 def fit_softmax_regression(features, labels, num_classes: int, optimizer, steps: int, weight_decay: float = 0.0):
-  """Full-batch training of `features @ W` from zero on the mean cross-entropy: the final W and the last loss."""
+  """Full-batch training of `features @ W` from W = 0 on mean cross-entropy; returns the final W and the last loss."""
   features, one_hot = np.asarray(features, np.float64), np.eye(num_classes)[labels]
   weights, memory, loss = np.zeros((features.shape[1], num_classes)), 0.0, None
   for step in range(1, steps + 1):

@@ -1,10 +1,10 @@
-"""BAIT as its paper has it: explicit matrices of all parameters in float64, and every trace worked out from scratch."""
+"""Reference of BAIT: explicit float64 matrices of all parameters, every trace computed from scratch."""
 
 import numpy as np
 
 
 def fisher_factor(probs, features) -> np.ndarray:
-  """Rows `sqrt(p_c)` times the gradient of `-log p_c` for the kernel, up to its sign: `[C, C*F]`."""
+  """Rows `sqrt(p_c)` times the gradient of `log p_c` with respect to the kernel: `[C, C*F]`."""
   probs, features = np.asarray(probs, np.float64), np.asarray(features, np.float64)
   rows = []
   for c in range(len(probs)):
@@ -15,13 +15,13 @@ def fisher_factor(probs, features) -> np.ndarray:
 
 
 def information(probs, features) -> np.ndarray:
-  """Fisher information of one example: the expectation over its label of the gradient's outer product, `[C*F, C*F]`."""
+  """Fisher information of one example, `[C*F, C*F]`: expectation over the label of the gradient's outer product."""
   rows = fisher_factor(probs, features)
   return rows.T @ rows
 
 
 def problem(log_probs, features, labeled, candidates, num: int, regularization: float):
-  """F, the matrix M of an empty batch, and what each row adds to it: `[C*F, C*F]`, `[C*F, C*F]`, `[N, C*F, C*F]`."""
+  """F `[C*F, C*F]`, M of an empty batch `[C*F, C*F]`, and the term that each row adds to M `[N, C*F, C*F]`."""
   probs = np.exp(np.asarray(log_probs, np.float64)).mean(axis=1)
   each = np.array([information(p, h) for p, h in zip(probs, features, strict=True)])
   labeled, candidates = np.asarray(labeled), np.asarray(candidates)
@@ -38,7 +38,7 @@ def objective(target, matrix) -> float:
 
 
 def bait(log_probs, features, labeled, candidates, num: int, regularization: float = 1.0, oversample: float = 2.0):
-  """Ids picked going forward, and those of them that are left in the end; of equals, the last picked leaves."""
+  """Ids of the forward phase, and those left after the backward phase; of equals, the last added is removed."""
   target, matrix, each = problem(log_probs, features, labeled, candidates, num, regularization)
   pool = np.flatnonzero(candidates).tolist()
   picked = []

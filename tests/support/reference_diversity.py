@@ -1,4 +1,4 @@
-"""The strategies that compare images once more: slow, in float64 NumPy, one pair at a time."""
+"""Slow float64 NumPy references of the diversity-based acquisitions, one pair at a time."""
 
 import itertools
 
@@ -35,19 +35,19 @@ def all_distances(x) -> np.ndarray:
 
 
 def covering_radius(distances, centers, candidates) -> float:
-  """The largest distance of a candidate from its nearest center, of all distances `[N, N]`."""
+  """The largest distance of a candidate to its nearest center, given all distances `[N, N]`."""
   return float(distances[list(centers)][:, np.flatnonzero(candidates)].min(axis=0).max())
 
 
 def smallest_radius(distances, labeled, candidates, num: int) -> float:
-  """The covering radius of the best batch, by trying them all."""
+  """The covering radius of the best of all batches."""
   fixed = np.flatnonzero(labeled).tolist()
   batches = itertools.combinations(np.flatnonzero(candidates).tolist(), num)
   return min(covering_radius(distances, fixed + list(batch), candidates) for batch in batches)
 
 
 def lloyd(x, centers, iterations: int) -> tuple[np.ndarray, np.ndarray]:
-  """Centers `[K, F]` after so many iterations, and the nearest one of every row."""
+  """Centers `[K, F]` after `iterations` iterations, and each row's nearest center `[N]`."""
   x, centers = np.asarray(x, np.float64), np.array(centers, np.float64)
   nearest = lambda: np.array([np.argmin([distance(row, center) for center in centers]) for row in x])
   for _ in range(iterations):
@@ -59,7 +59,7 @@ def lloyd(x, centers, iterations: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kmeans(embedding, candidates, seeds, iterations: int) -> list[int]:
-  """The candidate nearest to every center, largest cluster first; neither twice nor, if it can be helped, its copy."""
+  """The candidate nearest to each center, largest cluster first; no repeats, and no copies while others are left."""
   x, left = np.asarray(embedding, np.float64), np.flatnonzero(candidates).tolist()
   centers, assigned = lloyd(x[left], x[list(seeds)], iterations)
   sizes = [int((assigned == k).sum()) for k in range(len(centers))]
@@ -73,24 +73,24 @@ def kmeans(embedding, candidates, seeds, iterations: int) -> list[int]:
 
 
 def gradient_embeddings(log_probs, features) -> np.ndarray:
-  """Ash et al. (2020), equation 1: `(p_c - 1[c = argmax p]) h`, for every class c, `[N, C * F]`."""
+  """Ash et al. (2020), equation 1: `(p_c - 1[c = argmax p]) h` for each class c, `[N, C * F]`."""
   probs = np.exp(np.asarray(log_probs, np.float64)).mean(axis=1)
   residuals = probs - np.eye(probs.shape[1])[probs.argmax(axis=1)]
   return np.stack([np.outer(a, h).ravel() for a, h in zip(residuals, np.asarray(features, np.float64), strict=True)])
 
 
 def first_two_seeds(distances) -> np.ndarray:
-  """k-means++: the probability `[N, N]` of drawing x and then y, of all squared distances `[N, N]`."""
+  """k-means++: the probability `[N, N]` of drawing x first and y second, given all squared distances `[N, N]`."""
   return np.stack([row / row.sum() for row in distances]) / len(distances)
 
 
 def potentials(distances, seeds) -> np.ndarray:
-  """What k-means++ makes small, the sum of squared distances to the nearest seed: `[N, N]`, `[K, num]` -> `[K]`."""
+  """The k-means potential, the sum of squared distances to the nearest seed: `[N, N]`, `[K, num]` -> `[K]`."""
   return np.array([distances[batch].min(axis=0).sum() for batch in np.asarray(seeds)])
 
 
 def assert_potential_of_plus_plus(ours, rows, distances) -> None:
-  """`[count]` potentials of batches of 6 are, in the mean, those of scikit-learn's k-means++, and no uniform draw's."""
+  """The mean of `[count]` potentials of batches of 6 equals that of scikit-learn's k-means++ and is below uniform."""
   count, num = len(ours), 6
   sklearn_seeds = lambda seed: sklearn.cluster.kmeans_plusplus(rows, num, random_state=seed, n_local_trials=1)[1]
   theirs = potentials(distances, [sklearn_seeds(seed) for seed in range(count)])

@@ -1,4 +1,4 @@
-"""Joint information once more, by enumeration: slow, in float64, straight from the definitions."""
+"""Slow float64 references of joint information, by enumeration, straight from the definitions."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def _probs(log_probs) -> np.ndarray:
-  """Probabilities; rounded logarithms give some that add up to 1 only nearly, which would pass for information."""
+  """Probabilities, normalized again: rounded logarithms do not sum exactly to 1, which would look like information."""
   probs = np.exp(np.asarray(log_probs, np.float64))
   return probs / probs.sum(axis=-1, keepdims=True)
 
@@ -19,7 +19,7 @@ def _entropy(probs) -> float:
 def joint_information(log_probs) -> float:
   """`I[y_1, ..., y_b; w] = H[y_1, ..., y_b] - sum_i E_s H[y_i | w_s]` of b images `[b, S, C]`.
 
-  Kirsch et al. (2019), equations 8 to 10, every configuration of labels in turn.
+  Kirsch et al. (2019), equations 8 to 10, summed over every configuration of labels.
   """
   probs = _probs(log_probs)
   size, samples, classes = probs.shape

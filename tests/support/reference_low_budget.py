@@ -1,4 +1,4 @@
-"""TypiClust, ProbCover and Cluster-Margin once more: slow, in float64 NumPy, pair by pair, as the papers have them."""
+"""Slow float64 NumPy references of TypiClust, ProbCover and Cluster-Margin, pair by pair, as in the papers."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ from tests.support import reference
 
 
 def unit(embedding) -> np.ndarray:
-  """Rows of length 1; zeros stay."""
+  """Rows scaled to length 1; rows of zeros stay 0."""
   rows = np.asarray(embedding, np.float64)
   return np.array([row / math.hypot(*row) if row.any() else row for row in rows])
 
@@ -23,7 +23,7 @@ def distances(embedding) -> np.ndarray:
 def typiclust(
   embedding, cluster, labeled, candidates, num, min_cluster_size: int = 5, neighbors: int = 20
 ) -> list[int]:
-  """The batch, given everyone's cluster: round after round over the clusters, and over small ones at the very end."""
+  """The batch, given each row's cluster: clusters take turns, small ones only after all others are used up."""
   in_use = labeled | candidates
   pairs = distances(unit(np.where(in_use[:, None], embedding, 0)))
   members = {c: [i for i in np.flatnonzero(in_use) if cluster[i] == c] for c in sorted({*cluster[in_use].tolist()})}
@@ -31,7 +31,7 @@ def typiclust(
   kept = [c for c in order if len(members[c]) > min_cluster_size] or order
 
   def typicality(i: int, rivals: list[int]) -> float:
-    """Hacohen et al. (2022), equation 1, of at most half of the rivals."""
+    """Hacohen et al. (2022), equation 1, over at most half of the rivals."""
     nearest = sorted(pairs[i, j] for j in rivals if j != i)[: min(neighbors, len(rivals) // 2)]
     return len(nearest) / sum(nearest) if sum(nearest) else math.inf
 
@@ -49,7 +49,7 @@ def typiclust(
 
 
 def balls(embedding, in_use, radius: float) -> list[set[int]]:
-  """Whom each row in play has nearer than the radius, itself included."""
+  """For each row in use, the rows in use nearer than the radius, itself included."""
   pairs = distances(unit(np.where(in_use[:, None], embedding, 0)))
   within = (pairs < radius) & in_use[:, None] & in_use[None]
   return [set(np.flatnonzero(row).tolist()) for row in within]
@@ -70,7 +70,7 @@ def probcover(embedding, labeled, candidates, num: int, radius: float) -> tuple[
 
 
 def best_coverage(embedding, labeled, candidates, num: int, radius: float) -> int:
-  """How many rows the best of all batches newly covers."""
+  """The number of rows that the best of all batches newly covers."""
   ball = balls(embedding, labeled | candidates, radius)
   covered = set().union(*(ball[i] for i in np.flatnonzero(labeled)))
   batches = itertools.combinations(np.flatnonzero(candidates).tolist(), num)
@@ -78,7 +78,7 @@ def best_coverage(embedding, labeled, candidates, num: int, radius: float) -> in
 
 
 def pure_radius(embedding, labels, in_use, purity: float) -> float:
-  """Yehuda et al. (2022), section 4: the largest distance of two rows at which enough balls hold one label."""
+  """Yehuda et al. (2022), section 4: the largest distance of two rows at which a share `purity` of balls is pure."""
   pairs = distances(unit(np.asarray(embedding)[in_use]))
   labels = np.asarray(labels)[in_use]
   differs = labels[:, None] != labels[None]
@@ -90,7 +90,7 @@ def pure_radius(embedding, labels, in_use, purity: float) -> float:
 
 
 def average_linkage(embedding, num: int) -> set[frozenset[int]]:
-  """The partition into `num` clusters that merging the pair of smallest mean distance leaves."""
+  """The partition into `num` clusters, by repeatedly merging the pair of smallest mean distance."""
   embedding = np.asarray(embedding, np.float64)
   clusters = [frozenset({i}) for i in range(len(embedding))]
 
@@ -109,7 +109,7 @@ def cluster_margin(log_probs, embedding, candidates, num: int, among: int, clust
   scores = [reference.margin(example) for example in log_probs]
   ids = reference.masked_top_k(np.asarray(scores), candidates, among)
   partition = average_linkage(np.asarray(embedding)[ids], clusters)
-  # Places are in order of margin, so a cluster's lowest place is its smallest margin.
+  # Positions are in order of margin, so a cluster's lowest position is its smallest margin.
   queues = sorted((sorted(places) for places in partition), key=lambda queue: (len(queue), queue[0]))
   taken = []
   while len(taken) < num and any(queues):
