@@ -1,9 +1,9 @@
-"""A whole ablation as one compiled program: all rounds, all seeds, many strategies.
+"""Runs a whole ablation as one compiled program: all rounds, all seeds, many strategies.
 
 python -m experiments.ablation --acq=random,entropy,margin,bald,power_bald,badge --seeds=50
 python -m experiments.ablation --acq=random,entropy --seeds=5 --vmap_over="learning_rate=1e-3,3e-4"
 
-The flags, the rows and the figure are those of experiments.mnist; only what drives the rounds differs.
+Flags, result rows and figure are the same as in experiments.mnist; only the default of --driver differs (scan).
 """
 
 from absl import app

@@ -1,17 +1,17 @@
-"""How fast is it? Training steps, scoring a pool and whole runs; beside PyTorch, where that is installed.
+"""Measures the speed of training steps, pool scoring and whole runs, next to PyTorch if it is installed.
 
-  python -m experiments.bench                                  everything, some ten minutes on two cores
-  python -m experiments.bench --suite=step --batch_size=64     the training step alone, at one batch size
-  python -m experiments.bench --suite=acquisition              every acquisition beside the passes it needs
-  python -m experiments.bench --suite=loop                     whole runs in one program beside a plain PyTorch loop
-  python -m experiments.bench --suite=lowering                 the convolutions, lowered in every way
-  python -m experiments.bench --suite=networks                 a training step of each network by name
-  python -m experiments.bench --suite=agreement                what packing and precision change in runs
-  python -m experiments.bench --out=bench.json                 the raw numbers too
+  python -m experiments.bench                                  steps, scoring and a run, about ten minutes on two cores
+  python -m experiments.bench --suite=step --batch_size=64     the training step only, at one batch size
+  python -m experiments.bench --suite=acquisition              every acquisition and the forward passes it needs
+  python -m experiments.bench --suite=loop                     whole runs as one program and a plain PyTorch loop
+  python -m experiments.bench --suite=lowering                 the convolutions under every lowering
+  python -m experiments.bench --suite=networks                 a training step of each built-in network
+  python -m experiments.bench --suite=agreement                effect of packing and precision on runs
+  python -m experiments.bench --out=bench.json                 also writes the raw numbers
 
-Each repeat measures every side once, in turn, so that a machine that slows down slows all of them; only one works at a
-time. Each PyTorch variant is a process of its own (`benchmarks.torch_worker`, `benchmarks.torch_loop`) that is
-blocked while it waits.
+Each repeat measures every side (JAX and each PyTorch variant) once, one after another, so that a slowdown of the
+machine affects all of them. Each PyTorch variant is a separate process (`benchmarks.torch_worker`,
+`benchmarks.torch_loop`) that blocks while it waits.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "torch", "scikit-learn", "batchba
 
 
 def machine() -> dict:
-  """Where and with what this was measured."""
+  """The machine, software versions and environment of a measurement."""
   cpuinfo = Path("/proc/cpuinfo")
   lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
   models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -116,16 +116,16 @@ def measure_loop(config: flags.FlagValues, display: Display) -> dict:
     if config.seeds:
       tasks.append(bench_loop.loop_task(plan, config.seeds))
       seconds |= bench_sides.measure(tasks[-1:], [jax_side], 1, display)
-    display.phase("JAX: a round by its parts")
+    display.phase("JAX: the parts of a round")
     phases = bench_loop.measure_phases(jax_side, config.repeats)
     notes = bench_sides.say_notes(tasks, [jax_side, *others], display)
   peak, work = bench_loop.peak_rate(seconds, tasks), plan.work()
   display.line(f"float32 matmul peak: {peak / 1e9:.0f} GFLOP/s, the best of {len(bench_loop.MATMUL_SIZES)} sizes")
-  display.line("a run, on every side: " + ", ".join(f"{number:,} {what}" for what, number in work.items()))
+  display.line("work of a run, on every side: " + ", ".join(f"{number:,} {what}" for what, number in work.items()))
   width = None if display.console.is_terminal else 120
   display.console.print(time_table(seconds, tasks, peak), width=width)
   display.console.print(bench_loop.phase_table(phases, peak), width=width)
-  display.line(f"a run of such parts would take {bench_loop.total_seconds(phases, plan):.2f} s")
+  display.line(f"a run made of these parts would take {bench_loop.total_seconds(phases, plan):.2f} s")
   if others:
     display.console.print(ratio_table(seconds, paired_ratios), width=width)
   return {
@@ -175,7 +175,7 @@ def measure_agreements(config: flags.FlagValues, display: Display) -> dict:
   return raw
 
 
-# Suites by themselves; `measure_tasks` makes the others.
+# Suites with their own function; `measure_tasks` measures the others.
 MEASURES = {
   "acquisition": measure_acquisitions,
   "loop": measure_loop,
@@ -185,22 +185,24 @@ MEASURES = {
 }
 
 
-def say_machine(display: Display) -> dict:
-  """Prints where and with what this is measured; returns it as raw numbers."""
+def print_machine(display: Display) -> dict:
+  """Prints the machine, software versions and environment; returns them as raw numbers."""
   where = machine()
   versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
   display.line(f"{where['cpu']}, {where['cores']} cores, JAX on {where['backend']}; {where['date']}")
   display.line(versions)
   if where["load"] > where["cores"] / 4:
-    # A thread that loses its core holds up all of OpenMP's at their next barrier: PyTorch would look too slow.
-    display.line(f"Load average {where['load']:.1f}: other programs may be running, and then no ratio below is fair.")
+    # A preempted thread delays all OpenMP threads at their next barrier, so that PyTorch would look too slow.
+    display.line(
+      f"Load average {where['load']:.1f}: other programs may be running, which makes the ratios below unfair."
+    )
   for name, value in where["environment"].items():
     display.line(f"set in the environment: {name}={value}")
   return where
 
 
-def measurements_of(config: flags.FlagValues) -> int:
-  """What the bar counts: a task in a repeat, a run, or a program of runs."""
+def count_measurements(config: flags.FlagValues) -> int:
+  """The total of the progress bar, which counts each repeat of a task, each run and each program of runs."""
   if config.suite == "loop":
     return len(bench_loop.MATMUL_SIZES) * config.repeats + config.repeats + bool(config.seeds)
   if config.suite == "agreement":
@@ -211,8 +213,8 @@ def measurements_of(config: flags.FlagValues) -> int:
 def main(argv: list[str]) -> None:
   try:
     config = bench_flags.parse(argv, __doc__)
-    with Display(measurements_of(config)) as display:
-      where = say_machine(display)
+    with Display(count_measurements(config)) as display:
+      where = print_machine(display)
       raw = MEASURES.get(config.suite, measure_tasks)(config, display)
       if config.out is not None:
         command = shlex.join(["python", "-m", "experiments.bench", *argv[1:]])

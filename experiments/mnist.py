@@ -1,4 +1,4 @@
-"""Pool-based active learning from the command line: how few labels reach how much accuracy?
+"""Runs pool-based active learning: trains, evaluates and acquires labels, for every strategy and seed.
 
 python -m experiments.mnist                                   MNIST, entropy, one seed
 python -m experiments.mnist --acq=random,entropy --seeds=3    two strategies, three paired seeds
@@ -19,7 +19,7 @@ from experiments.common import places
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config import flags
-from experiments.config.resolve import own_options
+from experiments.config.resolve import path_options
 from experiments.config.resolve import resolve
 from experiments.data import initial_sets
 from experiments.data import splits
@@ -49,7 +49,7 @@ def main(_) -> None:
     total = config.seeds * (1 if config.full_data else runs * (config.rounds + 1))
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
-      found = data_sources.read(config.dataset, config.data_dir, own_options(config), display.phase)
+      found = data_sources.read(config.dataset, config.data_dir, path_options(config), display.phase)
       data = loaded = splits.apply(config.split, found.data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data, found)
@@ -60,18 +60,18 @@ def main(_) -> None:
       config = build.with_vocabulary(initial_sets.resolve(config, loaded, data), data)
       build.check(config, data)
       workdir = Workdir(config, fingerprint)
-      display.line(f"{title}: a pool of {data.pool_size}, {data.test_size} to test on")
+      display.line(f"{title}: {data.pool_size} rows in the pool, {data.test_size} in the test set")
       for remark in found.remarks:
         display.line(remark)
       if config.imbalance > 1:
-        display.line(f"images of each class: {', '.join(map(str, pools.class_counts(data)))}")
+        display.line(f"pool rows per class: {', '.join(map(str, pools.class_counts(data)))}")
       for line in describe.posterior_lines(config, data.num_classes):
         display.line(line)
       display.line(describe.training_line(config))
       display.line(f"results in {workdir.path}")
       if workdir.remark:
         display.line(workdir.remark)
-      if not (config.full_data and workdir.rows):  # the reference line joins a study whose config it leaves
+      if not (config.full_data and workdir.rows):  # --full_data adds to an existing study without changing its config
         if found.rows is not None:
           workdir.write_pool(data, pool_ids, found)
         workdir.write_config(config, fingerprint, pool_ids, pools.class_counts(data), found.class_names)
@@ -93,12 +93,12 @@ def main(_) -> None:
   except OSError as error:
     if error.errno not in _NO_ROOM:
       raise
-    sys.exit(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; every row written is kept")
+    sys.exit(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; all written rows are kept")
   except Stopped as stopped:
-    print(f"stopped by {stopped.name}; to go on: {flags.resume_command(workdir.path)}", file=sys.stderr)
+    print(f"stopped by {stopped.name}; resume with: {flags.resume_command(workdir.path)}", file=sys.stderr)
     sys.exit(stopped.exit_code)
   except KeyboardInterrupt:
-    print("\ninterrupted: every row written is kept; go on with --resume and the same --workdir", file=sys.stderr)
+    print("\ninterrupted: all written rows are kept; continue with --resume and the same --workdir", file=sys.stderr)
     sys.exit(130)
 
 

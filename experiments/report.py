@@ -1,7 +1,7 @@
-"""The report of a study: figures, tables, tests and protocol card, as Markdown and as one HTML file.
+"""Writes the report of a study: figures, tables, tests and protocol card, as Markdown and as one HTML file.
 
 python -m experiments.report runs/study                             one workdir
-python -m experiments.report runs/study/task* --out=runs/study      those of an array job
+python -m experiments.report runs/study/task* --out=runs/study      all workdirs of an array job
 """
 
 from pathlib import Path
@@ -16,14 +16,14 @@ from experiments.common.errors import UsageError
 from experiments.reporting import document
 from experiments.reporting import study as studies
 
-_OUT = flags.DEFINE_string("out", None, "folder of the report; by default report/ in the first workdir")
+_OUT = flags.DEFINE_string("out", None, "folder of the report (default: report/ in the first workdir)")
 
 
 def main(argv: list[str]) -> None:
   workdirs = [Path(word) for word in argv[1:]]
   try:
     if not workdirs:
-      raise UsageError("name one workdir or more")
+      raise UsageError("no workdir given: name at least one")
     study = studies.gather(workdirs)
     files = document.files(study)
     out = Path(_OUT.value or workdirs[0] / "report")

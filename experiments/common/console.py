@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a bar on a terminal, plain lines anywhere else."""
+"""Console output while a study runs: progress bars on a terminal, plain lines elsewhere."""
 
 import sys
 
@@ -7,12 +7,12 @@ import rich.console
 
 
 def console() -> rich.console.Console:
-  """Where text is printed: as wide as the terminal, or as a table needs where there is none."""
+  """A console as wide as the terminal, or 120 columns wide if the output is not a terminal."""
   return rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 class Display:
-  """A bar over all rounds of all runs, one over the rounds of the run in hand, and one printed line a round.
+  """A progress bar over all rounds of all runs, one over the rounds of the current run, and printed lines above them.
 
   A context manager.
   """
@@ -41,14 +41,14 @@ class Display:
     self._bar.stop()
 
   def run(self, text: str, rounds: int, done: int) -> None:
-    """Begins a run, of which so many rounds are there already."""
+    """Starts the bar of a run, of which `done` rounds are complete already."""
     self._bar.update(self._task, description="all runs")
     if self._run is not None:
       self._bar.remove_task(self._run)
     self._run = self._bar.add_task(text, total=rounds, completed=done)
 
   def phase(self, text: str) -> None:
-    """Says what is being done now."""
+    """Shows the current activity on the bar."""
     self._bar.update(self._task if self._run is None else self._run, description=text)
 
   def line(self, text: str) -> None:
@@ -56,7 +56,7 @@ class Display:
     self.console.print(text, markup=False, soft_wrap=True)
 
   def advance(self, rounds: int = 1) -> None:
-    """Counts rounds as done."""
+    """Counts rounds as complete."""
     self._bar.advance(self._task, rounds)
     if self._run is not None:
       self._bar.advance(self._run, rounds)

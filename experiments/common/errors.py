@@ -1,5 +1,5 @@
-"""Mistakes of the person at the keyboard."""
+"""The error for mistakes in a command."""
 
 
 class UsageError(ValueError):
-  """A wrong flag, workdir or file: one sentence that names the offending value and the choices."""
+  """A wrong flag, workdir or file; the message is one sentence with the offending value and the choices."""

@@ -1,4 +1,4 @@
-"""How a strategy is spelled: `bald`, `power_bald(coldness=8)`, `entropy(posterior=dropout)`. Knows no acquisition."""
+"""The spelling of strategies: `bald`, `power_bald(coldness=8)`, `entropy(posterior=dropout)`; syntax only."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ Number = int | float
 
 
 class Spelling(NamedTuple):
-  """A strategy: an acquisition, its wrapper and hyper-parameters and, where it names one, its posterior."""
+  """A strategy: an acquisition, its wrapper, hyper-parameters and posterior, the latter None if not given."""
 
   wrapper: str | None
   base: str
@@ -20,7 +20,7 @@ class Spelling(NamedTuple):
 
   @property
   def name(self) -> str:
-    """The acquisition with its wrapper, without hyper-parameters: `power_bald`."""
+    """The acquisition with its wrapper but without hyper-parameters: `power_bald`."""
     return f"{self.wrapper}_{self.base}" if self.wrapper else self.base
 
   def __str__(self) -> str:
@@ -30,19 +30,19 @@ class Spelling(NamedTuple):
 
 
 def parse(text: str) -> Spelling:
-  """Reads `name`, `wrapper_name` or either with `(key=number, ..., posterior=kind)`.
+  """Parses `name` or `wrapper_name`, optionally followed by `(key=number, ..., posterior=kind)`.
 
   Raises:
-    UsageError: it cannot be read.
+    UsageError: the text cannot be parsed.
   """
   match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
   if not match:
-    raise UsageError(f"cannot read acquisition {text!r}: write it as in entropy or power_bald(coldness=8)")
+    raise UsageError(f"cannot parse acquisition {text!r}: write it like entropy or power_bald(coldness=8)")
   hyper, posterior = {}, None
   for item in filter(None, (part.strip() for part in (match[2] or "").split(","))):
     key, equals, value = (part.strip() for part in item.partition("="))
     if not equals:
-      raise UsageError(f"{text!r}: {key} lacks its value, as in coldness=8")
+      raise UsageError(f"{text!r}: {key} has no value: write it like coldness=8")
     if key in hyper or (key == "posterior" and posterior):
       raise UsageError(f"{text!r} names {key} twice")
     if key == "posterior":
@@ -53,9 +53,9 @@ def parse(text: str) -> Spelling:
 
 
 def named(label: str) -> Spelling:
-  """The acquisition and wrapper that the label of a line or row begins with; what follows is cut off.
+  """The acquisition and wrapper at the start of the label of a curve or row; the rest is ignored.
 
-  A study adds to a name, as in `bald(coldness=8)`, `bald [learning_rate=0.1]` and `batchbald, 5 a round`.
+  Labels extend a name, as in `bald(coldness=8)`, `bald [learning_rate=0.1]` and `batchbald, 5 a round`.
   """
   name = re.match(r"\w*", label)[0]
   wrapper, _, base = name.partition("_")
@@ -63,7 +63,7 @@ def named(label: str) -> Spelling:
 
 
 def split(text: str) -> list[str]:
-  """The entries of a comma list, whose brackets may hold commas of their own."""
+  """Splits a comma-separated list, except at commas in parentheses."""
   return [part.strip() for part in re.split(r",(?![^()]*\))", text)]
 
 
@@ -73,5 +73,5 @@ def _number(text: str, key: str, value: str) -> Number:
   except (SyntaxError, ValueError):
     number = None
   if isinstance(number, bool) or not isinstance(number, int | float):
-    raise UsageError(f"{text!r}: {key} must be a number, as in {key}=1")
+    raise UsageError(f"{text!r}: {key} must be a number, such as {key}=1")
   return number

@@ -1,4 +1,4 @@
-"""The acquisitions of the core by the spellings of the command line, and what their docstrings say."""
+"""Makes acquisitions from their command-line spelling, and describes them from their docstrings."""
 
 import inspect
 import re
@@ -14,16 +14,16 @@ from experiments.common.spelling import Number
 from experiments.common.spelling import Spelling
 from experiments.config.posteriors import POSTERIORS
 
-# Wrappers are called by what they put before a name.
+# A wrapper's name is the prefix that it adds, such as `power_`.
 _ENTRIES = acquisition.REGISTRY | {f"{name}_": entry for name, entry in acquisition.WRAPPERS.items()}
 NAMES = tuple(_ENTRIES)
 
 
 def parse(text: str) -> Spelling:
-  """The strategy of a spelling.
+  """Parses the spelling of a strategy.
 
   Raises:
-    UsageError: it cannot be read, or names what is not there.
+    UsageError: it cannot be parsed, or names an unknown acquisition, hyper-parameter or posterior.
   """
   found = spelling.parse(text)
   if found.posterior not in (None, *POSTERIORS):
@@ -33,14 +33,14 @@ def parse(text: str) -> Spelling:
 
 
 def canonical(strategy: Spelling) -> str:
-  """The one spelling, which rows and figures carry: hyper-parameters that differ from the defaults, in their order."""
+  """The canonical spelling, used in rows and figures: only hyper-parameters that differ from the default, in order."""
   given, known = dict(strategy.hyper), hyper_parameters(strategy)
   differing = [(key, given[key]) for key, default in known.items() if given.get(key, default) != default]
   return str(strategy._replace(hyper=tuple(differing)))
 
 
 def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
-  """What a strategy may be told, with the defaults: its wrapper's first.
+  """The hyper-parameters of a strategy with their defaults, those of its wrapper first.
 
   Raises:
     UsageError: there is no such acquisition, or it cannot be wrapped.
@@ -55,64 +55,64 @@ def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
   if base.factory().score is None:
     scored = ", ".join(name for name, entry in acquisition.REGISTRY.items() if entry.factory().score is not None)
     raise UsageError(
-      f"{strategy.name!r}: {strategy.base} gives no image a score to draw by; {strategy.wrapper}_ goes before {scored}"
+      f"{strategy.name!r}: {strategy.base} does not score single images; put {strategy.wrapper}_ before one of {scored}"
     )
   return acquisition.WRAPPERS[strategy.wrapper].hyper_parameters | base.hyper_parameters
 
 
 def make(strategy: Spelling, **hyper: Number | jax.Array) -> types.Acquisition:
-  """The acquisition of a spelling; its own hyper-parameters win over `hyper`, whose numbers may be traced.
+  """Makes the acquisition of a strategy. Its own hyper-parameters override `hyper`, whose numbers may be traced.
 
   Raises:
-    UsageError: there is no such acquisition, hyper-parameter or value; the message has the choices.
+    UsageError: an unknown acquisition or hyper-parameter (the message lists the choices), or an invalid value.
   """
-  known, told = hyper_parameters(strategy), hyper | dict(strategy.hyper)
-  for key in told:
+  known, given = hyper_parameters(strategy), hyper | dict(strategy.hyper)
+  for key in given:
     if key not in known:
       raise UsageError(f"{strategy.name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
   wrapper = acquisition.WRAPPERS.get(strategy.wrapper)
   own = set(wrapper.hyper_parameters) if wrapper else set()
   try:
-    made = acquisition.make(strategy.base, **{key: value for key, value in told.items() if key not in own})
-    return wrapper.factory(made, **{key: told[key] for key in own & told.keys()}) if wrapper else made
+    made = acquisition.make(strategy.base, **{key: value for key, value in given.items() if key not in own})
+    return wrapper.factory(made, **{key: given[key] for key in own & given.keys()}) if wrapper else made
   except ValueError as error:
     raise UsageError(error) from error
 
 
 def of(text: str) -> types.Acquisition:
-  """The acquisition of a spelling as text. Raises UsageError as `parse` does."""
+  """Makes the acquisition that a text spells. Raises UsageError as `parse` does."""
   return make(parse(text))
 
 
 def hyper_flags() -> dict[str, tuple[Number, list[str]]]:
-  """Every hyper-parameter of the registry with its default and who takes it: each is a flag of its own."""
+  """Every hyper-parameter of the registry that is a flag, with its default and the acquisitions that take it."""
   found: dict[str, tuple[Number, list[str]]] = {}
   for name in sorted(NAMES, key=lambda name: not name.endswith("_")):  # wrappers first
     for key, default in _ENTRIES[name].hyper_parameters.items():
-      if key != "chunk_size":  # how it is computed, not what
+      if key != "chunk_size":  # affects memory and speed, not the result
         found.setdefault(key, (default, []))[1].append(name)
   return found
 
 
 def with_flags(strategy: Spelling, typed: dict[str, Number]) -> Spelling:
-  """The strategy with the flags that were typed; what its brackets say wins.
+  """The strategy with the hyper-parameters given as flags; those in its own parentheses take precedence.
 
   Raises:
-    UsageError: a value is refused.
+    UsageError: an invalid value.
   """
   known = hyper_parameters(strategy)
   hyper = {key: value for key, value in typed.items() if key in known} | dict(strategy.hyper)
-  told = strategy._replace(hyper=tuple(hyper.items()))
-  make(told)
-  return told
+  out = strategy._replace(hyper=tuple(hyper.items()))
+  make(out)
+  return out
 
 
 class Description(NamedTuple):
-  """What an acquisition or a wrapper is, by its docstring and its entry in the registry."""
+  """Description of an acquisition or a wrapper, from its docstring and its registry entry."""
 
   name: str
   summary: str  # one line
-  details: str  # paragraphs, or nothing
+  details: str  # paragraphs; may be empty
   formula: str
   source: str
   needs: tuple[str, ...]
@@ -124,7 +124,7 @@ def describe(name: str) -> Description:
   """The description of one of `NAMES`.
 
   Raises:
-    KeyError: there is no such entry, or its docstring lacks a section.
+    KeyError: the entry is unknown, or its docstring has no `Formula:` or `Source:`.
   """
   entry = _ENTRIES[name]
   text = inspect.getdoc(entry.factory) or ""
@@ -132,7 +132,7 @@ def describe(name: str) -> Description:
   sections = dict(re.findall(r"^(Formula|Source): (.+)$", text, re.MULTILINE))
   needs = ("scores",)
   if name in acquisition.REGISTRY:
-    needs = said_needs(entry.factory().needs)
+    needs = format_needs(entry.factory().needs)
   hyper = {key: default for key, default in entry.hyper_parameters.items() if key != "chunk_size"}
   details = rest.partition("Formula:")[0].strip()
   return Description(
@@ -140,8 +140,8 @@ def describe(name: str) -> Description:
   )
 
 
-def said_needs(needs: types.Needs) -> tuple[str, ...]:
-  """What an acquisition reads, in words."""
+def format_needs(needs: types.Needs) -> tuple[str, ...]:
+  """The inputs of an acquisition as text, such as `2 samples`."""
   samples = {0: (), 1: ("a prediction",)}.get(needs.samples, (f"{needs.samples} samples",))
   rest = [name for name in ("joint", "features", "embedding", "labels", "targets") if getattr(needs, name)]
   return (*samples, *rest)

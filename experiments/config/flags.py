@@ -1,4 +1,4 @@
-"""Every shared flag, grouped, with their --help."""
+"""The flags of experiments.mnist and experiments.ablation, in groups, with their help texts."""
 
 import shlex
 import sys
@@ -21,7 +21,7 @@ GROUPS: dict[str, list[str]] = {}
 
 
 class _Group:
-  """A heading of --help; its methods define flags as `flags.DEFINE_<kind>` does."""
+  """A group of flags under one heading of --help; `group.<kind>(...)` calls `flags.DEFINE_<kind>(...)`."""
 
   def __init__(self, heading: str):
     self._names = GROUPS.setdefault(heading, [])
@@ -42,229 +42,285 @@ def _share() -> dict:
   return {"lower_bound": 0.0, "upper_bound": 0.99}
 
 
-_SEED = {"lower_bound": 0, "upper_bound": 2**32 - 1}  # from 2**32 on, keys begin again with that of 0
+_SEED = {"lower_bound": 0, "upper_bound": 2**32 - 1}  # a seed s >= 2**32 gives the key of s mod 2**32
 
 _study = _Group("What to compare")
-_study.string("acq", "entropy", "acquisitions, a comma list; --list_acquisitions says which and what they do")
-_study.integer("seeds", 1, "number of seeds", **_at_least(1))
-_study.integer("seed", 0, "first seed", **_SEED)
+_study.string("acq", "entropy", "comma-separated acquisition functions; --list_acquisitions describes them")
+_study.integer("seeds", 1, "number of seeds, each a run of every strategy", **_at_least(1))
+_study.integer("seed", 0, "first seed; the others count up from it", **_SEED)
 _study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
-_study.boolean("full_data", False, "train once on the whole pool instead: the reference line")
+_study.boolean("full_data", False, "train once per seed on the whole pool instead: the full-supervision reference")
 
 _data = _Group("Data")
 _data.string(
   "dataset",
   "mnist",
-  "digits, mnist, fashion_mnist, kmnist, a tensorflow-datasets name; or the path of a folder with a folder of images"
-  " for each class, or of a file: .npz, .npy, .csv, .parquet",
+  "data set name (digits, mnist, fashion_mnist, kmnist or another tensorflow-datasets name), or a path: a folder with"
+  " one subfolder of images per class, or a .npz, .npy, .csv or .parquet file",
 )
-_data.string("data_dir", None, "folder with a prepared tensorflow-datasets copy or the four IDX files")
+_data.string(
+  "data_dir",
+  None,
+  "folder with a prepared tensorflow-datasets copy or the four IDX files of --dataset (default: $TFDS_DATA_DIR, then"
+  " ~/tensorflow_datasets, then a download)",
+)
 _data.enum(
-  "split", "standard", "train and test as published, or as the blog split MNIST", enum_values=["standard", "blog"]
+  "split",
+  "standard",
+  "train/test split: the published one, or the one of the blog in --preset=blog (MNIST only)",
+  enum_values=["standard", "blog"],
 )
-_data.string("image_size", None, "of a folder whose images differ: 64, or 64x48, height first")
+_data.string(
+  "image_size",
+  None,
+  "size to which the images of a folder are scaled and cropped: 64, or 64x48 (height x width); needed if sizes differ",
+)
 _data.string(
   "scale",
   None,
-  "of numbers in a file: standard, minmax or none, fitted on the pool, or a divisor; by default standard for tables,"
-  " none for arrays",
+  "scaling of the numbers in a file: standard or minmax (fitted on the pool), none, or a divisor such as 65535"
+  " (default: standard for tables, 255 for uint8 arrays, none for other arrays)",
 )
-_data.string("label_column", None, "column of a table that holds the classes")
-_data.list("ignore_columns", [], "columns of a table that are left out, a comma list")
+_data.string("label_column", None, "table column that holds the classes")
+_data.list("ignore_columns", [], "comma-separated table columns to leave out")
 _data.enum(
   "missing",
   "median",
-  "values that a table lacks: the pool's median or most frequent value, or refused",
+  "missing values of a table: fill them with the pool's median (text: most frequent value), or report an error",
   enum_values=["median", "error"],
 )
 _data.float(
-  "test_size", 0.2, "share of each class split off to test on, where the data bring no test set; 0 for none", **_share()
+  "test_size",
+  0.2,
+  "fraction of each class held out as the test set, if the data have none; 0 for no test set",
+  **_share(),
 )
-_data.string("test_rows", None, "rows to test on instead, A:B, from A on and before B")
-_data.integer("test_seed", 0, "decides which rows --test_size splits off, for every seed alike", **_SEED)
+_data.string("test_rows", None, "range of rows A:B (B excluded) to use as the test set, instead of --test_size")
+_data.integer("test_seed", 0, "seed of the --test_size split, independent of --seed", **_SEED)
 _data.enum(
   "unlabeled",
   "refuse",
-  "rows without a label, or of -1 beside whole numbers: refused, or kept in the pool and not asked for",
+  "rows without a label (or with label -1, among integer labels): refuse them, or keep them in the pool, never queried",
   enum_values=["refuse", "keep"],
 )
-_data.float("input_mean", 0.0, "subtracted from the pixels, which run from 0 to 1, before they enter the network")
-_data.float("input_std", 1.0, "what they are divided by after that", lower_bound=1e-6)
-_data.integer("val_size", 0, "pool images set aside for validation", **_at_least(0))
-_data.integer("pool_size", None, "training images in the pool, drawn at random; all by default", **_at_least(1))
-_data.integer("pool_copies", 1, "copies of every image of the pool", **_at_least(1))
+_data.float("input_mean", 0.0, "mean subtracted from the pixels, on the 0-to-1 scale")
 _data.float(
-  "pool_noise", 0.0, "standard deviation of Gaussian noise on each pool image, a copy its own", **_at_least(0)
+  "input_std", 1.0, "standard deviation by which the centered pixels are divided, on the 0-to-1 scale", lower_bound=1e-6
+)
+_data.integer("val_size", 0, "number of pool images (with all their copies) held out for validation", **_at_least(0))
+_data.integer(
+  "pool_size",
+  None,
+  "number of training images in the pool, drawn at random (default: all, or with --imbalance as many as possible)",
+  **_at_least(1),
+)
+_data.integer("pool_copies", 1, "number of times that the pool holds each image", **_at_least(1))
+_data.float(
+  "pool_noise",
+  0.0,
+  "standard deviation of Gaussian noise on pool images, in units of the network's input; each copy has its own noise",
+  **_at_least(0),
 )
 _data.float(
   "imbalance",
   1.0,
-  "images of the most frequent class over those of the rarest: a long-tailed pool; 1 leaves it as it is",
+  "size of the largest class divided by that of the smallest, in a long-tailed pool; 1 keeps the class sizes",
   **_at_least(1.0),
 )
 _data.integer(
-  "pool_seed", 0, "decides the draws of --pool_size and --imbalance and the noise, for every seed alike", **_SEED
+  "pool_seed",
+  0,
+  f"seed of --pool_size, --imbalance, --pool_noise and --init={'|'.join(initial_sets.CHOOSERS)}, independent of --seed",
+  **_SEED,
 )
 _data.string(
-  "embedding", None, ".npy file of [training images, E] features for what compares images; of a path, of all its rows"
+  "embedding",
+  None,
+  ".npy file of features [N, E] for diversity-based acquisitions: a row per training image, or, if --dataset is a path,"
+  " a row per row of the data",
 )
-_data.float("val_last", 0.0, "share of the labeled rows, the last acquired, held out for validation")
-_data.float("full_val_last", 0.0, "the same under --full_data: the share of the pool's last rows")
+_data.float("val_last", 0.0, "fraction of the labeled rows, the most recently acquired, held out for validation")
+_data.float("full_val_last", 0.0, "the same for --full_data: fraction of the pool, its last rows, held out")
 
 _labels = _Group("Labels")
 _labels.integer(
-  "init_labels", 20, "labels before the first training; with --init_file, by default its length", **_at_least(1)
+  "init_labels", 20, "number of labels before round 0 (default with --init_file: the number of its ids)", **_at_least(1)
 )
 _labels.enum(
   "init",
   "balanced",
-  "initial labels: equally many of each true class, at random, those of --init_file, the 20 images of MNIST from which"
-  " every run of the BatchBALD paper starts, or chosen by a strategy that needs no labels, the same for every seed",
+  "initial set: equally many rows of each true class; random rows; the ids of --init_file; the 20 MNIST images from"
+  " which every run of the BatchBALD paper starts; or rows chosen by a strategy that needs no labels (the same for"
+  " every seed)",
   enum_values=["balanced", "random", "file", "batchbald", *initial_sets.CHOOSERS],
 )
 _labels.string(
-  "init_file", None, "file with a list of ids, of the pool as the flags above make it: what every seed starts from"
+  "init_file", None, "file with the pool ids of the initial set, the same for every seed: a JSON list or plain numbers"
 )
-_labels.integer("acq_size", 10, "labels bought in a round", **_at_least(1))
-_labels.integer("rounds", 10, "acquisitions; the run trains once more than that", **_at_least(0))
-_labels.float("label_noise", 0.0, "probability that the oracle answers with another class, drawn by id", **_share())
-_labels.integer("pool_subset", None, "candidates looked at in a round, drawn anew each time; all by default")
+_labels.integer("acq_size", 10, "number of labels acquired per round", **_at_least(1))
+_labels.integer("rounds", 10, "number of acquisition rounds (the model is trained rounds + 1 times)", **_at_least(0))
+_labels.float(
+  "label_noise", 0.0, "probability that the oracle answers with a wrong class, drawn once per row and seed", **_share()
+)
+_labels.integer("pool_subset", None, "number of candidates scored per round, redrawn in every round (default: all)")
 
 _posterior = _Group("Posterior")
 _posterior.enum(
   "posterior",
   None,
-  "what acquisitions see; by default the network as it is, or MC dropout for those that compare samples;"
-  " of one alone: entropy(posterior=dropout)",
+  "posterior that acquisitions read (default: dropout for those that compare samples, else deterministic); for one"
+  " strategy alone: --acq='entropy(posterior=dropout)'",
   enum_values=list(POSTERIORS),
 )
-_posterior.integer("mc_samples", 20, "samples of MC dropout, or of a Laplace posterior", **_at_least(1))
-_posterior.integer("ensemble_size", 5, "networks of an ensemble", **_at_least(1))
+_posterior.integer("mc_samples", 20, "number of posterior samples of MC dropout and Laplace", **_at_least(1))
+_posterior.integer("ensemble_size", 5, "number of networks in an ensemble", **_at_least(1))
 _posterior.enum(
   "dropout_masks",
   "consistent",
-  "MC dropout's masks: of a sample the same for all images, or each image its own",
+  "masks of MC dropout: one per sample, shared by all images, or one per sample and image",
   enum_values=["consistent", "per_example"],
 )
-_posterior.enum("eval_posterior", "deterministic", "what test metrics are measured on", enum_values=list(POSTERIORS))
+_posterior.enum(
+  "eval_posterior", "deterministic", "posterior whose test metrics are measured", enum_values=list(POSTERIORS)
+)
 
-_hyper = _Group("Acquisitions' own (written with one: power_bald(coldness=8); as a flag, told to all that take it)")
+_hyper = _Group("Hyper-parameters of acquisitions (a flag sets all that take it; power_bald(coldness=8) sets one)")
 HYPER = acquisitions.hyper_flags()
 for _name, (_default, _takers) in HYPER.items():
   _kind = "float" if isinstance(_default, float) else "integer"
-  getattr(_hyper, _kind)(_name, None, f"of {', '.join(_takers)} [{_default:g}]")
+  getattr(_hyper, _kind)(_name, None, f"hyper-parameter of {', '.join(_takers)} [{_default:g}]")
 
 _training = _Group("Model and training")
-_training.enum("model", "cnn", "network", enum_values=list(models.NETWORKS))
+_training.enum("model", "cnn", "network architecture", enum_values=list(models.NETWORKS))
 _training.integer(
-  "vocabulary", None, "tokens that a transformer tells apart; by default one more than the largest", **_at_least(1)
+  "vocabulary", None, "number of distinct tokens of a transformer (default: the largest token + 1)", **_at_least(1)
 )
-_training.enum("norm", None, "normalisation, of networks that have a choice", enum_values=["group", "batch"])
-_training.float("dropout_rate", None, "share of activations dropped; by default the network's own", **_share())
-_training.enum("optimizer", "adam", "optax optimizer", enum_values=list(OPTIMIZERS))
-_training.float("learning_rate", 3e-4, "step size of the optimiser", **_at_least(0.0))
+_training.enum("norm", None, "normalization layers, for networks that offer the choice", enum_values=["group", "batch"])
+_training.float("dropout_rate", None, "dropout rate (default: the network's own)", **_share())
+_training.enum("optimizer", "adam", "optimizer, from optax", enum_values=list(OPTIMIZERS))
+_training.float("learning_rate", 3e-4, "learning rate", **_at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
-_training.boolean("nesterov", False, "Nesterov's momentum in sgd")
+_training.boolean("nesterov", False, "use Nesterov momentum in sgd")
 _training.enum(
   "schedule",
   "constant",
-  "of the step size in a round: constant, or falling to 0",
+  "learning rate within a round: constant, or cosine decay to 0",
   enum_values=["constant", "cosine"],
 )
-_training.float("weight_decay", 0.0, "L2 penalty, added to the gradient; adamw decays the weights", **_at_least(0.0))
+_training.float("weight_decay", 0.0, "L2 penalty, added to the gradient; with adamw, decoupled decay", **_at_least(0.0))
 _training.string(
-  "decay_layers", None, "layers whose kernels alone decay, a comma list of Flax names (Dense_0); by default all decays"
+  "decay_layers",
+  None,
+  "comma-separated Flax layers (such as Dense_0) to whose kernels weight decay is restricted (default: all parameters)",
 )
-_training.boolean("decay_over_labels", False, "weight decay divided by the number of labels, as a prior weighs")
-_training.integer("batch_size", 32, "images a step", **_at_least(1))
-_training.integer("train_steps", 200, "optimiser steps a round", **_at_least(1))
-_training.integer("epochs", None, "passes a round, in place of --train_steps", **_at_least(1))
-_training.integer("first_epochs", None, "passes of round 0, where these are others", **_at_least(1))
+_training.boolean(
+  "decay_over_labels", False, "divide the weight decay by the number of labels, as for a Gaussian prior"
+)
+_training.integer("batch_size", 32, "images per training step", **_at_least(1))
+_training.integer("train_steps", 200, "training steps per round", **_at_least(1))
+_training.integer("epochs", None, "epochs per round, instead of --train_steps", **_at_least(1))
+_training.integer("first_epochs", None, "epochs of round 0 (default: --epochs)", **_at_least(1))
 _training.integer(
-  "epoch_draws", 0, "images that an epoch has at least, going over the labeled ones again", **_at_least(0)
+  "epoch_draws", 0, "minimum number of images per epoch; a smaller labeled set is cycled through", **_at_least(0)
 )
 _training.integer(
   "full_train_steps",
   4000,
-  "optimiser steps of --full_data where --epochs is not set",
+  "training steps of --full_data, if --epochs is not set",
   **_at_least(1),
 )
 _training.integer(
   "early_stop",
   None,
-  "stop after so many looks at the --val_size set without a better one; keeps the best",
+  "early-stopping patience, in checks of the --val_size set without improvement (default: no early stopping)",
   **_at_least(1),
 )
-_training.integer("eval_every", 50, "steps between two looks; with --epochs, every epoch is looked at", **_at_least(1))
 _training.integer(
-  "early_stop_samples", 1, "samples of MC dropout whose mean a look takes; 1 looks with dropout off", **_at_least(1)
+  "eval_every", 50, "training steps between validation checks; with --epochs, every epoch is checked", **_at_least(1)
+)
+_training.integer(
+  "early_stop_samples", 1, "MC dropout samples averaged in a validation check; 1 turns dropout off", **_at_least(1)
 )
 _training.enum(
   "early_stop_metric",
   "accuracy",
-  "what a look asks for: a higher accuracy, or a lower negative log-likelihood",
+  "metric of the validation checks: accuracy, or negative log-likelihood",
   enum_values=list(types.STOP_METRICS),
 )
 _training.enum(
-  "early_stop_keep", "best", "weights kept: of the best check, or the last ones", enum_values=list(types.KEPT)
+  "early_stop_keep",
+  "best",
+  "weights kept by early stopping: those of the best check, or the last",
+  enum_values=list(types.KEPT),
 )
-_training.float("label_smoothing", 0.0, "share of a label that is spread over all classes alike", **_share())
-_training.boolean("warm_start", False, "go on from the last round's weights, not from new ones")
-_training.boolean("keep_optimizer", False, "with --warm_start, go on with the last round's optimizer state too")
+_training.float("label_smoothing", 0.0, "label smoothing: probability spread evenly over all classes", **_share())
+_training.boolean("warm_start", False, "start each round from the weights of the previous round")
+_training.boolean("keep_optimizer", False, "with --warm_start, also keep the state of the optimizer")
 _training.string(
-  "augment", None, f"of training batches, a comma list in order: {', '.join(inputs.AUGMENTATIONS)}; by default none"
+  "augment",
+  None,
+  "comma-separated augmentations of training batches, applied in this order:"
+  f" {', '.join(inputs.AUGMENTATIONS)} (default: none)",
 )
 _training.integer(
-  "chunk_size", types.Plan.chunk_size, "images in one forward pass outside training; more on a GPU", **_at_least(1)
+  "chunk_size", types.Plan.chunk_size, "images per forward pass outside training; raise it on a GPU", **_at_least(1)
 )
 _training.enum(
-  "precision", "float32", "arithmetic of the passes that acquisitions look at", enum_values=list(types.SCORE_DTYPES)
+  "precision",
+  "float32",
+  "arithmetic of the forward passes that acquisitions read",
+  enum_values=list(types.SCORE_DTYPES),
 )
 
 _program = _Group("One program (--driver=scan, and experiments.ablation)")
 _program.enum(
-  "pack", None, "seeds one after another or all at once; by default map on CPU, vmap elsewhere", enum_values=list(PACKS)
+  "pack",
+  None,
+  "run the seeds of a device one after another, or all at once (default: map on CPU, vmap elsewhere)",
+  enum_values=list(PACKS),
 )
 _program.integer(
   "seeds_per_program",
   None,
-  "seeds in one call of the program; by default 1 a device with map, and with vmap as many as fit the memory",
+  "seeds per call of the program (default: one per device with map, as many as fit in memory with vmap)",
   **_at_least(1),
 )
 _program.integer(
   "cpu_devices",
   None,
-  "devices that the processor counts as, each at seeds of its own; by default one a core, at most 8",
+  "virtual CPU devices, across which seeds are split (default: one per core, at most 8)",
   **_at_least(1),
 )
-_program.string("vmap_over", None, "a grid, one program for all of it: learning_rate=1e-3,3e-4;dropout_rate=0.25,0.5")
+_program.string("vmap_over", None, "grid to run as one program, such as learning_rate=1e-3,3e-4;dropout_rate=0.25,0.5")
 
 _running = _Group("Running")
-_running.boolean("describe", False, "print what would be used of the data, and end")
+_running.boolean("describe", False, "print rows, classes, split and memory of the data, and exit")
 _running.boolean("inspect", False, "draw the images acquired in each round, with label, prediction and score")
-_running.enum("driver", "python", "round by round, or all rounds as one program", enum_values=["python", "scan"])
-_running.enum("platform", None, "device; by default JAX's choice", enum_values=["cpu", "gpu", "cuda", "rocm", "tpu"])
-_running.string(
-  "compilation_cache", "auto", "folder of compiled programs: auto for one in the user's cache folder, none for no cache"
+_running.enum("driver", "python", "run round by round, or all rounds as one program", enum_values=["python", "scan"])
+_running.enum(
+  "platform", None, "device type (default: JAX's choice)", enum_values=["cpu", "gpu", "cuda", "rocm", "tpu"]
 )
-_running.boolean("profile", False, "write a trace for XProf or Perfetto to WORKDIR/profile; for runs of few rounds")
-_running.boolean("tensorboard", False, "write the rows' numbers for TensorBoard to WORKDIR/tensorboard, too")
+_running.string(
+  "compilation_cache", "auto", "folder of compiled programs; auto: one in the user's cache folder, none: no cache"
+)
+_running.boolean("profile", False, "write a trace for XProf or Perfetto to WORKDIR/profile; use few rounds")
+_running.boolean("tensorboard", False, "also write the results for TensorBoard to WORKDIR/tensorboard")
 _running.enum(
   "log_level",
   "warning",
-  "what is told beside the results, on stderr",
+  "level of the log messages on stderr",
   enum_values=["debug", "info", "warning", "error"],
 )
-_running.string("workdir", None, "folder of results; by default a fresh runs/<dataset>-<date>-<time>")
-_running.boolean("resume", False, "add what is missing to the results in --workdir")
+_running.string("workdir", None, "folder of the results (default: a new runs/<dataset>-<date>-<time>)")
+_running.boolean("resume", False, "continue the study in --workdir, or start it if there is none")
 _running.boolean("overwrite", False, "delete the results in --workdir first")
-_running.boolean("list_acquisitions", False, "print every acquisition: formula, needs, source")
+_running.boolean("list_acquisitions", False, "print every acquisition with formula, needs and source, and exit")
 
 
 def parse(argv: list[str]) -> list[str]:
-  """The flags parser of `absl.app.run`: grouped --help; a stray word or a flag given twice is refused.
+  """The flags parser of `absl.app.run`, with grouped --help; refuses positional arguments and repeated flags.
 
-  Exits 0 after --help and --list_acquisitions and 1 after a mistake, with one sentence.
+  Exits with 0 after --help and --list_acquisitions, and with a one-sentence error (status 1) after a mistake.
   """
   if any(word in ("--help", "-help", "--helpfull", "--helpshort", "-h") for word in argv[1:]):
     print(help_text())
@@ -272,7 +328,7 @@ def parse(argv: list[str]) -> list[str]:
   try:
     rest = FLAGS(argv)
     if len(rest) > 1:
-      raise UsageError(f"stray word {rest[1]!r} on the command line: every setting is a flag, --name=value")
+      raise UsageError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
     twice = [name for group in GROUPS.values() for name in group if FLAGS[name].present > 1]
     if twice:
       raise UsageError(f"--{twice[0]} is given {FLAGS[twice[0]].present} times: give it once")
@@ -285,7 +341,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def help_text() -> str:
-  """The main program's docstring and every flag by group, with default and choices."""
+  """The main program's docstring, every flag by group with choices and default, and the presets."""
   lines = [(sys.modules["__main__"].__doc__ or "").strip()]
   for group, names in GROUPS.items():
     lines += ["", f"{group}:"]
@@ -295,14 +351,14 @@ def help_text() -> str:
         "" if flag.default in (None, []) else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
       )
       lines.append(f"  --{name:<19}{flag.help}{default}")
-  lines += ["", "Presets (a typed flag wins over the preset):"]
+  lines += ["", "Presets (flags on the command line override the preset):"]
   for name, preset in presets.PRESETS.items():
     lines.append(f"  {name:<19}{preset.summary}")
   return "\n".join(lines)
 
 
 def resume_command(workdir: str) -> str:
-  """The command line that goes on where this one stopped, with its results in `workdir`."""
+  """The command line that resumes this study, whose results are in `workdir`."""
   kept = [name for names in GROUPS.values() for name in names if name not in ("resume", "overwrite", "workdir")]
   words = [FLAGS[name].serialize() for name in kept if FLAGS[name].present]
   spec = sys.modules["__main__"].__spec__

@@ -1,4 +1,4 @@
-"""The optimizers by name, with their settings from the flags."""
+"""Optimizers by name, with settings from the flags."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +8,10 @@ import optax
 
 
 class Optimizer(NamedTuple):
-  """How one is made of a `Config`, whose numbers may be traced."""
+  """Makes an optax optimizer from a `Config`, whose numbers may be traced."""
 
-  make: Callable[..., optax.GradientTransformation]  # (config), or where it decays itself (config, mask of parameters)
-  decays: bool = False  # whether it applies `--weight_decay` itself, decoupled
+  make: Callable[..., optax.GradientTransformation]  # (config), or if `decays` (config, mask of parameters)
+  decays: bool = False  # whether it applies `--weight_decay` itself (decoupled)
 
 
 def _adamw(config: Any, mask: Callable | None) -> optax.GradientTransformation:
@@ -23,5 +23,5 @@ OPTIMIZERS = {
   "adamw": Optimizer(_adamw, decays=True),
   "nadam": Optimizer(lambda config: optax.nadam(config.learning_rate)),
   "sgd": Optimizer(lambda config: optax.sgd(config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)),
-  "adadelta": Optimizer(lambda config: optax.adadelta(config.learning_rate, rho=0.95, eps=1e-7)),  # as Keras has it
+  "adadelta": Optimizer(lambda config: optax.adadelta(config.learning_rate, rho=0.95, eps=1e-7)),  # Keras's defaults
 }

@@ -1,11 +1,11 @@
-"""The posteriors by name, with their settings from the flags."""
+"""Posteriors by name, with settings from the flags."""
 
 from collections.abc import Callable
 
 from al_jax import posterior
 from al_jax import types
 
-# A function of a `Config`.
+# Each entry makes a posterior from a `Config`.
 POSTERIORS: dict[str, Callable[..., types.Posterior]] = {
   "deterministic": lambda config: posterior.deterministic(),
   "dropout": lambda config: posterior.mc_dropout(config.mc_samples, per_example=config.dropout_masks == "per_example"),

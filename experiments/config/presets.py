@@ -1,12 +1,12 @@
-"""Named protocols, by name: those of publications, and one of this project's own. A flag that is typed wins."""
+"""Presets by name: protocols of publications, and `study`, this project's own. Command-line flags override them."""
 
 from experiments.papers.base import Preset
 from experiments.papers.registry import PAPERS
 
 PRESETS: dict[str, Preset] = {
-  # The default protocol stops at 120 labels, where strategies have hardly parted.
+  # The default protocol stops at 120 labels, where strategies hardly differ yet.
   "study": Preset(
-    "20 to 320 labels, 30 a round from 10,000 candidates, four strategies, 3 seeds: budgets at which they part",
+    "20 to 320 labels, 30 per round from 10,000 candidates, four strategies, 3 seeds: budgets at which they differ",
     {
       "acq": "random,least_confidence,margin,entropy",
       "seeds": 3,
@@ -16,9 +16,9 @@ PRESETS: dict[str, Preset] = {
       "train_steps": 300,
     },
   ),
-  # For a GPU; not repeated here yet.
+  # Needs a GPU; not run here yet.
   "cifar10_resnet18": Preset(
-    "CIFAR-10 as dal-toolbox has it: ResNet-18 trained anew on 100 to 4,000 labels, 200 epochs a round",
+    "CIFAR-10 as in dal-toolbox: ResNet-18 retrained from scratch on 100 to 4,000 labels, 200 epochs per round",
     {
       "dataset": "cifar10",
       "acq": "random,entropy,kcenter,badge",
@@ -42,12 +42,12 @@ PRESETS: dict[str, Preset] = {
       "input_std": 0.2516,
     },
     source="D. Huseljic et al., dal-toolbox: results and code of its repository",
-    cost="a day on one GPU, as an estimate: no run was made",
+    cost="about a day on one GPU (an estimate; not run yet)",
     expect="at 2,000 and 4,000 labels: random 75.1% and 83.6%, entropy 75.5% and 85.7%, core-set 76.6% and 85.6%, BADGE"
-    " 76.6% and 85.4%; over three seeds random spreads by 1.0 and 0.4 points",
+    " 76.6% and 85.4%; over three seeds, random has a spread of 1.0 and 0.4 points",
     departures=(
-      "Pixels are standardised by one mean and deviation in place of one of each channel.",
-      "Candidates are the whole pool; whether the published runs scored a part of it is not known.",
+      "Pixels are standardized by one mean and standard deviation instead of one per channel.",
+      "All unlabeled rows are candidates; whether the published runs scored only a subset is unknown.",
     ),
   ),
   **{name: preset for paper in PAPERS for name, preset in paper.PRESETS.items()},

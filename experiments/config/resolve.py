@@ -1,4 +1,4 @@
-"""The flags as one frozen Config: presets, precedence, and contradictions told."""
+"""Resolves flags and preset into one frozen Config; refuses contradictory flags."""
 
 import dataclasses
 import math
@@ -23,10 +23,10 @@ OWN = data_sources.Options._fields  # flags of data given as a path
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """All flags, resolved: hashable, and JSON-able by `dataclasses.asdict`. One field a flag, of the same name.
+  """All resolved flags, one field per flag of the same name. Hashable; `dataclasses.asdict` makes it JSON-serializable.
 
-  Acquisitions' own hyper-parameters are part of their spelling in `acq`; `init_ids` are what `init_file` lists, or
-  what `initial_sets.resolve` found.
+  Hyper-parameters of acquisitions are part of the strategies' spelling in `acq`. `init_ids` holds the ids of
+  `init_file`, or those found by `initial_sets.resolve`.
   """
 
   acq: tuple[str, ...]
@@ -117,7 +117,7 @@ class Config:
 
 
 def resolve() -> Config:
-  """The flags as parsed, filled in by the preset wherever nothing was typed.
+  """The Config of the parsed flags; the preset supplies the flags that are not on the command line.
 
   Raises:
     UsageError: an unknown name, or flags that contradict each other.
@@ -134,16 +134,16 @@ def resolve() -> Config:
   for name in ("data_dir", "workdir", "embedding", "init_file"):
     if values[name] is not None:
       if not values[name]:
-        raise UsageError(f"--{name} is empty: name a path or leave the flag out")
+        raise UsageError(f"--{name} is empty: give a path or omit the flag")
       values[name] = os.path.expanduser(values[name])
   if values["resume"] and values["overwrite"]:
-    raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give one of them")
+    raise UsageError("--resume keeps the results in --workdir and --overwrite deletes them: give only one")
   if values["seed"] + values["seeds"] > 2**32:
-    raise UsageError(f"--seed={values['seed']} and --seeds={values['seeds']} go beyond the last seed, {2**32 - 1}")
+    raise UsageError(f"--seed={values['seed']} and --seeds={values['seeds']} exceed the largest seed, {2**32 - 1}")
   if values["inspect"] and values["driver"] == "scan":
-    raise UsageError("--inspect looks at each round's model, which --driver=scan does not keep: use --driver=python")
+    raise UsageError("--inspect needs each round's model, which --driver=scan does not keep: use --driver=python")
   values["ignore_columns"] = tuple(values["ignore_columns"])
-  values |= _own_data(values, typed)
+  values |= _path_data(values, typed)
   values["vmap_over"] = grid.parse(values["vmap_over"])
   values |= _training(values, typed)
   values |= _strategies(values, typed)
@@ -151,62 +151,69 @@ def resolve() -> Config:
   return Config(**values)
 
 
-def _own_data(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
-  """What is of a path alone is refused beside a name."""
+def _path_data(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  """Refuses flags that apply to paths only if --dataset is a name, and vice versa; expands `~` in a path."""
   path = data_sources.is_path(values["dataset"])
   for name in OWN:
     if name in typed and not path:
-      raise UsageError(f"--{name} is of data given as a path, and --dataset={values['dataset']} is a name")
+      raise UsageError(f"--{name} applies only to a path, but --dataset={values['dataset']} is a name: omit the flag")
   if not path:
     return {}
   for name in ("data_dir", "split"):
     if name in typed:
-      raise UsageError(f"--{name} is of data given by name, and --dataset={values['dataset']} is a path")
+      raise UsageError(f"--{name} applies only to a name, but --dataset={values['dataset']} is a path: omit the flag")
   if {"test_size", "test_rows"} <= typed:
-    raise UsageError("--test_size and --test_rows are two ways to choose the test set: give one of them")
+    raise UsageError("--test_size and --test_rows both choose the test set: give only one")
   return {"dataset": os.path.expanduser(values["dataset"])}
 
 
-def own_options(config: Config) -> data_sources.Options:
-  """How a path is read.
+def path_options(config: Config) -> data_sources.Options:
+  """The options with which a path is read.
 
   Raises:
-    UsageError: --image_size is no size.
+    UsageError: --image_size is not a size.
   """
   size = None
   if config.image_size is not None:
     words = config.image_size.lower().split("x")
     if len(words) > 2 or not all(word.isdecimal() and 0 < int(word) <= 4096 for word in words):
-      raise UsageError(f"--image_size={config.image_size} must be 64, or 64x48, height first, of at most 4096")
+      raise UsageError(
+        f"--image_size={config.image_size} must be a size such as 64 or 64x48 (height x width), each at most 4096"
+      )
     size = (int(words[0]), int(words[-1]))
   return data_sources.Options(size, *(getattr(config, name) for name in OWN[1:]))
 
 
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["learning_rate"] == 0:
-    raise UsageError("--learning_rate=0 trains nothing: give a positive step size")
+    raise UsageError("--learning_rate=0 trains nothing: give a positive learning rate")
   for name, needed in [("nesterov", values["optimizer"] == "sgd"), ("keep_optimizer", values["warm_start"])]:
     if values[name] and not needed:
       of = {"nesterov": "--optimizer=sgd", "keep_optimizer": "--warm_start"}[name]
-      raise UsageError(f"--{name} is of {of}: give both or neither")
+      raise UsageError(f"--{name} has no effect without {of}: give both or neither")
   if values["decay_over_labels"] and OPTIMIZERS[values["optimizer"]].decays:
-    raise UsageError(f"--decay_over_labels is of a penalty, and {values['optimizer']} decays the weights themselves")
+    raise UsageError(
+      f"--decay_over_labels divides an L2 penalty, but {values['optimizer']} uses decoupled weight decay: use another"
+      " optimizer or omit the flag"
+    )
   if values["augment"] is not None:
     for name in values["augment"].split(","):
       if name not in inputs.AUGMENTATIONS:
         raise UsageError(f"--augment: unknown {name!r}; choose from {', '.join(inputs.AUGMENTATIONS)}")
   if values["norm"] is not None and "norm" not in models.NETWORKS[values["model"]].__dataclass_fields__:
-    raise UsageError(f"--norm={values['norm']}: --model={values['model']} normalises nothing")
+    raise UsageError(
+      f"--norm={values['norm']}: --model={values['model']} offers no choice of normalization: omit the flag"
+    )
   if {"train_steps", "first_epochs"} <= typed or (values["first_epochs"] and values["epochs"] is None):
-    raise UsageError("--first_epochs is of --epochs: give both, and no --train_steps")
+    raise UsageError("--first_epochs needs --epochs: give both, without --train_steps")
   decays = values["weight_decay"] or "weight_decay" in dict(values["vmap_over"])
   for name in ("decay_layers", "decay_over_labels"):
     if values[name] and name in typed and not decays:
-      raise UsageError(f"--{name} is of --weight_decay, which is 0: give both or neither")
+      raise UsageError(f"--{name} has no effect with --weight_decay=0: give both or neither")
   if {"train_steps", "epochs"} <= typed:
-    raise UsageError("--train_steps and --epochs are two ways to say how long to train: give one of them")
+    raise UsageError("--train_steps and --epochs both set the length of training: give only one")
   if {"train_steps", "epoch_draws"} <= typed:
-    raise UsageError("--epoch_draws is of --epochs, and --train_steps trains without them: give one of them")
+    raise UsageError("--epoch_draws sets the size of an epoch, and --train_steps trains without epochs: give only one")
   if "train_steps" in typed:
     return {"epochs": None, "epoch_draws": 0, "first_epochs": None}
   return {} if values["epochs"] is None else {"train_steps": None}
@@ -217,19 +224,19 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   chosen = [acquisitions.with_flags(acquisitions.parse(text), typed_hyper) for text in split(values["acq"])]
   for name in typed_hyper:
     if not any(name in dict(strategy.hyper) for strategy in chosen):
-      raise UsageError(f"--{name} is of {', '.join(HYPER[name][1])}: --acq={values['acq']} names none of them")
+      raise UsageError(f"--{name} is for {', '.join(HYPER[name][1])}, but --acq={values['acq']} names none of them")
   spelled = tuple(map(acquisitions.canonical, chosen))
   if len(set(spelled)) < len(spelled):
-    raise UsageError(f"--acq={values['acq']} names an acquisition twice")
+    raise UsageError(f"--acq={values['acq']} names a strategy twice")
   for name, _ in values["vmap_over"]:
     if name in typed | set(typed_hyper):
-      raise UsageError(f"--{name} and --vmap_over={name} are two ways to say the same: give one of them")
+      raise UsageError(f"--{name} and --vmap_over={name} set the same value: give only one")
     if name in HYPER and all(
       name not in acquisitions.hyper_parameters(strategy) or name in dict(strategy.hyper) for strategy in chosen
     ):
-      raise UsageError(f"--vmap_over={name} changes nothing: no strategy of --acq={','.join(spelled)} leaves it open")
+      raise UsageError(f"--vmap_over={name} has no effect: no strategy of --acq={','.join(spelled)} leaves it unset")
   if values["vmap_over"] and values["driver"] != "scan":
-    raise UsageError("--vmap_over makes one program of a grid: use --driver=scan or experiments.ablation")
+    raise UsageError("--vmap_over runs a grid as one program: use --driver=scan or experiments.ablation")
   return {"acq": spelled}
 
 
@@ -238,10 +245,10 @@ def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     raise UsageError("--init=file and --init_file=PATH go together: give both or neither")
   if values["init"] == "batchbald":
     if values["dataset"].partition(":")[0] != "mnist":
-      raise UsageError(f"--init=batchbald is a set of images of mnist, not of {values['dataset']}")
+      raise UsageError(f"--init=batchbald is a set of MNIST images: use --dataset=mnist, not {values['dataset']}")
     if values["init_labels"] != len(initial_sets.BATCHBALD):
       raise UsageError(
-        f"--init=batchbald is a set of {len(initial_sets.BATCHBALD)} images, not of {values['init_labels']}"
+        f"--init=batchbald has {len(initial_sets.BATCHBALD)} images, but --init_labels is {values['init_labels']}"
       )
   ids = () if values["init_file"] is None else initial_sets.read(values["init_file"])
   labels = len(ids) if ids and "init_labels" not in typed else values["init_labels"]

@@ -1,7 +1,7 @@
-"""Data sets by name: scikit-learn's digits, IDX files, and tensorflow-datasets without TensorFlow.
+"""Loads data sets by name (scikit-learn's digits, IDX files, tensorflow-datasets without TensorFlow) or by path.
 
-Order of search: a prepared tensorflow-datasets folder, the four IDX files, a download. A folder given by the user is
-the only place looked at. Each source is a file of its own and is imported when it is used.
+Order of search for a name: a prepared tensorflow-datasets folder, the four IDX files, a download. If the user gives a
+folder, only that folder is searched. Each source is a separate module, imported on first use.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ __all__ = ["DataError", "Loaded", "Options", "fingerprint", "is_path", "load", "
 
 
 def is_path(name: str) -> bool:
-  """Whether `--dataset` is a path: written as one, or there and no data set's name."""
+  """Whether `--dataset` is a path: it has the form of a path, or it exists and is not the name of a data set."""
   if written_as_path(name):
     return True
   if name == "digits" or name in names.IDX_NAMES or not os.path.exists(name):
@@ -37,12 +37,12 @@ def is_path(name: str) -> bool:
 
 
 def read(
-  name: str, data_dir: str | None = None, options: Options | None = None, progress: Progress = lambda said: None
+  name: str, data_dir: str | None = None, options: Options | None = None, progress: Progress = lambda text: None
 ) -> Loaded:
-  """Loads a data set by name or by path, with the names of its classes.
+  """Loads a data set by name or by path; only a path gives class names.
 
   Raises:
-    DataError: as `load` does, and for what at a path is no data set to learn from.
+    DataError: as for `load`, or the path does not hold a usable data set.
   """
   return own.load(name, options or Options(), progress) if is_path(name) else Loaded(load(name, data_dir))
 
@@ -53,17 +53,17 @@ def load(name: str, data_dir: str | None = None, download: bool = True) -> Datas
   Args:
     name: `digits`, `mnist`, `fashion_mnist`, `kmnist`, or another name of tensorflow-datasets, `dataset[/config]
       [:version]`, whose examples are fixed-size images with one class label.
-    data_dir: the only folder to look in: a tensorflow-datasets folder or, for `mnist`, `fashion_mnist` and `kmnist`,
-      one with the four IDX files; `digits` needs none. By default `$TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
-    download: whether a data set that is in neither of those two may be downloaded (into the first that applies).
+    data_dir: the only folder to search: a tensorflow-datasets folder or, for `mnist`, `fashion_mnist` and `kmnist`,
+      a folder with the four IDX files; ignored for `digits`. Default: `$TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
+    download: whether to download a data set that is in neither default folder (into the first of them).
 
   Returns:
     NumPy arrays: images `[N, H, W, C]` uint8, labels `[N]` int32, the same for the test set. `mnist` and
-    `fashion_mnist` are in the order of their IDX files from whatever source, so that a seed means the same images; all
-    else is in the order of its source.
+    `fashion_mnist` are in the order of their IDX files, whatever the source, so that a seed gives the same images;
+    other data sets are in the order of their source.
 
   Raises:
-    DataError: an unknown name, a folder without the data set, damaged or unfit files, no network.
+    DataError: an unknown name, a folder without the data set, damaged or unsuitable files, or no network.
   """
   if name == "digits":
     from experiments.data import digits
@@ -89,14 +89,14 @@ def load(name: str, data_dir: str | None = None, download: bool = True) -> Datas
 
 
 def _default_roots() -> list[Path]:
-  """The folders of tensorflow-datasets: the one of the environment, if any, then the library's default."""
+  """The folders of tensorflow-datasets: `$TFDS_DATA_DIR`, if set, then the library's default."""
   chosen = os.environ.get("TFDS_DATA_DIR")
   default = Path.home() / "tensorflow_datasets"
   return [Path(chosen).expanduser(), default] if chosen else [default]
 
 
 def _prepared(folder: Path, name: names.Name) -> Dataset:
-  """What tensorflow-datasets has prepared in a folder, in the order of its IDX files where that is known."""
+  """Loads what tensorflow-datasets has prepared in a folder, in IDX order if that is known."""
   from experiments.data import idx_order
   from experiments.data import prepared
 
@@ -106,18 +106,18 @@ def _prepared(folder: Path, name: names.Name) -> Dataset:
   try:
     return idx_order.to_idx_order(dataset, name.dataset)
   except DataError as error:
-    logging.warning("%s They stay in the order in which they are in %s.", error, folder)
+    logging.warning("%s They keep the order that they have in %s.", error, folder)
     return dataset
 
 
 def _from_folder(name: names.Name, data_dir: str) -> Dataset:
-  """Loads from the user's folder or refuses; nothing else is tried, not even a cached copy from elsewhere."""
+  """Loads from the user's folder or raises; never falls back to another source, not even to a cached copy of one."""
   from experiments.data import idx
   from experiments.data import prepared
 
   root = Path(data_dir).expanduser()
   if not str(data_dir) or not root.is_dir():
-    raise DataError(f"data_dir {str(data_dir)!r} is not a folder: give one that has {name}, or leave it out.")
+    raise DataError(f"data_dir {str(data_dir)!r} is not a folder: give a folder that holds {name}, or omit it.")
   folder = prepared.find(root, name)
   if folder is not None:
     return _prepared(folder, name)
@@ -127,14 +127,14 @@ def _from_folder(name: names.Name, data_dir: str) -> Dataset:
     return idx.load(paths, name.dataset)
   names.check_exists(name)
   config = f"{name.config}/" if name.config else ""
-  looked_for = f"{name.dataset}/{config}{name.version or 'VERSION'}/dataset_info.json (tensorflow-datasets)"
+  needed = f"{name.dataset}/{config}{name.version or 'VERSION'}/dataset_info.json (tensorflow-datasets)"
   if has_idx:
-    looked_for += f" and {', '.join(idx.file_name(stem) for stem in idx.RANKS)} (IDX, raw or .gz)"
-  raise DataError(f"No {name} in {root}: looked there for {looked_for}.")
+    needed += f" or {', '.join(idx.file_name(stem) for stem in idx.RANKS)} (IDX, raw or .gz)"
+  raise DataError(f"No {name} in {root}: it needs {needed}.")
 
 
 def fingerprint(dataset: Dataset) -> str:
-  """SHA-256 (hex) over the shapes, dtypes and bytes of the four arrays: the same data, wherever it came from."""
+  """SHA-256 (hex) of the shapes, dtypes and bytes of the four arrays; equal for equal data from any source."""
   digest = hashlib.sha256()
   for array in (dataset.inputs, dataset.labels, dataset.test_inputs, dataset.test_labels):
     array = np.ascontiguousarray(array)

@@ -1,7 +1,7 @@
-"""Decoded arrays kept in the user's cache folder, because decoding 60,000 PNG images takes many seconds.
+"""Caches decoded arrays in the user's cache folder, because decoding 60,000 PNG images takes many seconds.
 
-An entry belongs to one source folder and carries the names, sizes and times of change of the files it was made from.
-Losing or damaging the cache costs time and never changes a result.
+An entry belongs to one source and stores the names, sizes and modification times of the files that it was made from. A
+lost or damaged entry costs time but never changes a result.
 """
 
 from collections.abc import Iterable
@@ -22,30 +22,30 @@ from experiments.data.errors import DAMAGE
 from experiments.data.errors import one_line
 
 _FORMAT = 1
-# By the names in the file: fields of a data set.
+# Name in the file: field of `Dataset`.
 _ARRAYS = {"images": "inputs", "labels": "labels", "test_images": "test_inputs", "test_labels": "test_labels"}
 
 
 def folder() -> Path:
-  """`data` in the user's cache."""
+  """The folder `data` in the user's cache folder."""
   return user_cache.folder() / "data"
 
 
 def entry(source: Path) -> Path:
-  """The file that holds the arrays decoded from the folder `source`; one per source, so a new one replaces the old."""
+  """The cache file of `source`. There is one per source, so a new entry replaces the old one."""
   digest = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:32]
   return folder() / f"{source.parent.name}-{digest}.npz"
 
 
 def stamp(source: Path) -> str:
-  """What has to be unchanged for an entry to count: the name, size and time of change of a file, or all in a folder."""
+  """Name, size and modification time of a file, or of all files in a folder. An entry is valid while they are equal."""
   files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-  told = [[str(path.relative_to(source)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-  return json.dumps([_FORMAT, told])
+  facts = [[str(path.relative_to(source)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+  return json.dumps([_FORMAT, facts])
 
 
 def read(source: Path) -> Dataset | None:
-  """The cached data set of `source`, or None where there is none, it is out of date or it is damaged."""
+  """The cached data set of `source`, or None if it is missing, outdated or damaged."""
   parts = read_parts(source, stamp(source), [*_ARRAYS, "num_classes", "mean", "std"])
   if parts is None:
     return None
@@ -55,14 +55,14 @@ def read(source: Path) -> Dataset | None:
 
 
 def write(source: Path, made_from: str, dataset: Dataset) -> None:
-  """Keeps `dataset` for `source`, as `write_parts` does."""
+  """Caches `dataset` as the entry of `source`; see `write_parts`."""
   arrays = {name: np.asarray(getattr(dataset, field)) for name, field in _ARRAYS.items()}
   static = {"num_classes": dataset.num_classes, "mean": dataset.prepare.mean, "std": dataset.prepare.std}
   write_parts(source, made_from, static | arrays)
 
 
 def read_parts(source: Path, made_from: str, names: Iterable[str]) -> dict[str, np.ndarray] | None:
-  """What is cached of `source` under these names; None where that is nothing, made of something else or damaged."""
+  """The cached arrays of `source` by name, or None if they are missing, damaged or have another stamp."""
   path = entry(source)
   try:
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -75,13 +75,13 @@ def read_parts(source: Path, made_from: str, names: Iterable[str]) -> dict[str, 
 
 
 def write_parts(source: Path, made_from: str, parts: Mapping[str, np.typing.ArrayLike]) -> None:
-  """Keeps arrays for `source`; a folder that cannot be written to is a warning, not an error.
+  """Caches arrays as the entry of `source`; if the cache cannot be written, logs a warning instead of raising.
 
   Args:
-    source: the folder they were decoded from.
-    made_from: what it was before decoding began, such as its `stamp`, so that one that changed meanwhile does not
-      match.
-    parts: what to keep.
+    source: the file or folder that they were read from.
+    made_from: its state before reading began, such as its `stamp`, so that the entry of a source that changed meanwhile
+      does not match.
+    parts: the arrays to cache, by name.
   """
   path, temporary = entry(source), None
   try:

@@ -1,4 +1,4 @@
-"""The handwritten digits bundled with scikit-learn: real data, 8x8, no file to download."""
+"""The handwritten digits bundled with scikit-learn: real 8x8 images, no download."""
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -11,7 +11,7 @@ _NUM_TEST = 500
 
 
 def load() -> Dataset:
-  """Loads the 1,797 digits, split once and for all into 1,297 pool and 500 test images, stratified by class.
+  """Loads the 1,797 digits in a fixed split of 1,297 pool and 500 test images, stratified by class.
 
   Returns:
     Images `[1297, 8, 8, 1]` and `[500, 8, 8, 1]` uint8 with values 0..16, labels int32, 10 classes, mean 0, std 16.

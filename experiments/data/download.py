@@ -1,4 +1,4 @@
-"""Downloading a data set through tensorflow-datasets and preparing it as array_record, without TensorFlow."""
+"""Downloads a data set with tensorflow-datasets and prepares it as array_record, without TensorFlow if possible."""
 
 import http.client
 from pathlib import Path
@@ -20,13 +20,13 @@ from experiments.data.names import Name
 
 WAYS_OUT = (
   "use --dataset=digits, or give --data_dir=FOLDER (a prepared tensorflow-datasets folder or, for mnist, fashion_mnist "
-  "and kmnist, the four IDX files), or run once with a network"
+  "and kmnist, the four IDX files), or run once with a network connection"
 )
 PROBE_SECONDS = 4.0
 
 
 def reachable(url: str) -> bool:
-  """Whether the host of `url` answers at all, decided within `PROBE_SECONDS`; proxies are respected."""
+  """Whether the host of `url` answers within `PROBE_SECONDS`; uses the proxy settings."""
   answered = threading.Event()
 
   def probe():
@@ -38,7 +38,7 @@ def reachable(url: str) -> bool:
     except (OSError, ValueError, http.client.HTTPException):
       pass
 
-  # The time limit of a socket does not cover the look-up of the host name, which may take minutes: hence the thread.
+  # A thread, because a socket's timeout does not cover the host name lookup, which may take minutes.
   thread = threading.Thread(target=probe, daemon=True)
   thread.start()
   thread.join(PROBE_SECONDS)
@@ -46,7 +46,7 @@ def reachable(url: str) -> bool:
 
 
 class _IdxWithoutTensorFlow:
-  """Replaces the two steps of the MNIST builders that need TensorFlow: unpacking the files and encoding the images."""
+  """Replaces the two steps of the MNIST builders that need TensorFlow: extracting the files and encoding the images."""
 
   def _split_generators(self, dl_manager):
     urls = {stem: urllib.parse.urljoin(self.URL, f"{idx.file_name(stem)}.gz") for stem in idx.RANKS}
@@ -67,11 +67,13 @@ class _IdxWithoutTensorFlow:
 
 
 class _CifarWithoutTensorFlow:
-  """Replaces the two steps of the CIFAR builders that need TensorFlow; the binary files hold no pickles."""
+  """Replaces the steps of the CIFAR builders that need TensorFlow; reads the binary files, which hold no pickles."""
 
   def _info(self):
     tfds, stock = library.tensorflow_datasets(), super()._info()
-    kept = {key: feature for key, feature in stock.features.items() if key != "id"}  # text, which TensorFlow encodes
+    kept = {
+      key: feature for key, feature in stock.features.items() if key != "id"
+    }  # `id` is text, which only TensorFlow encodes
     return tfds.core.DatasetInfo(
       builder=self,
       description=stock.description,
@@ -103,7 +105,7 @@ class _CifarWithoutTensorFlow:
       yield i, {"image": Image.fromarray(image), **dict(zip(keys, labels, strict=True))}
 
 
-# Builders that prepare without TensorFlow: the class of tensorflow-datasets, and what replaces its steps.
+# Data sets prepared without TensorFlow: builder class of tensorflow-datasets, and the mixin that replaces its steps.
 _CLASSES = {
   "mnist": ("MNIST", _IdxWithoutTensorFlow),
   "fashion_mnist": ("FashionMNIST", _IdxWithoutTensorFlow),
@@ -114,20 +116,20 @@ _CLASSES = {
 
 
 def _builder(name: Name, root: Path):
-  """A builder that prepares `name` below `root`, and an address it downloads from (None where it declares none)."""
+  """A builder that prepares `name` below `root`, and a URL that it downloads from (None if it declares none)."""
   tfds = library.tensorflow_datasets()
 
   if name.dataset in _CLASSES:
-    stock, without = _CLASSES[name.dataset]
+    stock, mixin = _CLASSES[name.dataset]
     base = getattr(tfds.image_classification, stock)
     with tfds.core.registered.skip_registration():
-      cls = type(base.__name__, (without, base), {"name": name.dataset, "__module__": __name__})
+      cls = type(base.__name__, (mixin, base), {"name": name.dataset, "__module__": __name__})
     builder = cls(data_dir=root, version=name.version)
-    return builder, base.URL if without is _IdxWithoutTensorFlow else builder._cifar_info.url
+    return builder, base.URL if mixin is _IdxWithoutTensorFlow else builder._cifar_info.url
   if not prepared.has_tensorflow():
     raise DataError(
-      f"{name} is not prepared in {root} and TensorFlow, which preparing it needs, is not installed: give "
-      "--data_dir=FOLDER where tensorflow-datasets has prepared it as array_record, or install tensorflow."
+      f"{name} is not prepared in {root}, and preparing it needs TensorFlow, which is not installed: give "
+      "--data_dir=FOLDER with a copy prepared as array_record, or install tensorflow."
     )
   builder = tfds.builder(str(name), data_dir=root)
   return builder, next(iter(builder.url_infos or ()), None)
@@ -137,16 +139,16 @@ def prepare(name: Name, root: Path) -> Path:
   """Downloads `name` and prepares it as array_record.
 
   Returns:
-    The folder below `root` where the prepared data set is.
+    The folder of the prepared data set, below `root`.
 
   Raises:
-    DataError: no network, TensorFlow needed but not installed, or the download or preparation fails.
+    DataError: the network is unreachable, TensorFlow is needed but not installed, or download or preparation fails.
   """
   try:
     builder, url = _builder(name, root)
   except DataError:
     raise
-  except Exception as error:  # A version or configuration that the library does not have.
+  except Exception as error:  # An unknown version or configuration.
     raise DataError(f"tensorflow-datasets cannot build {name} ({one_line(error)}).") from error
   if url and not reachable(url):
     host = urllib.parse.urlsplit(url).netloc
@@ -154,6 +156,6 @@ def prepare(name: Name, root: Path) -> Path:
   logging.info("Downloading %s and preparing it in %s.", name, root)
   try:
     builder.download_and_prepare(file_format="array_record")
-  except Exception as error:  # Network, disk and checksum errors come as many kinds.
+  except Exception as error:  # Network, disk and checksum errors have many types.
     raise DataError(f"Downloading and preparing {name} in {root} failed ({one_line(error)}): {WAYS_OUT}.") from error
   return Path(builder.data_dir)

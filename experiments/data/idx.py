@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its relatives: four files in a folder, raw or gzip, parsed strictly.
+"""Reads the IDX files of MNIST and related data sets: four files in a folder, raw or gzip, parsed strictly.
 
 Format: two zero bytes, the element type (8 = uint8), the number of dimensions, then each dimension as a big-endian
 uint32, then the elements (Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits).
@@ -23,18 +23,18 @@ RANKS = {"train-images": 3, "train-labels": 1, "t10k-images": 3, "t10k-labels": 
 
 
 def file_name(stem: str) -> str:
-  """The usual name of one of the four files, without `.gz`."""
+  """The standard name of one of the four files, without `.gz`."""
   return f"{stem}-idx{RANKS[stem]}-ubyte"
 
 
 def locate(folder: Path) -> dict[str, Path]:
-  """Finds the four files in `folder`; a raw file is preferred to its gzip, `train-images.idx3-ubyte` also counts.
+  """Finds the four files in `folder`. Prefers raw to gzip files; also accepts names like `train-images.idx3-ubyte`.
 
   Returns:
-    The path of each of `RANKS`, or an empty dict where the folder has none of them.
+    The path of each key of `RANKS`, or an empty dict if the folder has none of the files.
 
   Raises:
-    DataError: some are there and some are missing.
+    DataError: the folder has only some of the files.
   """
   found = {}
   for stem in RANKS:
@@ -56,7 +56,7 @@ def read(path: Path, *, rank: int, compressed: bool) -> np.ndarray:
     A uint8 array of the shape that the header declares.
 
   Raises:
-    DataError: unreadable, empty, not gzip or a damaged one, another magic number, fewer or more bytes than declared.
+    DataError: the file is unreadable, empty or damaged, has a wrong magic number, or has too few or too many bytes.
   """
   try:
     data = path.read_bytes()
@@ -84,7 +84,7 @@ def read(path: Path, *, rank: int, compressed: bool) -> np.ndarray:
 
 
 def md5(array: np.ndarray) -> str:
-  """MD5 of images `[N, H, W, 1]` or labels `[N]`, written as an uncompressed IDX file."""
+  """MD5 of the uncompressed IDX file that would hold images `[N, H, W, 1]` or labels `[N]`."""
   array = np.ascontiguousarray(np.asarray(array).astype(np.uint8, copy=False))
   shape = array.shape[:3]
   digest = hashlib.md5(np.array([0x800 + len(shape), *shape], ">u4").tobytes(), usedforsecurity=False)
@@ -99,7 +99,7 @@ def load(paths: dict[str, Path], dataset: str) -> Dataset:
     Images `[N, H, W, 1]` uint8 and labels `[N]` int32 in the order of the files, 10 classes, mean 0, std 255.
 
   Raises:
-    DataError: a bad file (`read`), counts or sizes that do not match, a label above 9, or another data set's images.
+    DataError: a bad file (see `read`), mismatched counts or sizes, a label above 9, or the images of another data set.
   """
   arrays = {stem: read(path, rank=RANKS[stem], compressed=path.suffix == ".gz") for stem, path in paths.items()}
   for images, labels in (("train-images", "train-labels"), ("t10k-images", "t10k-labels")):

@@ -1,7 +1,7 @@
-"""The original order of the examples: protocols that quote indices mean the order of the IDX files.
+"""Restores the order of the IDX files, to which published indices refer.
 
-tensorflow-datasets writes a split sorted by the MD5 of the split's name followed by the running index of the example.
-The order is rebuilt from that rule and believed only if the result has the published checksums.
+tensorflow-datasets sorts a split by the MD5 of the split's name followed by the index of the example. This module
+inverts that order and accepts the result only if it has the published checksums.
 """
 
 import dataclasses
@@ -28,17 +28,17 @@ def shuffled_order(split: str, num: int) -> np.ndarray:
 
 
 def to_idx_order(dataset: Dataset, name: str) -> Dataset:
-  """Puts `mnist` or `fashion_mnist` into the order of the IDX files, wherever it was loaded from.
+  """Puts `mnist` or `fashion_mnist` into the order of the IDX files, whatever the source.
 
   Args:
     dataset: the complete data set, NumPy arrays, images `[N, H, W, 1]` uint8 and labels `[N]`.
     name: `mnist` or `fashion_mnist`.
 
   Returns:
-    The same examples in IDX order; `dataset` itself where it is in that order already.
+    The same examples in IDX order; `dataset` itself if it is in that order already.
 
   Raises:
-    DataError: another name, or examples that in no known order match the published checksums.
+    DataError: another name, or examples that match the published checksums in no known order.
   """
   base = name.partition(":")[0]
   if base not in PUBLISHED_MD5:
@@ -55,7 +55,7 @@ def to_idx_order(dataset: Dataset, name: str) -> Dataset:
 
 
 def _restore(images, labels, split: str, images_md5: str, labels_md5: str):
-  """`(images, labels)` in the order with these checksums, the arguments themselves where they have it, else None."""
+  """`(images, labels)` in the order that has these checksums (the arguments themselves if they have it), or None."""
   if len(images) != len(labels):
     return None
   if idx.md5(images) == images_md5 and idx.md5(labels) == labels_md5:

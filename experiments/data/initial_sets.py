@@ -1,4 +1,4 @@
-"""An initial set that is given, by a file or by name, in place of a draw."""
+"""Initial sets that are not drawn at random: from a file, from a publication, or chosen by a strategy."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -16,7 +16,7 @@ from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 
-CHOOSERS = ("typiclust", "kcenter", "probcover")  # strategies that need no labels
+CHOOSERS = ("typiclust", "kcenter", "probcover")  # acquisitions that need no labels
 # The 20 images from which every run of Kirsch, van Amersfoort & Gal (2019) starts: indices into MNIST's training
 # images in the order of the IDX files, from the authors' code.
 BATCHBALD = (
@@ -26,12 +26,12 @@ BATCHBALD = (
 
 
 def read(path: str) -> tuple[int, ...]:
-  """The ids in a file, the same for every seed: a JSON list, or numbers with white space or commas between them.
+  """Reads the ids in a file: a JSON list, or numbers separated by white space or commas.
 
-  Whether they are ids of the pool is for `al_jax.checks.check_initial` to say.
+  `al_jax.checks.check_initial` checks later that they are ids of the pool.
 
   Raises:
-    UsageError: the file cannot be read, or holds something else, or nothing.
+    UsageError: the file cannot be read, is empty, or holds anything other than ids.
   """
   try:
     text = Path(path).read_text()
@@ -44,16 +44,18 @@ def read(path: str) -> tuple[int, ...]:
   words = found if isinstance(found, list) else text.replace(",", " ").split()
   for word in words:
     if not str(word).isdecimal():
-      raise UsageError(f"--init_file={path}: {word!r} is no id; write a list of pool ids, the same for every seed")
+      raise UsageError(
+        f"--init_file={path}: {word!r} is not an id: write one list of pool ids, the same for every seed"
+      )
   if not words:
     raise UsageError(f"--init_file={path} holds no ids")
   return tuple(int(word) for word in words)
 
 
-def places_of(wanted: np.ndarray, images: np.ndarray) -> list[int | None]:
-  """Where each of the `wanted` `[K, ...]` images stands among `images` `[O, ...]`, by content; None where it does not.
+def find_images(wanted: np.ndarray, images: np.ndarray) -> list[int | None]:
+  """Finds the index of each `wanted` image `[K, ...]` among `images` `[O, ...]` by content; None if it is not there.
 
-  The first of equals, each place at most once.
+  Among equal images, the first that is not taken yet.
   """
   rows, out = images.reshape(len(images), -1), []
   for image in wanted.reshape(len(wanted), -1):
@@ -63,59 +65,60 @@ def places_of(wanted: np.ndarray, images: np.ndarray) -> list[int | None]:
   return out
 
 
-def chosen(name: str, data: Dataset, num: int, seed: int) -> tuple[int, ...]:
-  """`num` ids that a strategy chooses where nothing is labeled, best first: by the data's embedding, or the inputs.
+def select_ids(name: str, data: Dataset, num: int, seed: int) -> tuple[int, ...]:
+  """Chooses `num` ids by a strategy that needs no labels, best first, from the data's embedding or else its inputs.
 
   Args:
     name: one of `CHOOSERS`.
-    data: the pool; of copies the first.
-    num: how many.
-    seed: decides the strategy's draws.
+    data: the pool; only the first copy of each original is chosen from.
+    num: number of ids.
+    seed: seed of the strategy's random draws.
 
   Raises:
-    UsageError: `num` rows are not available, or the inputs are tokens.
+    UsageError: fewer than `num` rows are available, or the inputs are tokens.
   """
   size = data.num_originals
   rows = np.asarray(data.embedding if data.embedding is not None else jax.jit(data.prepare)(data.inputs))
   if not np.issubdtype(rows.dtype, np.floating):
-    raise UsageError(f"--init={name} compares rows of numbers, and these are tokens: give --embedding")
+    raise UsageError(f"--init={name} compares numeric rows, but these are tokens: give --embedding")
   candidates = np.ones(size, bool) if data.available is None else np.asarray(data.available)[:size]
   if num > candidates.sum():
-    raise UsageError(f"--init={name} is to choose {num} of {candidates.sum()} rows")
-  known = {"classes": data.num_classes} if name == "probcover" else {}
+    raise UsageError(
+      f"--init={name} cannot choose {num} of {candidates.sum()} available rows: give fewer --init_labels"
+    )
+  hyper = {"classes": data.num_classes} if name == "probcover" else {}
   view = types.PoolView(
     labeled=jnp.zeros(size, bool),
     candidates=jnp.asarray(candidates),
     embedding=jnp.asarray(rows.reshape(size, -1), jnp.float32),
   )
-  select = jax.jit(acquisition.make(name, **known).select, static_argnames="num")
+  select = jax.jit(acquisition.make(name, **hyper).select, static_argnames="num")
   return tuple(select(role_key(jax.random.key(seed), Role.INITIAL_SET), view, num=num).tolist())
 
 
 def resolve(config, loaded: Dataset, data: Dataset):
-  """The config with the ids of a named initial set, found by content in the pool, or chosen by a strategy; as it is
-  where `--init` names neither.
+  """Fills in the ids of `--init=batchbald` (found by content) or of a strategy; other configs are returned unchanged.
 
   Args:
     config: a `Config`.
-    loaded: the data set as its source has it.
-    data: the data set with the pool that the flags ask for.
+    loaded: the data set in the order of its source.
+    data: the data set with the pool of the flags.
 
   Raises:
-    UsageError: the pool lacks one of the images.
-    DataError: the data are not those that the set is of.
+    UsageError: the pool lacks one of the images, or as `select_ids` raises.
+    DataError: the data are not those that the initial set refers to.
   """
   if config.init in CHOOSERS:
-    return dataclasses.replace(config, init_ids=chosen(config.init, data, config.init_labels, config.pool_seed))
+    return dataclasses.replace(config, init_ids=select_ids(config.init, data, config.init_labels, config.pool_seed))
   if config.init != "batchbald":
     return config
   from experiments.data import idx_order
 
   wanted: Sequence[int] = BATCHBALD
-  found = places_of(idx_order.to_idx_order(loaded, config.dataset).inputs[list(wanted)], data.inputs)
+  found = find_images(idx_order.to_idx_order(loaded, config.dataset).inputs[list(wanted)], data.inputs)
   if None in found:
     missing = wanted[found.index(None)]
     raise UsageError(
-      f"--init=batchbald: image {missing} of the IDX files is not in this pool: leave out what makes it smaller"
+      f"--init=batchbald: image {missing} of the IDX files is not in this pool: omit the flags that shrink the pool"
     )
   return dataclasses.replace(config, init_ids=tuple(found))

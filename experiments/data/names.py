@@ -1,4 +1,4 @@
-"""Names of data sets: how they are written, which exist, and the published checksums of those that have IDX files."""
+"""Names of data sets: syntax, existence, and published checksums of their IDX files."""
 
 import re
 from typing import NamedTuple
@@ -42,15 +42,15 @@ class Name(NamedTuple):
 
 
 def unknown(name: object) -> DataError:
-  """The error for a name that names nothing."""
+  """The error for an unknown name."""
   return DataError(f"Unknown dataset {name!r}: choose {CHOICES}.")
 
 
 def parse(name: str) -> Name:
-  """Takes a name apart.
+  """Parses a name, without checking that such a data set exists.
 
   Raises:
-    DataError: the text is not written as a name; whether such a data set exists is not looked up.
+    DataError: the text does not have the form of a name.
   """
   match = _PATTERN.fullmatch(name) if isinstance(name, str) else None
   if match is None:
@@ -59,16 +59,16 @@ def parse(name: str) -> Name:
 
 
 def check_exists(name: Name) -> None:
-  """Refuses a name that tensorflow-datasets does not know (no network is used).
+  """Checks that tensorflow-datasets knows a name; uses no network.
 
   Raises:
-    DataError: there is no such data set.
+    DataError: the data set does not exist.
   """
   if name.dataset in IDX_NAMES:
     if name.config:
       raise unknown(str(name))
     return
-  tfds = library.tensorflow_datasets()  # Only names that are nowhere on the disk pay for the import.
+  tfds = library.tensorflow_datasets()  # A slow import, needed only for names that are not found on disk.
 
   if name.dataset not in tfds.list_builders(with_community_datasets=False):
     raise unknown(str(name))

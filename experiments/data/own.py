@@ -1,4 +1,4 @@
-"""Data of one's own: a folder of images, arrays or a table, by path."""
+"""Loads the user's own data by path: a folder of images, arrays or a table."""
 
 import hashlib
 import json
@@ -21,22 +21,22 @@ from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
 _OF_TABLES = ("label_column", "ignore_columns", "missing")
-_IS_FOR = {"image_size": "folders of images", "scale": "numbers in a file"} | dict.fromkeys(_OF_TABLES, "tables")
+_APPLIES_TO = {"image_size": "folders of images", "scale": "numbers in a file"} | dict.fromkeys(_OF_TABLES, "tables")
 
 
 class Loaded(NamedTuple):
-  """A data set, and what people call what is in it."""
+  """A data set with the names of its classes and rows."""
 
   data: Dataset
   class_names: tuple[str, ...] | None = None
-  num_rows: int | None = None  # of the source, where it is a path
-  rows: np.ndarray | None = None  # `[N]` the number in the source of each row of the pool
-  row_names: tuple[str, ...] | None = None  # `[N]` what they are called there, where they have names
-  remarks: tuple[str, ...] = ()  # sentences on what was made of the source
+  num_rows: int | None = None  # rows in the source; None if it is not a path
+  rows: np.ndarray | None = None  # `[N]` index in the source of each row of the pool
+  row_names: tuple[str, ...] | None = None  # `[N]` names in the source, if rows have names
+  remarks: tuple[str, ...] = ()  # sentences on how the source was read
 
 
 def _rows(path: Path, options: Options, progress: Progress) -> Rows:
-  # pandas and Pillow are imported where they are needed.
+  # Imported here because pandas and Pillow are slow to import.
   if path.is_dir():
     from experiments.data import image_folder
 
@@ -54,31 +54,33 @@ def _rows(path: Path, options: Options, progress: Progress) -> Rows:
 
     _refuse(path, options, "image_size")
     return tables.rows(path, options)
-  raise DataError(f"{str(path)!r} is no folder of images, and none of {', '.join(SUFFIXES)}.")
+  raise DataError(f"{str(path)!r} is neither a folder of images nor a file of type {', '.join(SUFFIXES)}.")
 
 
 def _refuse(path: Path, options: Options, *others: str) -> None:
-  """Raises DataError for an option that is of other kinds of data."""
+  """Raises DataError if one of the options `others`, which are for other kinds of data, is set."""
   for name in others:
     if getattr(options, name) != getattr(Options(), name):
-      raise DataError(f"--{name} does not bear on {path}: it is for {_IS_FOR[name]}.")
+      raise DataError(f"--{name} does not apply to {path}: it is for {_APPLIES_TO[name]}.")
 
 
-def load(name: str, options: Options, progress: Progress = lambda said: None) -> Loaded:
-  """Reads a path, splits off a test set where the source brings none, and numbers the classes.
+def load(name: str, options: Options, progress: Progress = lambda text: None) -> Loaded:
+  """Reads a path, splits off a test set if the source has none, and numbers the classes.
 
   Raises:
-    DataError: whatever makes it no data set to learn from, in one sentence.
+    DataError: the path does not hold a usable data set; the message is one sentence.
   """
   path = Path(name).expanduser()
   before = cache.stamp(path)
   found = _rows(path, options, progress)
   known = classes.of_labels(found.labels, found.labels_in, keep_unlabeled=options.unlabeled == "keep")
-  is_test, said = _test_rows(found, known.labels, options)
+  is_test, split_remark = _test_rows(found, known.labels, options)
   pool, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
   if (known.labels[test] == UNKNOWN).any():
     row = int(test[(known.labels[test] == UNKNOWN).argmax()])
-    raise DataError(f"{found.labels_in}: row {row} is of the test set and has no label.")
+    raise DataError(
+      f"{found.labels_in}: row {row} is in the test set but has no label: label it or move it to the pool."
+    )
   read = _read(path, before, found, options, pool, test)
   left = [np.setdiff1d(part, read.unreadable, assume_unique=True) for part in (pool, test)]
   x, x_test = read.inputs, read.test_inputs
@@ -88,7 +90,9 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
   labels = known.labels[pool]
   counts = np.bincount(labels[labels >= 0], minlength=len(known.names))
   if not counts.all():
-    raise DataError(f"{path}: no row of class {classes.said([known.names[counts.argmin()]])} is left for the pool.")
+    raise DataError(
+      f"{path}: no row of class {classes.format_names([known.names[counts.argmin()]])} is left for the pool."
+    )
   masks = {}
   if (labels < 0).any():
     masks = {"known": labels >= 0, "available": labels >= 0}
@@ -97,49 +101,51 @@ def load(name: str, options: Options, progress: Progress = lambda said: None) ->
     checks.check_values(data)
   except ValueError as error:
     raise DataError(f"{path}: {error}.") from error
-  remarks = [*read.remarks, said]
+  remarks = [*read.remarks, split_remark]
   if len(test) and (absent := np.setdiff1d(np.arange(len(known.names)), known.labels[test])).size:
-    remarks.append(f"the test set has no row of {classes.said([known.names[c] for c in absent])}")
+    remarks.append(f"the test set has no row of class {classes.format_names([known.names[c] for c in absent])}")
   if masks:
-    remarks.append(f"{int((labels < 0).sum()):,} rows without a label stay in the pool, and are not asked for")
+    remarks.append(f"{int((labels < 0).sum()):,} rows without a label stay in the pool and are never queried")
   names = None if found.names is None else tuple(found.names[i] for i in pool)
   return Loaded(data, known.names, len(known.labels), pool, names, tuple(remarks))
 
 
 def _test_rows(found: Rows, labels: np.ndarray, options: Options) -> tuple[np.ndarray, str]:
-  """`[N]` bool, and how they were chosen."""
+  """`[N]` bool: the rows of the test set; and a sentence on how they were chosen."""
   size = len(labels)
   if found.num_test is not None:
     for name in ("test_rows", "test_size"):
       if getattr(options, name) != getattr(Options(), name):
-        said = f"--{name}={getattr(options, name)}"
-        raise DataError(f"{said} is for data without a test set, and {found.labels_in} brings one.")
-    return np.arange(size) >= size - found.num_test, f"the test set is the data's own, {found.num_test:,} rows"
+        given = f"--{name}={getattr(options, name)}"
+        raise DataError(f"{given} is for data without a test set, but {found.labels_in} has one: omit the flag.")
+    return np.arange(size) >= size - found.num_test, f"the data include a test set of {found.num_test:,} rows"
   if options.test_rows is not None:
     return classes.named_rows(options.test_rows, size), f"the test set is rows {options.test_rows}"
   if not options.test_size:
     return np.zeros(size, bool), "no test set: --test_size=0"
   out = classes.held_out(labels, options.test_size, options.test_seed)
-  share = f"{options.test_size:g} of each class, drawn by --test_seed={options.test_seed}"
-  return out, f"the data bring no test set: {out.sum():,} rows were split off, {share}"
+  share = f"{options.test_size:g} of each class, drawn with --test_seed={options.test_seed}"
+  return out, f"the data include no test set: {out.sum():,} rows were split off, {share}"
 
 
 def _read(path: Path, stamp: str, found: Rows, options: Options, pool: np.ndarray, test: np.ndarray) -> Read:
-  """The rows as arrays, of images from the cache where they are there already; `stamp` is the source's of before.
+  """The rows as arrays; images come from the cache if it has them. `stamp` is that of the source before reading.
 
   Raises:
-    DataError: the source changed meanwhile.
+    DataError: the source changed while it was read.
   """
   made_from = hashlib.sha256(json.dumps([stamp, options]).encode()).hexdigest()
   names = ["inputs", "test_inputs", "std", "remarks", "unreadable"]
-  kept = cache.read_parts(path, made_from, names) if found.kept else None
-  if kept is not None:
-    prepare = inputs.images(std=float(kept["std"]))
-    return Read(kept["inputs"], kept["test_inputs"], prepare, kept["remarks"].tolist(), kept["unreadable"].tolist())
+  cached = cache.read_parts(path, made_from, names) if found.cacheable else None
+  if cached is not None:
+    prepare = inputs.images(std=float(cached["std"]))
+    return Read(
+      cached["inputs"], cached["test_inputs"], prepare, cached["remarks"].tolist(), cached["unreadable"].tolist()
+    )
   read = found.read(pool, test)
   if cache.stamp(path) != stamp:
     raise DataError(f"{path} changed while it was read: run again.")
-  if found.kept:
+  if found.cacheable:
     facts = {"std": read.prepare.std, "remarks": np.array(read.remarks), "unreadable": np.array(read.unreadable, int)}
     cache.write_parts(path, made_from, {"inputs": read.inputs, "test_inputs": read.test_inputs, **facts})
   return read

@@ -1,4 +1,4 @@
-"""Data sets that tensorflow-datasets has prepared in a folder, read without TensorFlow where they are array_record."""
+"""Reads data sets that tensorflow-datasets has prepared in a folder; array_record files need no TensorFlow."""
 
 import importlib.util
 import io
@@ -17,27 +17,27 @@ from experiments.data.errors import one_line
 from experiments.data.names import Name
 
 _SPLITS = ("train", "test")
-_BATCH = 1_000  # Records read at once.
+_BATCH = 1_000  # Records read per call.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def has_tensorflow() -> bool:
-  """Whether TensorFlow is installed; it is not imported to find out."""
+  """Whether TensorFlow is installed; does not import it."""
   return importlib.util.find_spec("tensorflow") is not None
 
 
 def _versions(folder: Path) -> list[Path]:
-  """The prepared versions right below `folder`, the newest last; half-prepared ones have other names."""
+  """The prepared versions directly below `folder`, newest last; incomplete ones have other names and are ignored."""
   paths = [path.parent for path in folder.glob("*/dataset_info.json")]
   paths = [path for path in paths if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
   return sorted(paths, key=lambda path: tuple(int(part) for part in path.name.split(".")))
 
 
 def find(root: Path, name: Name) -> Path | None:
-  """The folder `root/dataset[/config]/version` of a prepared data set, the newest version unless `name` says which.
+  """The folder `root/dataset[/config]/version` of a prepared data set, or None; by default the newest version.
 
   Raises:
-    DataError: prepared, but in configurations of which `name` picks none.
+    DataError: the data set is prepared by configuration, and `name` has none.
   """
   base = root / name.dataset
   versions = _versions(base / name.config if name.config else base)
@@ -48,18 +48,18 @@ def find(root: Path, name: Name) -> Path | None:
   configs = sorted({path.parent.parent.name for path in base.glob("*/*/dataset_info.json")})
   if configs and not name.config:
     full = ", ".join(f"{name.dataset}/{config}" for config in configs)
-    raise DataError(f"{name.dataset} is prepared in {root} in configurations: name one of {full}.")
+    raise DataError(f"{name.dataset} is prepared in {root} by configuration: name one of {full}.")
   return None
 
 
 def load(folder: Path) -> Dataset:
-  """Loads the data set prepared in `folder`, from the cache where it is there already.
+  """Loads the data set prepared in `folder`, from the cache if it is there.
 
   Returns:
     Images `[N, H, W, C]` uint8 and labels `[N]` int32 in the order of the prepared files, mean 0, std 255.
 
   Raises:
-    DataError: damaged files, TFRecord without TensorFlow, no train or test split, examples that are not fixed-size
+    DataError: damaged files, TFRecord without TensorFlow, no train or test split, or examples that are not fixed-size
       uint8 images with one class label.
   """
   dataset = cache.read(folder)
@@ -77,17 +77,17 @@ def _decode(folder: Path) -> Dataset:
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     raise DataError(f"{folder / 'dataset_info.json'} cannot be read ({one_line(error)}).") from error
   if name not in (folder.parent.name, folder.parent.parent.name):
-    raise DataError(f"{folder} holds the data set {name!r}, which its place does not say.")
+    raise DataError(f"{folder} holds the data set {name!r}, which does not match the folder's name.")
   if file_format != "array_record" and not has_tensorflow():
     raise DataError(
-      f"{folder} is prepared as {file_format}, which only TensorFlow reads, and TensorFlow is not installed: prepare "
+      f"{folder} is prepared as {file_format}, which only TensorFlow reads, but TensorFlow is not installed: prepare "
       "the data set as array_record or install tensorflow."
     )
   tfds = library.tensorflow_datasets()
   try:
     builder = tfds.builder_from_directory(folder)
     features, splits = builder.info.features, {key: split.num_examples for key, split in builder.info.splits.items()}
-  except Exception as error:  # Whatever a damaged description makes tensorflow-datasets raise.
+  except Exception as error:  # tensorflow-datasets raises many types of errors for a damaged description.
     raise DataError(f"{folder} cannot be opened by tensorflow-datasets ({one_line(error)}).") from error
   shape, num_classes = _check(folder, features, splits)
   read = _read_array_record if file_format == "array_record" else _read_with_tensorflow
@@ -95,7 +95,7 @@ def _decode(folder: Path) -> Dataset:
   for split in _SPLITS:
     try:
       images, labels = read(builder, split, shape)
-    except Exception as error:  # The readers raise errors of many kinds for a damaged record.
+    except Exception as error:  # The readers raise many types of errors for a damaged record.
       raise DataError(f"The split {split} in {folder} cannot be read ({one_line(error)}).") from error
     if len(images) != splits[split] or not splits[split]:
       raise DataError(f"The split {split} in {folder} declares {splits[split]} examples, found {len(images)}.")
@@ -106,21 +106,21 @@ def _decode(folder: Path) -> Dataset:
 
 
 def _check(folder: Path, features, splits) -> tuple[tuple[int, int, int], int]:
-  """Image shape and number of classes of a data set that fits; DataError for one that does not."""
+  """Image shape and number of classes; raises DataError for a data set that is not of images with one class label."""
   tfds = library.tensorflow_datasets()
   if not set(_SPLITS) <= set(splits):
-    raise DataError(f"{folder} needs the splits train and test, found {', '.join(splits) or 'none'}.")
+    raise DataError(f"{folder} must have the splits train and test, found {', '.join(splits) or 'none'}.")
   keys = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
   image, label = (features[key] if key in keys else None for key in ("image", "label"))
   if not isinstance(image, tfds.features.Image) or None in image.shape or np.dtype(image.np_dtype) != np.uint8:
-    raise DataError(f"{folder} needs fixed-size uint8 images under the key 'image', found {image} (keys {keys}).")
+    raise DataError(f"{folder} must have fixed-size uint8 images under the key 'image', found {image} (keys {keys}).")
   if not isinstance(label, tfds.features.ClassLabel) or not label.num_classes:
-    raise DataError(f"{folder} needs one class label under the key 'label', found {label} (keys {keys}).")
+    raise DataError(f"{folder} must have one class label under the key 'label', found {label} (keys {keys}).")
   return image.shape, label.num_classes
 
 
 def _read_array_record(builder, split: str, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-  """Decodes with Pillow directly and reads in batches: one record at a time takes several times as long."""
+  """Reads records in batches and decodes with Pillow; reading one record at a time takes several times as long."""
   from PIL import Image
 
   tfds = library.tensorflow_datasets()
@@ -138,7 +138,7 @@ def _read_array_record(builder, split: str, shape: tuple[int, int, int]) -> tupl
 
 def _read_with_tensorflow(builder, split: str, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
   tfds = library.tensorflow_datasets()
-  # One file after the other: the default interleaves them, and the order would depend on their number.
+  # One file after another: by default files are interleaved, and the order depends on their number.
   config = tfds.ReadConfig(interleave_cycle_length=1)
   examples = list(tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, read_config=config)))
   images = np.array([example["image"] for example in examples], np.uint8).reshape(-1, *shape)

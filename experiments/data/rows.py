@@ -1,4 +1,4 @@
-"""What a source of one's own gives: rows with labels of any kind, read into arrays once a test set is split off."""
+"""The interface of sources given as a path: rows with labels, read into arrays after the test set is chosen."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-Progress = Callable[[str], None]  # told what is being done
+Progress = Callable[[str], None]  # called with a description of the current activity
 
 
 class Options(NamedTuple):
-  """The flags that say how a path is read; each is the flag of its name."""
+  """How a path is read; each field is the flag of the same name."""
 
-  image_size: tuple[int, int] | None = None  # height and width
+  image_size: tuple[int, int] | None = None  # (height, width)
   scale: str | None = None
   label_column: str | None = None
   ignore_columns: tuple[str, ...] = ()
@@ -24,21 +24,21 @@ class Options(NamedTuple):
 
 
 class Read(NamedTuple):
-  """Rows as arrays."""
+  """The inputs of pool and test set as arrays."""
 
-  inputs: np.ndarray  # `[P, ...]` of the pool
-  test_inputs: np.ndarray  # `[T, ...]`
+  inputs: np.ndarray  # `[P, ...]`: the pool's
+  test_inputs: np.ndarray  # `[T, ...]`: the test set's
   prepare: Callable  # as `Dataset.prepare`
   remarks: Sequence[str] = ()
-  unreadable: Sequence[int] = ()  # rows that are not to be used
+  unreadable: Sequence[int] = ()  # rows that could not be read, by index in the source
 
 
 class Rows(NamedTuple):
-  """What a source holds; those of the test set that it brings come last."""
+  """The rows of a source. Rows of an included test set come last."""
 
-  labels: np.ndarray  # `[N]` of any kind
-  labels_in: str  # what holds them, for a sentence
+  labels: np.ndarray  # `[N]` of any type
+  labels_in: str  # what holds them, for messages
   read: Callable[[np.ndarray, np.ndarray], Read]  # (pool rows `[P]`, test rows `[T]`), ascending
-  num_test: int | None  # rows of the test set that the source brings; None where it brings none
-  names: Sequence[str] | None = None  # `[N]` what people call a row; None: its number
-  kept: bool = False  # whether the arrays are images, and worth a place in the cache
+  num_test: int | None  # rows of the source's own test set; None if it has none
+  names: Sequence[str] | None = None  # `[N]` names of the rows; None if they have none
+  cacheable: bool = False  # whether to cache the arrays: decoded images

@@ -1,4 +1,4 @@
-"""Train / test splits that a protocol asks for."""
+"""Train/test splits of protocols."""
 
 import dataclasses
 
@@ -8,12 +8,12 @@ from al_jax.types import Dataset
 
 
 def apply(split: str, data: Dataset, name: str) -> Dataset:
-  """The data set under a split of `--split`: `standard` as published, `blog` as the blog of `--preset=blog` split it.
+  """Applies `--split`: `standard` is the published split, `blog` the split of the blog in `--preset=blog`.
 
-  The blog concatenates training and test images in IDX order and keeps a random third for testing.
+  The blog concatenates training and test images in IDX order and holds out a random 33% as the test set.
 
   Raises:
-    DataError: the split needs the IDX order and the data cannot be brought into it.
+    DataError: `blog` is asked for data whose IDX order is not known.
   """
   if split == "standard":
     return data

@@ -1,4 +1,4 @@
-"""Tables: .csv and .parquet, a column of which holds the classes."""
+"""Reads tables: .csv and .parquet files with one column of classes."""
 
 import difflib
 import functools
@@ -11,7 +11,7 @@ import pandas as pd
 
 from al_jax import inputs
 from experiments.data import scaling
-from experiments.data.classes import said
+from experiments.data.classes import format_names
 from experiments.data.errors import DataError
 from experiments.data.errors import one_line
 from experiments.data.rows import Options
@@ -19,29 +19,35 @@ from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A"]
-_MOST_CATEGORIES = 100  # of a column; more are free text, or a name
+_MAX_CATEGORIES = 100  # per column; with more distinct values, text is refused as free text
 
 
 def rows(path: Path, options: Options) -> Rows:
-  """The rows of a table. Numbers are scaled, text of few values becomes one column for each value.
+  """Reads a table. Numeric columns are scaled; text columns with few distinct values are one-hot encoded.
 
   Raises:
-    DataError: the file is damaged, or a column is no class, number or category.
+    DataError: the file is damaged, or a column holds neither classes nor numbers nor categories.
   """
   table = _table(path, options.label_column)
   if options.label_column is None:
-    raise DataError(f"{path} has the columns {said(table.columns)}: --label_column names that of the classes.")
+    raise DataError(
+      f"{path} has the columns {format_names(table.columns)}: give that of the classes as --label_column."
+    )
   for name in (options.label_column, *options.ignore_columns):
     if name not in table.columns:
       close = difflib.get_close_matches(name, table.columns, 1)
-      meant = f"did you mean {close[0]!r}?" if close else f"it has {said(table.columns)}."
+      meant = f"did you mean {close[0]!r}?" if close else f"it has {format_names(table.columns)}."
       raise DataError(f"{path} has no column {name!r}: {meant}")
   if options.label_column in options.ignore_columns:
-    raise DataError(f"--ignore_columns leaves out {options.label_column!r}, which is --label_column.")
+    raise DataError(
+      f"--ignore_columns has {options.label_column!r}, which is also --label_column: remove it from one of them."
+    )
   labels = table.pop(options.label_column)
   table = table.drop(columns=list(options.ignore_columns))
   if not len(table.columns) or not len(table):
-    raise DataError(f"{path} has {len(table):,} rows of {len(table.columns)} columns beside its labels.")
+    raise DataError(
+      f"{path} has {len(table):,} rows and {len(table.columns)} columns besides the labels: give at least one of each."
+    )
   for name in table.columns:
     _check(path, table[name], options)
   where = f"column {options.label_column!r} of {path}"
@@ -50,7 +56,7 @@ def rows(path: Path, options: Options) -> Rows:
 
 
 def _from_csv(path: Path, label_column: str | None) -> pd.DataFrame:
-  """As pandas reads it, but that words such as None and NA are classes in the column of these, and no row is cut."""
+  """Reads a CSV file. Words such as None and NA are missing values, except as classes; too long a row raises."""
   names = pd.read_csv(path, nrows=0).columns
   missing = {name: [""] if name == label_column else _MISSING for name in names}
   with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
@@ -61,16 +67,16 @@ def _table(path: Path, label_column: str | None) -> pd.DataFrame:
   try:
     table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else _from_csv(path, label_column)
   except UnicodeDecodeError as error:
-    raise DataError(f"{path} is not text in UTF-8 (byte {error.start}): save it in that encoding.") from error
-  except Exception as error:  # pandas raises errors of many kinds for what is no table.
+    raise DataError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+  except Exception as error:  # pandas raises many types of errors for a file that is not a table.
     raise DataError(f"{path} cannot be read as a table ({one_line(error)}).") from error
   names = [str(name) for name in table.columns]
   if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-    raise DataError(f"{path} has one column, {names[0]!r}: separate the values by commas.")
+    raise DataError(f"{path} has one column, {names[0]!r}: separate the values with commas.")
   if path.suffix.lower() == ".csv" and any(_is_number(name) and not name.isdecimal() for name in names):
-    raise DataError(f"{path} begins with the row {said(names)}, and the first is due to name the columns.")
+    raise DataError(f"{path} begins with the row {format_names(names)}, but the first row must name the columns.")
   if len(set(names)) < len(names):
-    raise DataError(f"{path} names a column twice: {said([name for name in names if names.count(name) > 1])}.")
+    raise DataError(f"{path} names a column twice: {format_names([name for name in names if names.count(name) > 1])}.")
   table.columns = names
   return table
 
@@ -88,42 +94,44 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def _check(path: Path, column: pd.Series, options: Options) -> None:
-  """Raises DataError, with the column's name, for a column that is neither number nor category."""
+  """Raises DataError for a column that holds neither numbers nor categories; the message names the column."""
   name, held = column.name, column.dropna()
-  leave_out = f"--ignore_columns={name} leaves it out"
+  leave_out = f"leave it out with --ignore_columns={name}"
   if options.missing == "error" and len(held) < len(column):
     row = int(column.isna().to_numpy().argmax())
-    raise DataError(f"{path}: column {name!r} has no value in {len(column) - len(held):,} rows, first in row {row}.")
+    raise DataError(
+      f"{path}: column {name!r} has no value in {len(column) - len(held):,} rows, the first is row {row}."
+    )
   if not len(held):
     raise DataError(f"{path}: column {name!r} has no values: {leave_out}.")
   if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-    raise DataError(f"{path}: column {name!r} holds dates, of which no scale is known: {leave_out}.")
+    raise DataError(f"{path}: column {name!r} holds dates, which are not supported: {leave_out}.")
   if re.fullmatch(r"Unnamed: \d+|__index_level_\d+__", name):
-    raise DataError(f"{path}: column {name!r} has no name in the file, as saved row numbers have none: {leave_out}.")
+    raise DataError(f"{path}: column {name!r} has no name in the file and may hold saved row numbers: {leave_out}.")
   if _is_text(column):
     texts = held.astype(str)
     numbers = texts.str.replace(",", ".", regex=False).map(_is_number)
     if numbers.mean() > 0.5:
       odd = texts[~numbers] if (~numbers).any() else texts
       raise DataError(
-        f"{path}: column {name!r} holds numbers but for {odd.iloc[0][:40]!r}, say: mend it, or {leave_out}."
+        f"{path}: column {name!r} holds numbers and other text, such as {odd.iloc[0][:40]!r}: fix it, or {leave_out}."
         if (~numbers).any()
-        else f"{path}: column {name!r} has commas in its numbers, such as {odd.iloc[0]!r}: write points."
+        else f"{path}: column {name!r} has decimal commas, such as {odd.iloc[0]!r}: write decimal points."
       )
     if _are_dates(texts):
       raise DataError(f"{path}: column {name!r} holds dates, such as {texts.iloc[0]!r}: {leave_out}.")
     count = texts.nunique()
-    if count > _MOST_CATEGORIES:
+    if count > _MAX_CATEGORIES:
       raise DataError(
-        f"{path}: column {name!r} holds text of {count:,} values, such as {texts.iloc[0][:40]!r}, which are more"
-        f" than {_MOST_CATEGORIES} categories: {leave_out}."
+        f"{path}: column {name!r} holds text with {count:,} distinct values, such as {texts.iloc[0][:40]!r}, more"
+        f" than the {_MAX_CATEGORIES} of a category: {leave_out}."
       )
   elif not np.isfinite(held.to_numpy(np.float64)).all():
-    raise DataError(f"{path}: column {name!r} holds an infinite number.")
+    raise DataError(f"{path}: column {name!r} holds an infinite number: replace it, or {leave_out}.")
 
 
 def _are_dates(texts: pd.Series) -> bool:
-  """Whether every text has digits and reads as a date."""
+  """Whether each of the first 200 texts has the digits of a date and parses as one."""
   some = texts.iloc[:200]
   if not some.str.contains(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}", regex=True).all():
     return False
@@ -131,7 +139,7 @@ def _are_dates(texts: pd.Series) -> bool:
 
 
 def _read(table: pd.DataFrame, options: Options, pool: np.ndarray, test: np.ndarray) -> Read:
-  """Numbers first, in the order of their columns, then a 0 or 1 for each value that a category has in the pool."""
+  """The numeric columns in order, then a one-hot column for each value that a category has in the pool."""
   own, others = table.iloc[pool], table.iloc[test]
   numbers = [name for name in table.columns if not _is_text(table[name])]
   texts = [name for name in table.columns if _is_text(table[name])]
@@ -153,11 +161,13 @@ def _read(table: pd.DataFrame, options: Options, pool: np.ndarray, test: np.ndar
       out.append(part[name].fillna(usual).astype(str).to_numpy()[:, None] == np.array(known, object)[None])
   x, x_test = (np.concatenate(parts, axis=1).astype(np.float32) for parts in columns)
   if not x.shape[1]:
-    raise DataError("the table has no columns of numbers or categories.")
-  remarks.append(f"columns of numbers: {len(numbers)}, {words}")
+    raise DataError("the table has no numeric or categorical columns.")
+  remarks.append(f"numeric columns: {len(numbers)}, {words}")
   if texts:
-    remarks.append(f"categories, with their values in the pool: {', '.join(f'{n!r} ({k})' for n, k in kinds.items())}")
+    remarks.append(
+      f"categorical columns, with their values in the pool: {', '.join(f'{n!r} ({k})' for n, k in kinds.items())}"
+    )
   if filled:
     counts = ", ".join(f"{count:,} in {name!r}" for name, count in list(filled.items())[:5])
-    remarks.append(f"missing values, filled by the pool's median or most frequent value: {counts}")
+    remarks.append(f"missing values, filled with the pool's median or most frequent value: {counts}")
   return Read(x, x_test, inputs.as_they_are, remarks)

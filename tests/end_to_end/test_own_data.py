@@ -64,7 +64,7 @@ def test_a_path_is_its_arrays_in_the_library(made, paths, tmp_path, program):
       "experiments.mnist", f"--dataset={tmp_path / name}", *FLAGS, *flags, f"--workdir={tmp_path / str(i)}"
     )
     rows = read(tmp_path / str(i))
-    assert f"{name}: a pool of {data.pool_size}, 40 to test on" in printed
+    assert f"{name}: {data.pool_size} rows in the pool, 40 in the test set" in printed
     for row, selected, accuracy in zip(rows, info.selected, info.metrics.test_accuracy, strict=True):
       assert row["selected"] == [i for i in selected.tolist() if i >= 0]
       assert row["test_accuracy"] == pytest.approx(float(accuracy), abs=1e-6)

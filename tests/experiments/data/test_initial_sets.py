@@ -1,4 +1,4 @@
-"""Given initial sets: read from a file or named, labeled at the start by every driver, never for validation."""
+"""Given initial sets: from a file or by name; every driver labels them first and never validates on them."""
 
 import dataclasses
 import re
@@ -47,18 +47,18 @@ def test_given_initial_ids_are_the_initial_set_of_every_seed(data, make_learner)
 )
 def test_a_strategy_chooses_the_first_labels_where_none_are_known(name, data):
   pool = dataclasses.replace(data, labels=np.tile(data.labels, 2), copies=2)
-  chosen = initial_sets.chosen(name, pool, 12, seed=0)
+  chosen = initial_sets.select_ids(name, pool, 12, seed=0)
   assert len(set(chosen)) == 12 and max(chosen) < 97
   flipped = dataclasses.replace(pool, labels=9 - np.asarray(pool.labels))
-  assert initial_sets.chosen(name, flipped, 12, seed=0) == chosen, "labels are not read"
+  assert initial_sets.select_ids(name, flipped, 12, seed=0) == chosen, "labels are not read"
   some = dataclasses.replace(data, available=np.arange(97) % 2 == 0)
-  assert all(i % 2 == 0 for i in initial_sets.chosen(name, some, 12, seed=0))
-  with pytest.raises(UsageError, match=f"--init={name} is to choose 50 of 49 rows"):
-    initial_sets.chosen(name, some, 50, seed=0)
+  assert all(i % 2 == 0 for i in initial_sets.select_ids(name, some, 12, seed=0))
+  with pytest.raises(UsageError, match=f"--init={name} cannot choose 50 of 49"):
+    initial_sets.select_ids(name, some, 50, seed=0)
   ring = np.stack([np.cos(np.arange(97)), np.sin(np.arange(97))], 1).astype(np.float32)
-  assert initial_sets.chosen(name, dataclasses.replace(data, embedding=ring), 12, seed=0) != chosen
-  told = config(init=name, init_labels=12)
-  assert initial_sets.resolve(told, data, data).init_ids == initial_sets.chosen(name, data, 12, seed=0)
+  assert initial_sets.select_ids(name, dataclasses.replace(data, embedding=ring), 12, seed=0) != chosen
+  named_by_flag = config(init=name, init_labels=12)
+  assert initial_sets.resolve(named_by_flag, data, data).init_ids == initial_sets.select_ids(name, data, 12, seed=0)
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_no_given_initial_image_nor_a_copy_of_it_is_for_validation(data, make_le
   copies = dataclasses.replace(data, labels=np.tile(data.labels, 3), copies=3)
   ids = tuple(i + 97 * (place % 3) for place, i in enumerate(GIVEN))
   for pool_data, given in ((data, GIVEN), (copies, ids)):
-    plan = make_learner(initial_ids=given, val_size=87).plan  # all that the given ids leave
+    plan = make_learner(initial_ids=given, val_size=87).plan  # all originals that the given ids leave
     assert sorted(splits.validation_ids(KEY, pool_data, plan).tolist()) == sorted(set(range(97)) - set(GIVEN))
 
 
@@ -120,12 +120,12 @@ def test_a_file_of_ids_is_read(text, tmp_path):
     (b"\xff\xfe\x00", "cannot be read"),
     (b"", "holds no ids"),
     (b"[]", "holds no ids"),
-    (b"3 -4", "'-4' is no id"),
-    (b"[3, 4.5]", "4.5 is no id"),
-    (b"[3, true]", "True is no id"),
-    (b"[3, null]", "None is no id"),
-    (b"3 four", "'four' is no id"),
-    (b"[3, 4", "'[3' is no id"),
+    (b"3 -4", "'-4' is not an id"),
+    (b"[3, 4.5]", "4.5 is not an id"),
+    (b"[3, true]", "True is not an id"),
+    (b"[3, null]", "None is not an id"),
+    (b"3 four", "'four' is not an id"),
+    (b"[3, 4", "'[3' is not an id"),
     (b'{"0": [3, 4]}', "the same for every seed"),
   ],
 )
@@ -139,7 +139,7 @@ def test_a_file_without_ids_is_refused_by_name(content, sentence, tmp_path):
 
 
 def drawn_images(num: int, seed: int = 0) -> np.ndarray:
-  """`[num, 6, 6, 1]` uint8, hardly any two alike, in two of which the brightest pixel is the first."""
+  """Random images `[num, 6, 6, 1]` uint8; the brightest pixel of the first two is at (0, 0)."""
   images = np.random.default_rng(seed).integers(0, 256, (num, 6, 6, 1), dtype=np.uint8)
   images[:2, 0, 0] = 255
   return images
@@ -149,15 +149,15 @@ def test_images_are_found_by_content_wherever_they_stand():
   images = drawn_images(50)
   order = np.random.default_rng(1).permutation(50)
   wanted = [7, 0, 49, 1, 30]
-  assert initial_sets.places_of(images[wanted], images[order]) == [int(np.flatnonzero(order == i)[0]) for i in wanted]
-  assert initial_sets.places_of(images, images) == list(range(50))
+  assert initial_sets.find_images(images[wanted], images[order]) == [int(np.flatnonzero(order == i)[0]) for i in wanted]
+  assert initial_sets.find_images(images, images) == list(range(50))
 
 
 def test_of_equal_images_the_first_is_found_and_each_place_once():
   images = drawn_images(6)
   pool_images = images[[4, 2, 3, 2, 2, 1]]
-  assert initial_sets.places_of(images[[2]], pool_images) == [1]
-  assert initial_sets.places_of(images[[2, 1, 2, 2, 2]], pool_images) == [1, 5, 3, 4, None]
+  assert initial_sets.find_images(images[[2]], pool_images) == [1]
+  assert initial_sets.find_images(images[[2, 1, 2, 2, 2]], pool_images) == [1, 5, 3, 4, None]
 
 
 def test_an_image_that_is_missing_or_differs_in_one_pixel_is_not_found():
@@ -166,11 +166,11 @@ def test_an_image_that_is_missing_or_differs_in_one_pixel_is_not_found():
   changed[0, 5, 5] ^= 1
   brightest = np.unravel_index(changed[1].argmax(), changed[1].shape)
   changed[1][brightest] -= 1
-  assert initial_sets.places_of(changed, images) == [None, None, 2, 3]
-  assert initial_sets.places_of(images[[3, 9]], images[4:]) == [None, 5]
+  assert initial_sets.find_images(changed, images) == [None, None, 2, 3]
+  assert initial_sets.find_images(images[[3, 9]], images[4:]) == [None, 5]
   blank = np.zeros_like(images[:1])
-  assert initial_sets.places_of(blank, images) == [None]
-  assert initial_sets.places_of(blank, np.concatenate([images, blank])) == [20]
+  assert initial_sets.find_images(blank, images) == [None]
+  assert initial_sets.find_images(blank, np.concatenate([images, blank])) == [20]
 
 
 NAMED = (31, 4, 17, 9)
@@ -178,7 +178,7 @@ NAMED = (31, 4, 17, 9)
 
 @pytest.fixture
 def named(monkeypatch):
-  """`(data in IDX order, the same as its source has it)`, of 40 images; the named set is `NAMED`."""
+  """`(data in IDX order, the same data in the order of another source)`, of 40 images; the named set is `NAMED`."""
   images, labels = drawn_images(40), np.arange(40, dtype=np.int32) % 10
   original = Dataset(images, labels, images[:5], labels[:5], 10, inputs.images(std=255))
   order = np.random.default_rng(2).permutation(40)
@@ -200,7 +200,7 @@ def test_a_named_set_is_found_in_the_pool(pool_flags, named):
     assert dataclasses.replace(found, init_ids=()) == asked
     np.testing.assert_array_equal(made.inputs[list(found.init_ids)], original.inputs[list(NAMED)])
     np.testing.assert_array_equal(made.labels[list(found.init_ids)], original.labels[list(NAMED)])
-    assert max(found.init_ids) < 40  # the first copy's
+    assert max(found.init_ids) < 40  # in the first copy
     assert hash(found) != hash(asked)
 
 
@@ -212,7 +212,7 @@ def test_a_named_set_is_found_in_a_smaller_pool_or_the_missing_image_is_named(na
   assert [part[i] for i in initial_sets.resolve(asked, copy, smaller).init_ids] == list(NAMED)
   part = part[part != 17]
   smaller = dataclasses.replace(original, inputs=original.inputs[part], labels=original.labels[part])
-  with pytest.raises(UsageError, match="--init=batchbald: image 17 of the IDX files is not in this pool") as caught:
+  with pytest.raises(UsageError, match="image 17 of the IDX files is not in this pool") as caught:
     initial_sets.resolve(asked, copy, smaller)
   assert "\n" not in str(caught.value)
 
@@ -244,12 +244,12 @@ if "mnist" in REAL:
     found = initial_sets.resolve(asked, original, pools.apply(asked, original))
     assert found.init_ids == initial_sets.BATCHBALD
     assert np.bincount(original.labels[list(found.init_ids)], minlength=10).tolist() == [2] * 10
-    order = idx_order.shuffled_order("train", 60_000)  # as tensorflow-datasets has them
+    order = idx_order.shuffled_order("train", 60_000)  # the order of tensorflow-datasets
     copy = dataclasses.replace(original, inputs=original.inputs[order], labels=original.labels[order])
     elsewhere = initial_sets.resolve(asked, copy, pools.apply(asked, copy))
     assert elsewhere.init_ids != found.init_ids
     ids = list(elsewhere.init_ids)
     np.testing.assert_array_equal(copy.inputs[ids], original.inputs[list(initial_sets.BATCHBALD)])
     np.testing.assert_array_equal(copy.labels[ids], original.labels[list(initial_sets.BATCHBALD)])
-    with pytest.raises(UsageError, match="of the IDX files is not in this pool: leave out what makes it smaller"):
+    with pytest.raises(UsageError, match="of the IDX files is not in this pool"):
       initial_sets.resolve(asked, copy, pools.apply(dataclasses.replace(asked, pool_size=3000), copy))

@@ -1,4 +1,4 @@
-"""Data given as a path: every kind is read as the same arrays are, and what cannot be used is refused by name."""
+"""Data given as a path: all formats give the same arrays, and errors name what cannot be used."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-  """Sixty digits as PNGs, six to ten of each class."""
+  """Sixty digits as PNGs, in one folder per class."""
   return images_in(tmp_path / "digits")
 
 
@@ -46,7 +46,7 @@ def images_in(root: Path, start: int = 0, stop: int = 60) -> Path:
 
 @pytest.fixture
 def wine(tmp_path):
-  """The wines as a CSV whose classes are text."""
+  """The wine data as a CSV file with text classes."""
   bunch = load_wine(as_frame=True)
   table = bunch.data.assign(kind=[f"grape {target}" for target in bunch.target])
   table.to_csv(tmp_path / "wine.csv", index=False)
@@ -99,8 +99,8 @@ def test_train_and_test_folders_are_the_pool_and_the_test_set(tmp_path):
   images_in(tmp_path / "both" / "test", 60, 90)
   found = read(tmp_path / "both")
   assert len(found.data.inputs) == 60 and sorted(found.data.test_labels) == sorted(TARGETS[60:90])
-  assert "the data's own, 30 rows" in " ".join(found.remarks)
-  refused(tmp_path / "both", "brings one", test_rows="0:9")
+  assert "include a test set of 30 rows" in " ".join(found.remarks)
+  refused(tmp_path / "both", "has one: omit the flag", test_rows="0:9")
   refused(tmp_path / "both", "--test_size=0.4", test_size=0.4)
   images_in(tmp_path / "both" / "test", 60, 61)
   (tmp_path / "both" / "test" / "digit 0").rename(tmp_path / "both" / "test" / "elephant")
@@ -108,34 +108,34 @@ def test_train_and_test_folders_are_the_pool_and_the_test_set(tmp_path):
 
 
 def test_images_of_every_kind_are_brought_to_one(tmp_path):
-  """Colour, grey, 16 bits, CMYK, palettes, transparency and what a camera turned."""
+  """Color, grayscale, 16 bits, CMYK, transparency and EXIF rotation."""
   rng, root = np.random.default_rng(0), tmp_path / "kinds"
-  colour = rng.integers(0, 256, (6, 4, 3), dtype=np.uint8)
-  deep = (colour[..., 0].astype(np.uint16)) * 257
+  color = rng.integers(0, 256, (6, 4, 3), dtype=np.uint8)
+  deep = (color[..., 0].astype(np.uint16)) * 257
   made = {
-    "a.png": Image.fromarray(colour),
-    "b.png": Image.fromarray(colour[..., 0]),
+    "a.png": Image.fromarray(color),
+    "b.png": Image.fromarray(color[..., 0]),
     "c.png": Image.fromarray(deep),
-    "d.jpg": Image.fromarray(colour).convert("CMYK"),
-    "e.png": Image.fromarray(np.dstack([colour, np.zeros((6, 4, 1), np.uint8)])),
+    "d.jpg": Image.fromarray(color).convert("CMYK"),
+    "e.png": Image.fromarray(np.dstack([color, np.zeros((6, 4, 1), np.uint8)])),
   }
   for c in "xy":
     (root / c).mkdir(parents=True)
     for name, image in made.items():
       image.save(root / c / name)
-    turned = Image.fromarray(np.rot90(colour))
+    turned = Image.fromarray(np.rot90(color))
     exif = turned.getexif()
-    exif[0x0112] = 6  # to be turned clockwise
+    exif[0x0112] = 6  # viewers rotate it clockwise
     turned.save(root / c / "f.png", exif=exif)
   found = read(root, test_size=0.0)
   assert found.data.inputs.shape == (12, 6, 4, 3)
   images = dict(zip("abcdef", found.data.inputs, strict=False))
-  np.testing.assert_array_equal(images["a"], colour)
-  np.testing.assert_array_equal(images["f"], colour)
+  np.testing.assert_array_equal(images["a"], color)
+  np.testing.assert_array_equal(images["f"], color)
   for letter in "bc":
-    np.testing.assert_array_equal(images[letter], np.repeat(colour[..., :1], 3, axis=-1))
-  assert images["d"].std() > 20 and (images["e"] == 255).all()  # what is transparent is on white
-  assert "in colour, brought to that from CMYK, I;16, L, RGB, RGBA" in found.remarks[0]
+    np.testing.assert_array_equal(images[letter], np.repeat(color[..., :1], 3, axis=-1))
+  assert images["d"].std() > 20 and (images["e"] == 255).all()  # transparent pixels become white
+  assert "in color, converted from CMYK, I;16, L, RGB, RGBA" in found.remarks[0]
 
 
 def test_images_of_several_sizes_need_to_be_told_one(folder):
@@ -174,9 +174,9 @@ def test_a_huge_image_is_refused_by_its_header(folder, side):
 
 def test_folders_that_hold_no_data_set(tmp_path):
   (tmp_path / "empty").mkdir()
-  refused(tmp_path / "empty", "has no folders")
+  refused(tmp_path / "empty", "has no subfolders")
   refused(images_in(tmp_path / "one", 0, 1), "one class", "'digit 0'")
-  refused(images_in(tmp_path / "single", 0, 9), "less than two rows each")
+  refused(images_in(tmp_path / "single", 0, 9), "fewer than two rows per class")
   root = images_in(tmp_path / "digits")
   (root / "digit 9 too").mkdir()
   refused(root, "'digit 9 too'", "no image")
@@ -185,7 +185,7 @@ def test_folders_that_hold_no_data_set(tmp_path):
   (root / "digit 9 too").joinpath("notes.txt").unlink()
   (root / "digit 9 too").rmdir()
   (root / "digit 9").joinpath("link.png").symlink_to(tmp_path / "single" / "digit 0" / "0000.png")
-  refused(root, "link.png", "leads out")
+  refused(root, "link.png", "symbolic link")
 
 
 def test_names_may_hold_any_characters(tmp_path):
@@ -220,8 +220,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(wine, monkeypatch):
   [
     (IMAGES, inputs.images(std=255), np.uint8, "images of 8 x 8, divided by 255"),
     (IMAGES.reshape(120, -1), inputs.images(std=255), np.uint8, "rows of 64 bytes"),
-    (IMAGES.reshape(120, -1) / 255, inputs.as_they_are, np.float32, "rows of 64 numbers, as they are"),
-    (IMAGES / np.float16(255), inputs.as_they_are, np.float16, "images of 8 x 8, as they are"),
+    (IMAGES.reshape(120, -1) / 255, inputs.as_they_are, np.float32, "rows of 64 numbers, unscaled"),
+    (IMAGES / np.float16(255), inputs.as_they_are, np.float16, "images of 8 x 8, unscaled"),
     (IMAGES.reshape(120, -1).astype(np.int64), inputs.as_they_are, np.int32, "rows of 64 tokens"),
     (IMAGES > 99, inputs.as_they_are, np.float32, "images of 8 x 8"),
   ],
@@ -266,7 +266,7 @@ def test_arrays_that_are_no_data_set(tmp_path):
   nan = IMAGES / 255.0
   nan[7, 3, 3] = np.nan
   cases = [
-    ({"x": IMAGES}, "name them x and y"),
+    ({"x": IMAGES}, "name the inputs x and the labels y"),
     ({"x": IMAGES, "y": TARGETS[:-1]}, "120 rows", "119 labels"),
     ({"x": np.array([{}] * 120, object), "y": TARGETS}, "Python objects"),
     ({"x": nan, "y": TARGETS}, "row 7 of x"),
@@ -333,7 +333,7 @@ def test_tables_that_are_no_data_set(wine, tmp_path):
   refused(path, "'quince'", label_column="kind", ignore_columns=("quince",))
   cases = [
     (table.assign(day=pd.date_range("2026-01-01", periods=178)), "'day'", "dates", "--ignore_columns=day"),
-    (table.assign(note=[f"wine number {i}" for i in range(178)]), "'note'", "178 values"),
+    (table.assign(note=[f"wine number {i}" for i in range(178)]), "'note'", "178 distinct values"),
     (table.assign(kind="grape"), "one class"),
     (table.assign(alcohol=np.inf), "'alcohol'", "infinite"),
     (table.assign(empty=np.nan), "'empty'", "no values"),
@@ -341,19 +341,19 @@ def test_tables_that_are_no_data_set(wine, tmp_path):
     (table.assign(kind=[None, *table.kind[1:]]), "row 0", "--unlabeled=keep"),
     (table[["kind"]], "0 columns"),
     (table.reset_index().rename(columns={"index": "Unnamed: 0"}), "'Unnamed: 0'", "row numbers"),
-    (table.assign(ash=["?", *table.ash[1:]]), "'ash'", "but for '?'"),
-    (table.assign(ash=[f"{ash:.1f}".replace(".", ",") for ash in table.ash]), "'ash'", "write points"),
+    (table.assign(ash=["?", *table.ash[1:]]), "'ash'", "such as '?'"),
+    (table.assign(ash=[f"{ash:.1f}".replace(".", ",") for ash in table.ash]), "'ash'", "decimal points"),
   ]
   for changed, *words in cases:
     write(changed)
     refused(own, *words, label_column="kind")
   refused(path, "'kind'", label_column="kind", ignore_columns=("kind",))
   write(table, header=False)
-  refused(own, "the first is due to name the columns", label_column="kind")
+  refused(own, "the first row must name the columns", label_column="kind")
   own.write_text("a,b,kind\n9,1,2,x\n9,2,3,y\n9,1,2,x\n9,2,3,y\n")
   refused(own, "cannot be read as a table", label_column="kind")
   write(table, sep=";")
-  refused(own, "separate the values by commas", label_column="kind")
+  refused(own, "separate the values with commas", label_column="kind")
   write(table.assign(kind="caf\xe9"), encoding="latin-1")
   refused(own, "UTF-8", label_column="kind")
   own.write_bytes(b"")
@@ -368,7 +368,7 @@ def test_words_for_nothing_are_classes_in_the_column_of_these(wine, tmp_path):
   )
   found = read(tmp_path / "own.csv", label_column="kind", ignore_columns=("Unnamed: 0",), test_rows="0:20")
   assert found.class_names == ("NA", "None", "null")
-  assert "no row of 'NA', 'null'" in found.remarks[-1]
+  assert "no row of class 'NA', 'null'" in found.remarks[-1]
 
 
 @pytest.mark.parametrize("names", [("Train", "val"), ("training", "validation"), ("test",)])

@@ -1,4 +1,4 @@
-"""The data sources: every way in, every refusal, and the order of search. Nothing here uses a network."""
+"""Data sources: every source, every error, and the order of search. No test uses a network."""
 
 import contextlib
 import dataclasses
@@ -38,15 +38,15 @@ from experiments.data import prepared
 
 ROOT = Path(__file__).resolve().parents[3]
 SHARED = ROOT.parent / "shared" / "data"
-# The real files, where they lie beside the repository: the same checks that always run on made data.
+# Real files, if they are next to the repository; they get the checks that always run on synthetic data.
 REAL = [name for name in ("mnist", "fashion_mnist") if (SHARED / f"{name}_idx").is_dir() and (SHARED / "tfds").is_dir()]
-MADE_AND_REAL = ["made", *(pytest.param(name, marks=pytest.mark.slow) for name in REAL)]
+SYNTHETIC_AND_REAL = ["made", *(pytest.param(name, marks=pytest.mark.slow) for name in REAL)]
 REACHABLE = download.reachable
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-  """A home and a cache folder of the test's own, no TFDS_DATA_DIR, and a network that does not answer."""
+  """A separate home and cache folder for each test, no TFDS_DATA_DIR, and no reachable network."""
   monkeypatch.setenv("HOME", str(tmp_path / "home"))
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
   monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
@@ -54,7 +54,7 @@ def home(tmp_path, monkeypatch):
   return tmp_path / "home"
 
 
-def made_dataset(seed=0, num=40, num_test=15, size=(28, 28, 1)):
+def synthetic_dataset(seed=0, num=40, num_test=15, size=(28, 28, 1)):
   rng = np.random.default_rng(seed)
   images = rng.integers(0, 256, (num + num_test, *size), dtype=np.uint8)
   labels = rng.integers(0, 10, num + num_test).astype(np.int32)
@@ -80,7 +80,7 @@ def write_idx(folder, dataset, *, suffix="", separator="-"):
   return folder
 
 
-GREY = {"image": tfds.features.Image(shape=(28, 28, 1)), "label": tfds.features.ClassLabel(num_classes=10)}
+GRAY = {"image": tfds.features.Image(shape=(28, 28, 1)), "label": tfds.features.ClassLabel(num_classes=10)}
 
 
 def write_prepared(
@@ -89,13 +89,13 @@ def write_prepared(
   *,
   name="mnist",
   version="3.0.1",
-  features=GREY,
+  features=GRAY,
   config=None,
   splits=("train", "test"),
   shards=1,
   extra=None,
 ):
-  """Prepares `dataset` with the library's own writer, in the order given; keys that `features` lacks are left out."""
+  """Prepares `dataset` in its order with the library's own writer; keys that are not in `features` are omitted."""
   arrays = {"train": (dataset.inputs, dataset.labels), "test": (dataset.test_inputs, dataset.test_labels)}
 
   class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -132,7 +132,7 @@ def edit_info(folder, **changes):
 
 
 def refused(*args, **kwargs):
-  """The message of the refusal, which is one line and one sentence."""
+  """The message of the DataError that is raised, checked to be one line and one sentence."""
   with pytest.raises(data.DataError) as info:
     data.load(*args, **kwargs)
   message = str(info.value)
@@ -159,7 +159,7 @@ def test_data_error_is_a_value_error():
 @pytest.mark.parametrize("name", ["mnsit", "MNIST", "", "../mnist", "mnist/", "mnist:3", "mnist/a", "a b", None, 3])
 @pytest.mark.parametrize("explicit", [False, True])
 def test_unknown_names_are_refused_with_the_choices(name, explicit, tmp_path):
-  write_idx(tmp_path / "idx", made_dataset())
+  write_idx(tmp_path / "idx", synthetic_dataset())
   message = refused(name, str(tmp_path / "idx") if explicit else None)
   assert repr(name) in message
   for choice in ("digits", "mnist", "fashion_mnist", "kmnist", "tensorflow-datasets"):
@@ -167,10 +167,10 @@ def test_unknown_names_are_refused_with_the_choices(name, explicit, tmp_path):
 
 
 def test_fingerprint_is_of_shapes_dtypes_and_bytes():
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   value = data.fingerprint(dataset)
   assert len(value) == 64 and int(value, 16) >= 0
-  assert data.fingerprint(made_dataset()) == value
+  assert data.fingerprint(synthetic_dataset()) == value
   on_device = dataclasses.replace(dataset, inputs=jnp.asarray(dataset.inputs), labels=jnp.asarray(dataset.labels))
   assert data.fingerprint(on_device) == value
   assert data.fingerprint(dataclasses.replace(dataset, inputs=np.asfortranarray(dataset.inputs))) == value
@@ -216,7 +216,7 @@ def test_digits_are_the_bundled_ones_split_once_and_stratified(tmp_path):
 @pytest.mark.parametrize("separator", ["-", "."])
 @pytest.mark.parametrize("name", names.IDX_NAMES)
 def test_idx_files_are_read_in_their_order(name, suffix, separator, tmp_path):
-  dataset = made_dataset(size=(5, 7, 1))  # Not square, so that swapped axes show.
+  dataset = synthetic_dataset(size=(5, 7, 1))  # Not square, so that swapped axes are noticed.
   write_idx(tmp_path, dataset, suffix=suffix, separator=separator)
   assert_same(data.load(name, str(tmp_path)), dataset)
 
@@ -255,7 +255,7 @@ def _unzipped(change):
   ],
 )
 def test_a_damaged_idx_file_is_refused_by_name(stem, damage, words, tmp_path):
-  write_idx(tmp_path, made_dataset(), suffix=".gz")
+  write_idx(tmp_path, synthetic_dataset(), suffix=".gz")
   path = tmp_path / f"{idx.file_name(stem)}.gz"
   damage(path)
   message = refused("mnist", str(tmp_path))
@@ -263,21 +263,21 @@ def test_a_damaged_idx_file_is_refused_by_name(stem, damage, words, tmp_path):
 
 
 def test_an_empty_raw_idx_file_is_refused(tmp_path):
-  write_idx(tmp_path, made_dataset())
+  write_idx(tmp_path, synthetic_dataset())
   (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"")
   assert "train-labels-idx1-ubyte is empty" in refused("mnist", str(tmp_path))
 
 
 @pytest.mark.parametrize("stem", idx.RANKS)
 def test_one_missing_idx_file_is_named(stem, tmp_path):
-  write_idx(tmp_path, made_dataset())
+  write_idx(tmp_path, synthetic_dataset())
   (tmp_path / idx.file_name(stem)).unlink()
   message = refused("mnist", str(tmp_path))
   assert [other for other in idx.RANKS if idx.file_name(other) in message] == [stem]
 
 
 def test_idx_files_that_do_not_belong_together_are_refused(tmp_path):
-  a, b, c = made_dataset(num=40), made_dataset(num=41), made_dataset(size=(28, 27, 1))
+  a, b, c = synthetic_dataset(num=40), synthetic_dataset(num=41), synthetic_dataset(size=(28, 27, 1))
   mixed = [
     (dataclasses.replace(a, labels=b.labels), ["40 images", "41 labels", "train-images", "train-labels"]),
     (dataclasses.replace(a, test_inputs=c.test_inputs), ["(28, 28)", "(28, 27)", "t10k-images"]),
@@ -288,12 +288,12 @@ def test_idx_files_that_do_not_belong_together_are_refused(tmp_path):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("source", MADE_AND_REAL)
+@pytest.mark.parametrize("source", SYNTHETIC_AND_REAL)
 def test_idx_files_of_another_data_set_are_refused_by_name(source, tmp_path, monkeypatch):
   owner = "mnist" if source == "made" else source
   folder = SHARED / f"{source}_idx"
   if source == "made":
-    dataset = made_dataset()
+    dataset = synthetic_dataset()
     folder = write_idx(tmp_path, dataset)
     published = names.PUBLISHED_MD5["mnist"] | {"train-images": idx.md5(dataset.inputs)}
     monkeypatch.setitem(names.PUBLISHED_MD5, "mnist", published)
@@ -307,17 +307,17 @@ def test_idx_files_of_another_data_set_are_refused_by_name(source, tmp_path, mon
 
 
 def test_a_prepared_data_set_is_decoded_once_then_cached(tmp_path, monkeypatch):
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   write_prepared(tmp_path / "tfds", dataset, shards=3)
   assert_same(data.load("mnist", str(tmp_path / "tfds")), dataset)
-  monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # Importing it would raise now.
+  monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # Importing it now raises.
   assert_same(data.load("mnist", str(tmp_path / "tfds")), dataset)
   shutil.rmtree(tmp_path / "cache")
   assert "pip install tensorflow-datasets" in refused("mnist", str(tmp_path / "tfds"))
 
 
 def test_colour_images_and_further_features(tmp_path):
-  dataset = dataclasses.replace(made_dataset(size=(6, 4, 3)), num_classes=12)
+  dataset = dataclasses.replace(synthetic_dataset(size=(6, 4, 3)), num_classes=12)
   features = {
     "image": tfds.features.Image(shape=(6, 4, 3)),
     "label": tfds.features.ClassLabel(num_classes=12),
@@ -328,7 +328,7 @@ def test_colour_images_and_further_features(tmp_path):
 
 
 def test_a_changed_source_replaces_its_cache_entry(tmp_path):
-  first, second = made_dataset(0), made_dataset(1)
+  first, second = synthetic_dataset(0), synthetic_dataset(1)
   folder = write_prepared(tmp_path / "tfds", first)
   assert_same(data.load("mnist", str(tmp_path / "tfds")), first)
   shutil.rmtree(folder)
@@ -343,9 +343,9 @@ def test_a_changed_source_replaces_its_cache_entry(tmp_path):
 
 def test_copies_of_one_data_set_have_entries_of_their_own(tmp_path):
   for i in range(2):
-    write_prepared(tmp_path / str(i), made_dataset(i))
+    write_prepared(tmp_path / str(i), synthetic_dataset(i))
   for i in (0, 1, 0, 1):
-    assert_same(data.load("mnist", str(tmp_path / str(i))), made_dataset(i))
+    assert_same(data.load("mnist", str(tmp_path / str(i))), synthetic_dataset(i))
   assert len(list(cache.folder().iterdir())) == 2
 
 
@@ -354,7 +354,7 @@ def test_copies_of_one_data_set_have_entries_of_their_own(tmp_path):
   [
     lambda content: b"",
     lambda content: b"nonsense",
-    lambda content: content[content.index(b"\x93NUMPY") :],  # Begins like a plain array.
+    lambda content: content[content.index(b"\x93NUMPY") :],  # Begins like an .npy file.
     lambda content: content[:-100],
     lambda content: (
       content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 255]) + content[len(content) // 2 + 1 :]
@@ -362,7 +362,7 @@ def test_copies_of_one_data_set_have_entries_of_their_own(tmp_path):
   ],
 )
 def test_a_damaged_cache_entry_is_rebuilt(damage, tmp_path):
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   folder = write_prepared(tmp_path / "tfds", dataset)
   data.load("mnist", str(tmp_path / "tfds"))
   entry = cache.entry(folder)
@@ -378,7 +378,7 @@ def test_a_cache_folder_that_cannot_be_written_is_a_warning(tmp_path, monkeypatc
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
   warnings = []
   monkeypatch.setattr(cache.logging, "warning", lambda text, *args: warnings.append(text % args))
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   write_prepared(tmp_path / "tfds", dataset)
   assert_same(data.load("mnist", str(tmp_path / "tfds")), dataset)
   assert any("not cached" in warning for warning in warnings)
@@ -389,7 +389,7 @@ def test_a_full_disk_leaves_no_part_of_a_cache_entry(tmp_path, monkeypatch):
     file.write(b"part")
     raise OSError(28, "No space left on device")
 
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   write_prepared(tmp_path / "tfds", dataset)
   monkeypatch.setattr(cache.np, "savez", full)
   assert_same(data.load("mnist", str(tmp_path / "tfds")), dataset)
@@ -402,16 +402,16 @@ def test_the_cache_is_in_the_home_folder_by_default(home, monkeypatch):
 
 
 def test_tfrecord_needs_tensorflow(tmp_path, monkeypatch):
-  folder = write_prepared(tmp_path, made_dataset())
+  folder = write_prepared(tmp_path, synthetic_dataset())
   monkeypatch.setattr(prepared, "has_tensorflow", lambda: False)
-  for stored in ("tfrecord", ""):  # An empty entry is how older versions say TFRecord.
+  for stored in ("tfrecord", ""):  # Older versions leave the entry empty for TFRecord.
     edit_info(folder, fileFormat=stored)
     message = refused("mnist", str(tmp_path))
     assert "tfrecord" in message and "TensorFlow is not installed" in message and "array_record" in message
 
 
 def test_tfrecord_is_read_through_as_numpy_where_tensorflow_is(tmp_path, monkeypatch):
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   folder = write_prepared(tmp_path, dataset)
   edit_info(folder, fileFormat="tfrecord")
   arrays = {"train": (dataset.inputs, dataset.labels), "test": (dataset.test_inputs, dataset.test_labels)}
@@ -432,7 +432,7 @@ def test_tfrecord_is_read_through_as_numpy_where_tensorflow_is(tmp_path, monkeyp
 
 @pytest.mark.parametrize("splits, words", [(("train",), "found train."), (("test", "train_2"), "found test, train_2.")])
 def test_both_splits_are_needed(splits, words, tmp_path):
-  write_prepared(tmp_path, made_dataset(), splits=splits)
+  write_prepared(tmp_path, synthetic_dataset(), splits=splits)
   message = refused("mnist", str(tmp_path))
   assert "train and test" in message and words in message
 
@@ -440,16 +440,16 @@ def test_both_splits_are_needed(splits, words, tmp_path):
 @pytest.mark.parametrize(
   "features, words",
   [
-    ({"label": GREY["label"]}, "under the key 'image', found None"),
-    ({"image": tfds.features.Image(shape=(None, None, 1)), "label": GREY["label"]}, "fixed-size"),
-    ({"image": GREY["image"]}, "under the key 'label', found None"),
-    ({"image": GREY["image"], "label": tfds.features.Scalar(np.int64)}, "one class label"),
-    ({"image": GREY["image"], "label": tfds.features.Sequence(GREY["label"])}, "one class label"),
+    ({"label": GRAY["label"]}, "under the key 'image', found None"),
+    ({"image": tfds.features.Image(shape=(None, None, 1)), "label": GRAY["label"]}, "fixed-size"),
+    ({"image": GRAY["image"]}, "under the key 'label', found None"),
+    ({"image": GRAY["image"], "label": tfds.features.Scalar(np.int64)}, "one class label"),
+    ({"image": GRAY["image"], "label": tfds.features.Sequence(GRAY["label"])}, "one class label"),
   ],
 )
 def test_examples_that_do_not_fit_are_refused(features, words, tmp_path):
   is_sequence = isinstance(features.get("label"), tfds.features.Sequence)
-  write_prepared(tmp_path, made_dataset(), features=features, extra={"label": [1, 2]} if is_sequence else None)
+  write_prepared(tmp_path, synthetic_dataset(), features=features, extra={"label": [1, 2]} if is_sequence else None)
   assert words in refused("mnist", str(tmp_path))
 
 
@@ -470,14 +470,14 @@ def _truncate(path):
   ],
 )
 def test_damaged_prepared_files_are_refused_with_their_folder(pattern, damage, tmp_path):
-  folder = write_prepared(tmp_path, made_dataset())
+  folder = write_prepared(tmp_path, synthetic_dataset())
   damage(next(folder.glob(pattern)))
   assert str(folder) in refused("mnist", str(tmp_path))
   assert not cache.entry(folder).exists()
 
 
 def test_a_prepared_data_set_in_the_wrong_place_is_refused(tmp_path):
-  folder = write_prepared(tmp_path, made_dataset(), name="fashion_mnist")
+  folder = write_prepared(tmp_path, synthetic_dataset(), name="fashion_mnist")
   shutil.copytree(folder, tmp_path / "mnist" / "3.0.1")
   message = refused("mnist", str(tmp_path))
   assert "'fashion_mnist'" in message and str(tmp_path / "mnist" / "3.0.1") in message
@@ -486,13 +486,13 @@ def test_a_prepared_data_set_in_the_wrong_place_is_refused(tmp_path):
 def test_versions_and_configurations(tmp_path):
   root = str(tmp_path)
   for seed, version in enumerate(("9.0.0", "10.0.0")):
-    write_prepared(tmp_path, made_dataset(seed), version=version)
-  assert_same(data.load("mnist", root), made_dataset(1))
-  assert_same(data.load("mnist:9.0.0", root), made_dataset(0))
+    write_prepared(tmp_path, synthetic_dataset(seed), version=version)
+  assert_same(data.load("mnist", root), synthetic_dataset(1))
+  assert_same(data.load("mnist:9.0.0", root), synthetic_dataset(0))
   assert "mnist:1.0.0" in refused("mnist:1.0.0", root)
-  write_prepared(tmp_path, made_dataset(2), name="emnist", config="letters")
+  write_prepared(tmp_path, synthetic_dataset(2), name="emnist", config="letters")
   (tmp_path / "emnist" / "letters" / "3.0.2.incompleteABC").mkdir()
-  assert_same(data.load("emnist/letters", root), made_dataset(2))
+  assert_same(data.load("emnist/letters", root), synthetic_dataset(2))
   assert "emnist/letters" in refused("emnist", root)
   assert "emnist/digits" in refused("emnist/digits", root)
 
@@ -501,7 +501,7 @@ def test_versions_and_configurations(tmp_path):
 
 
 def test_the_order_of_search(home, tmp_path, monkeypatch):
-  in_home, in_env, in_dir, in_idx = (made_dataset(seed) for seed in range(4))
+  in_home, in_env, in_dir, in_idx = (synthetic_dataset(seed) for seed in range(4))
   folder = tmp_path / "data"
   write_idx(folder, in_idx)
   write_prepared(home / "tensorflow_datasets", in_home)
@@ -518,16 +518,16 @@ def test_the_order_of_search(home, tmp_path, monkeypatch):
 def test_a_folder_without_the_data_never_falls_back(home, tmp_path, monkeypatch):
   monkeypatch.setattr(download, "prepare", lambda *args: pytest.fail("a download was tried"))
   monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "env"))
-  write_prepared(home / "tensorflow_datasets", made_dataset())
-  folder = write_prepared(tmp_path / "env", made_dataset())
-  data.load("mnist")  # Now the cache has it, too.
+  write_prepared(home / "tensorflow_datasets", synthetic_dataset())
+  folder = write_prepared(tmp_path / "env", synthetic_dataset())
+  data.load("mnist")  # Now it is cached, too.
   assert cache.entry(folder).exists()
   empty = tmp_path / "empty"
   empty.mkdir()
   message = refused("mnist", str(empty))
   assert str(empty) in message and "dataset_info.json" in message
   assert all(idx.file_name(stem) in message for stem in idx.RANKS)
-  message = refused("cifar10", str(write_idx(tmp_path / "idx", made_dataset())))
+  message = refused("cifar10", str(write_idx(tmp_path / "idx", synthetic_dataset())))
   assert "cifar10/VERSION/dataset_info.json" in message and "IDX" not in message
   shutil.rmtree(folder)
   assert str(tmp_path / "env") in refused("mnist", str(tmp_path / "env"))
@@ -540,7 +540,7 @@ def test_a_data_dir_that_is_no_folder_is_refused(data_dir):
 
 
 def test_a_data_dir_may_start_with_a_tilde(home):
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   write_idx(home / "files", dataset)
   assert_same(data.load("mnist", "~/files"), dataset)
 
@@ -585,15 +585,15 @@ def test_a_version_that_the_library_does_not_have_is_refused():
 
 @pytest.fixture
 def network(tmp_path, monkeypatch):
-  """A network whose only content is made IDX files; returns the data set in them."""
-  dataset = made_dataset(7)
+  """A network that serves synthetic IDX files only; returns their data set."""
+  dataset = synthetic_dataset(7)
   files = write_idx(tmp_path / "network", dataset, suffix=".gz")
 
   def fetch(self, urls):
-    assert all(url in self._url_infos for url in urls.values())  # Every file has a published checksum to meet.
+    assert all(url in self._url_infos for url in urls.values())  # Every file has a published checksum.
     paths = {}
     for stem, url in urls.items():
-      paths[stem] = tmp_path / "downloaded" / stem  # The library's own names do not end in .gz either.
+      paths[stem] = tmp_path / "downloaded" / stem  # As with the library, the names do not end in .gz.
       paths[stem].parent.mkdir(exist_ok=True)
       shutil.copy(files / url.rsplit("/", 1)[1], paths[stem])
     return paths
@@ -706,7 +706,7 @@ def test_the_probe_of_the_network(monkeypatch):
   for status in (200, 403, 404):
     with http_server(status) as url:
       assert REACHABLE(url)
-  assert not REACHABLE(url)  # The port is closed now.
+  assert not REACHABLE(url)  # The port is now closed.
   done = threading.Event()
 
   def hangs(*args, **kwargs):
@@ -734,15 +734,15 @@ def real_copies(name):
   return name, folder, data.load(name, str(SHARED / f"{name}_idx")), prepared.load(next(folder.glob(f"{name}/*")))
 
 
-@pytest.fixture(params=MADE_AND_REAL)
+@pytest.fixture(params=SYNTHETIC_AND_REAL)
 def both_orders(request, tmp_path, monkeypatch):
-  """`(name, tensorflow-datasets folder, IDX copy, the copy as it is in that folder)` of one data set.
+  """`(name, tensorflow-datasets folder, data in IDX order, data in the order of that folder)` of one data set.
 
-  The made one has its checksums published here.
+  The checksums of the synthetic one are entered as published.
   """
   if request.param != "made":
     return real_copies(request.param)
-  dataset = made_dataset(3, num=200, num_test=50)
+  dataset = synthetic_dataset(3, num=200, num_test=50)
   arrays = (dataset.inputs, dataset.labels, dataset.test_inputs, dataset.test_labels)
   published = {stem: idx.md5(array) for stem, array in zip(idx.RANKS, arrays, strict=True)}
   monkeypatch.setitem(names.PUBLISHED_MD5, "mnist", published)
@@ -761,11 +761,11 @@ def test_a_data_set_with_published_files_is_loaded_in_their_order_from_every_sou
 
 
 def test_other_examples_under_such_a_name_stay_in_their_order_with_a_warning(tmp_path, caplog):
-  dataset = made_dataset()
+  dataset = synthetic_dataset()
   write_prepared(tmp_path, dataset)
   with caplog.at_level("WARNING", "absl"):
     assert_same(data.load("mnist", str(tmp_path)), dataset)
-  assert "match its published IDX files in no known order. They stay in the order in which" in caplog.text
+  assert "match its published IDX files in no known order. They keep the order" in caplog.text
 
 
 def test_the_tfds_copy_goes_back_into_idx_order(both_orders):
@@ -798,7 +798,7 @@ def test_what_does_not_match_is_refused(both_orders):
 
 
 def test_the_shuffle_is_the_librarys_own(network):
-  """The rule is checked against the real writer: the download path shuffles with it."""
+  """Checks the rule against the library's writer, which shuffles in the download path."""
   loaded = data.load("mnist")
   assert not np.array_equal(loaded.inputs, network.inputs)
   for images, labels, split, expected in (
@@ -811,7 +811,7 @@ def test_the_shuffle_is_the_librarys_own(network):
 
 
 def test_idx_md5_is_of_the_file(tmp_path):
-  dataset = made_dataset(size=(5, 7, 1))
+  dataset = synthetic_dataset(size=(5, 7, 1))
   write_idx(tmp_path, dataset)
   for stem, array in (("train-images", dataset.inputs), ("t10k-labels", dataset.test_labels)):
     assert idx.md5(array) == hashlib.md5((tmp_path / idx.file_name(stem)).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Splits: the blog's is scikit-learn's of the concatenation."""
+"""Splits: the blog's split is scikit-learn's split of the concatenated data."""
 
 import numpy as np
 
