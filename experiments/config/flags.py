@@ -67,7 +67,7 @@ _data.string(
 _data.enum(
   "split",
   "standard",
-  "train/test split: the published one, or the one of the blog in --preset=blog (MNIST only)",
+  "train/test split: the published one, or the one of the blog in --preset=blog",
   enum_values=["standard", "blog"],
 )
 _data.string(
@@ -259,7 +259,7 @@ _training.boolean("keep_optimizer", False, "with --warm_start, also keep the sta
 _training.string(
   "augment",
   None,
-  "comma-separated augmentations of training batches, applied in this order:"
+  "comma-separated augmentations of training batches, applied in the given order, from"
   f" {', '.join(inputs.AUGMENTATIONS)} (default: none)",
 )
 _training.integer(

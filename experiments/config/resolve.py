@@ -18,7 +18,7 @@ from experiments.config.flags import HYPER
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.data import initial_sets
 
-OWN = data_sources.Options._fields  # flags of data given as a path
+PATH_OPTIONS = data_sources.Options._fields  # flags of data given as a path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +154,7 @@ def resolve() -> Config:
 def _path_data(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   """Refuses flags that apply to paths only if --dataset is a name, and vice versa; expands `~` in a path."""
   path = data_sources.is_path(values["dataset"])
-  for name in OWN:
+  for name in PATH_OPTIONS:
     if name in typed and not path:
       raise UsageError(f"--{name} applies only to a path, but --dataset={values['dataset']} is a name: omit the flag")
   if not path:
@@ -181,7 +181,7 @@ def path_options(config: Config) -> data_sources.Options:
         f"--image_size={config.image_size} must be a size such as 64 or 64x48 (height x width), each at most 4096"
       )
     size = (int(words[0]), int(words[-1]))
-  return data_sources.Options(size, *(getattr(config, name) for name in OWN[1:]))
+  return data_sources.Options(size, *(getattr(config, name) for name in PATH_OPTIONS[1:]))
 
 
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:

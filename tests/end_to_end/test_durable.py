@@ -72,7 +72,7 @@ def test_a_signal_lets_the_round_be_finished_and_says_how_to_go_on(tmp_path, pro
   printed = program.run("tests.support.killed", name, "2", PROGRAM, *FLAGS, f"--workdir={tmp_path}", expect=code)
   rows = read(tmp_path)
   assert len(rows) == 2 and f"stopped by {name}" in printed and "Traceback" not in printed
-  python, module, *words = shlex.split(re.search(r"to go on: (.*)", printed)[1])
+  python, module, *words = shlex.split(re.search(r"resume with: (.*)", printed)[1])
   assert (python, module) == ("python", "-m")
   program.run(*words)
   assert len(read(tmp_path)) == 6 and read(tmp_path)[:2] == rows

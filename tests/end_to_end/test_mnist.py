@@ -72,7 +72,7 @@ def test_what_was_run_is_printed_and_kept(study, digits):
   folder, printed = study
   content = json.loads((folder / "config.json").read_text())
   assert content["data_sha256"] == data_sources.fingerprint(digits) and content["flags"]["rounds"] == 2
-  assert "power_bald(coldness=8): on 3 samples of MC dropout" in printed and "a pool of 600" in printed
+  assert "power_bald(coldness=8): on 3 samples of MC dropout" in printed and "600 rows in the pool" in printed
   assert "to 95%" in printed and str(folder) in printed
   assert (folder / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -111,9 +111,7 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
   written = json.loads((tmp_path / "python" / "config.json").read_text())
   labels = digits.labels[written["pool_ids"]]
   assert written["flags"]["init_ids"] == given and written["class_counts"] == np.bincount(labels).tolist()
-  assert (
-    sum(written["class_counts"]) == 350 and f"images of each class: {str(written['class_counts'])[1:-1]}" in printed
-  )
+  assert sum(written["class_counts"]) == 350 and f"pool rows per class: {str(written['class_counts'])[1:-1]}" in printed
   for row in rows:
     assert row["num_labeled"] == 4 + 10 * row["round"] and row["val_accuracy"] is not None
     assert row["selected_labels"] == labels[row["selected"]].tolist()
@@ -169,7 +167,7 @@ def test_full_data_is_the_reference_line(tmp_path, program):
 
 @pytest.mark.slow
 def test_help_the_list_of_acquisitions_and_a_mistake_end_the_program(program):
-  assert "how few labels" in program.run(*PROGRAM, "--help")
+  assert "Runs pool-based active learning" in program.run(*PROGRAM, "--help")
   assert "\nbald\n" in program.run(*PROGRAM, "--list_acquisitions")
   message = program.run(*PROGRAM, "--acq=bold", expect=1)
   assert message.startswith("error: ") and message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The main program in this process: plans that are refused before anything is written, and a whole short run."""
+"""The main program, run in this process: it refuses impossible plans before it writes anything."""
 
 from absl.testing import flagsaver
 import pytest
@@ -9,7 +9,7 @@ from experiments.config import flags
 
 @pytest.fixture
 def main(tmp_path):
-  """`(*flags)` runs the main program on digits in the folder `run`."""
+  """`(*flags)` runs the main program on digits, with the workdir `run`."""
 
   def run(*words):
     with flagsaver.flagsaver():

@@ -1,4 +1,4 @@
-"""The report program in this process: what it writes, and what it refuses in one sentence."""
+"""The report program, run in this process: its files and its errors."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def main(*words) -> None:
 
 
 def refusal(*words) -> str:
-  """The sentence that the program ends with."""
+  """The error message with which the program exits."""
   with pytest.raises(SystemExit) as ended:
     main(*words)
   assert ended.value.code.startswith("error: ") and "\n" not in ended.value.code
@@ -39,10 +39,10 @@ def test_nothing_is_written_of_a_damaged_study(tmp_path):
   folder = studies.workdir(tmp_path / "a", studies.three_seeds())
   (folder / "results.jsonl").write_text('{"acq": "random"}\n')
   message = refusal(folder)
-  assert message == f"error: {folder}/results.jsonl is damaged in line 1: mend it, or run again with --overwrite"
+  assert f"{folder}/results.jsonl is damaged in line 1" in message
   assert not (folder / "report").exists()
 
 
 def test_the_program_says_what_is_wrong_in_one_sentence(tmp_path):
-  assert refusal() == "error: name one workdir or more"
+  assert "no workdir given" in refusal()
   assert "holds no results.jsonl" in refusal(tmp_path)

@@ -22,7 +22,7 @@ from experiments.common.errors import UsageError
     ("--run_args='", "--run_args"),
     ("--nonsense=1", "nonsense"),
     ("step", "stray word 'step'"),
-    ("--acq=", "cannot read acquisition ''"),
+    ("--acq=", "cannot parse acquisition ''"),
   ],
 )
 def test_a_wrong_flag_is_one_sentence(word, sentence):

@@ -1,4 +1,4 @@
-"""Spellings of strategies, and the posterior each of them looks at."""
+"""Spellings of strategies, and the posterior that each of them reads."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from tests.support.wrapped import hyper_parameters
 
 
 def config(**changes) -> Config:
-  """The default flags, resolved."""
+  """The Config of the default flags, with changes."""
   flags.FLAGS.unparse_flags()
   flags.FLAGS(["main"])
   return dataclasses.replace(resolve(), **changes)
@@ -62,14 +62,14 @@ def test_one_spelling(text, canonical, posterior):
     ("entrpy", r"unknown acquisition 'entrpy'; choose from random.*or put power_"),
     ("power_entrpy", "unknown acquisition 'power_entrpy'"),
     ("power_", "unknown acquisition 'power_'"),
-    ("power_bald(8)", "8 lacks its value, as in coldness=8"),
+    ("power_bald(8)", "8 has no value"),
     ("power_bald(warmth=8)", "no hyper-parameter 'warmth'; it takes coldness"),
     ("power_bald(coldness=cold)", "coldness must be a number"),
     ("power_bald(coldness=True)", "coldness must be a number"),
     ("power_bald(coldness=2, coldness=3)", "names coldness twice"),
-    ("power_bald(coldness", "cannot read"),
-    ("", "cannot read"),
-    ("power_kcenter", "gives no image a score"),
+    ("power_bald(coldness", "cannot parse"),
+    ("", "cannot parse"),
+    ("power_kcenter", "kcenter does not score single images"),
     ("entropy(coldness=8)", "entropy has no hyper-parameter 'coldness'"),
     ("power_bald(coldness=-1)", "coldness must be positive, not -1"),
   ],
@@ -81,10 +81,10 @@ def test_mistakes(text, message):
 
 def test_flags_tell_all_that_take_them_and_brackets_win():
   typed = {"coldness": 8.0, "neighbors": 5}
-  told = lambda text: acquisitions.canonical(acquisitions.with_flags(acquisitions.parse(text), typed))
-  assert told("power_bald") == "power_bald(coldness=8)"
-  assert told("power_bald(coldness=2)") == "power_bald(coldness=2)"
-  assert told("entropy") == "entropy"
+  spelled = lambda text: acquisitions.canonical(acquisitions.with_flags(acquisitions.parse(text), typed))
+  assert spelled("power_bald") == "power_bald(coldness=8)"
+  assert spelled("power_bald(coldness=2)") == "power_bald(coldness=2)"
+  assert spelled("entropy") == "entropy"
 
 
 def test_every_hyper_parameter_is_a_flag():

@@ -1,4 +1,4 @@
-"""Flags to one Config: presets, precedence, and mistakes told in one sentence."""
+"""Resolution of flags to a Config: presets, precedence, and one-sentence errors."""
 
 import dataclasses
 import sys
@@ -13,8 +13,8 @@ from experiments.config.resolve import Config
 
 @pytest.fixture
 def printed(monkeypatch, capsys):
-  """`(*words) -> (exit code or sentence, stdout, stderr)` of the main program's flags, which end it."""
-  monkeypatch.setitem(sys.modules, "__main__", mnist)  # whose docstring --help begins with
+  """`(*words) -> (exit code or message, stdout, stderr)` of parsing flags that end the main program."""
+  monkeypatch.setitem(sys.modules, "__main__", mnist)  # --help begins with its docstring
 
   def parse(*words):
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
@@ -64,21 +64,21 @@ def test_precedence_of_defaults_preset_and_typed_flags(resolve):
     (["--seeds=0"], ["seeds"]),
     ([f"--seed={2**32}"], ["seed"]),
     ([f"--pool_seed={2**32}"], ["pool_seed"]),
-    ([f"--seed={2**32 - 2}", "--seeds=3"], ["beyond the last seed, 4294967295"]),
+    ([f"--seed={2**32 - 2}", "--seeds=3"], ["the largest seed, 4294967295"]),
     (["--learning_rate=0"], ["learning_rate"]),
     (["--imbalance=nan"], ["--imbalance=nan", "finite"]),
     (["--weight_decay=inf"], ["--weight_decay=inf", "finite"]),
-    (["--decay_layers=Dense_0"], ["--decay_layers", "--weight_decay", "is 0"]),
-    (["--decay_over_labels"], ["--decay_over_labels", "--weight_decay", "is 0"]),
+    (["--decay_layers=Dense_0"], ["--decay_layers", "has no effect", "--weight_decay=0"]),
+    (["--decay_over_labels"], ["--decay_over_labels", "has no effect", "--weight_decay=0"]),
     (["--train_steps=5", "--epochs=2"], ["--train_steps", "--epochs"]),
     (["--resume", "--overwrite"], ["--resume", "--overwrite"]),
     (["--nonsense=1"], ["nonsense"]),
-    (["entropy"], ["stray", "'entropy'"]),
+    (["entropy"], ["unexpected argument", "'entropy'"]),
     (["--workdir="], ["--workdir"]),
     (["--coldness=8"], ["--coldness", "power_", "--acq=entropy names none of them"]),
     (["--acq=power_bald", "--coldness=0"], ["coldness must be positive"]),
     (["--acq=power_bald(coldness=1),power_bald"], ["twice"]),
-    (["--acq=power_random"], ["no image a score", "bald"]),
+    (["--acq=power_random"], ["does not score single images", "bald"]),
     (["--acq=bald(posterior=maybe)"], ["'maybe'", "deterministic, dropout, laplace, ensemble"]),
     (["--posterior=maybe"], ["maybe", "deterministic|dropout|laplace|ensemble"]),
     (["--pool_noise=-1"], ["pool_noise", "-1"]),
@@ -88,19 +88,19 @@ def test_precedence_of_defaults_preset_and_typed_flags(resolve):
     (["--init=file"], ["--init=file and --init_file=PATH go together"]),
     (["--init_file=ids.json"], ["--init=file and --init_file=PATH go together"]),
     (["--init=file", "--init_file=nowhere.json"], ["--init_file=nowhere.json cannot be read"]),
-    (["--init=batchbald", "--dataset=fashion_mnist"], ["set of images of mnist", "not of fashion_mnist"]),
-    (["--init=batchbald", "--init_labels=30"], ["a set of 20 images, not of 30"]),
+    (["--init=batchbald", "--dataset=fashion_mnist"], ["set of MNIST images", "fashion_mnist"]),
+    (["--init=batchbald", "--init_labels=30"], ["has 20 images, but --init_labels is 30"]),
     (["--init=batchbald", "--init_file=ids.json"], ["--init=file and --init_file=PATH go together"]),
-    (["--preset=batchbald", "--dataset=digits"], ["--init=batchbald", "not of digits"]),
+    (["--preset=batchbald", "--dataset=digits"], ["--init=batchbald", "digits"]),
     (["--train_steps=5", "--epoch_draws=64"], ["--train_steps", "--epoch_draws"]),
-    (["--nesterov"], ["--nesterov is of --optimizer=sgd"]),
-    (["--keep_optimizer"], ["--keep_optimizer is of --warm_start"]),
+    (["--nesterov"], ["--nesterov has no effect without --optimizer=sgd"]),
+    (["--keep_optimizer"], ["--keep_optimizer has no effect without --warm_start"]),
     (["--augment=crop,blur"], ["unknown 'blur'", "crop, flip, cutout"]),
-    (["--norm=batch"], ["--norm=batch: --model=cnn normalises nothing"]),
+    (["--norm=batch"], ["--norm=batch: --model=cnn offers no choice"]),
     (["--model=resnet18", "--norm=layer"], ["layer", "group|batch"]),
     (["--schedule=linear"], ["linear", "constant|cosine"]),
-    (["--first_epochs=3"], ["--first_epochs is of --epochs"]),
-    (["--optimizer=adamw", "--weight_decay=1", "--decay_over_labels"], ["adamw decays the weights themselves"]),
+    (["--first_epochs=3"], ["--first_epochs needs --epochs"]),
+    (["--optimizer=adamw", "--weight_decay=1", "--decay_over_labels"], ["adamw uses decoupled weight decay"]),
     (["--early_stop_keep=first"], ["first", "best|last"]),
     (["--input_std=0"], ["input_std", "0"]),
     (["--input_mean=nan"], ["--input_mean=nan", "finite"]),
@@ -117,12 +117,12 @@ def test_mistakes_are_one_sentence(words, expected, resolve):
 
 def test_every_flag_is_in_the_config_and_in_help(printed):
   names = [name for group in flags.GROUPS.values() for name in group]
-  elsewhere = {*flags.HYPER, "list_acquisitions"}  # told in the spelling of --acq, and never part of a run
-  read = {"init_ids"}  # from the file of --init_file
+  elsewhere = {*flags.HYPER, "list_acquisitions"}  # part of the spelling in --acq, or never part of a run
+  read = {"init_ids"}  # read from the file of --init_file
   assert sorted(set(names) - elsewhere | read) == sorted(field.name for field in dataclasses.fields(Config))
   assert elsewhere <= set(names)
   code, out, _ = printed("--help")
-  assert code == 0 and "how few labels" in out and "absl" not in out
+  assert code == 0 and "Runs pool-based active learning" in out and "absl" not in out
   for heading, group in flags.GROUPS.items():
     assert f"{heading}:" in out
     for name in group:
@@ -140,7 +140,7 @@ def test_given_initial_ids_are_part_of_the_config_and_set_the_number_of_initial_
   given = ["--init=file", f"--init_file={tmp_path / 'ids.json'}"]
   plain, typed, preset = resolve(given, [*given, "--init_labels=20"], [*given, "--preset=blog"])
   assert plain["init_ids"] == preset["init_ids"] == [5, 3, 8] and plain["init_labels"] == preset["init_labels"] == 3
-  assert typed["init_labels"] == 20  # which is refused when the ids are held against it
+  assert typed["init_labels"] == 20  # `check_initial` refuses it later, for it differs from the number of ids
 
 
 def test_list_acquisitions_prints_and_ends(printed):

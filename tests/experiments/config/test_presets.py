@@ -1,4 +1,4 @@
-"""Presets: data that nobody changes, complete enough to run, and saying where they are from."""
+"""Presets: immutable, complete enough to run, and with their source."""
 
 import dataclasses
 
@@ -28,18 +28,18 @@ TYPED = [
 ]
 
 
-def made(fields: dict) -> Config:
-  """The Config that was printed as JSON."""
+def config_of(fields: dict) -> Config:
+  """The Config that was printed as JSON, rebuilt."""
   return Config(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
 @pytest.fixture(scope="module")
 def configs(resolve) -> dict[str, list[Config]]:
-  """By preset: as it is, and with `TYPED` beside it."""
+  """For each preset: its Config alone, and with the flags `TYPED`."""
   lines = [[f"--preset={name}", *typed] for name in PRESETS for typed in ([], TYPED)]
   found = resolve(*lines)
   assert not [it for it in found if isinstance(it, str)]
-  return {name: [made(found[2 * i]), made(found[2 * i + 1])] for i, name in enumerate(PRESETS)}
+  return {name: [config_of(found[2 * i]), config_of(found[2 * i + 1])] for i, name in enumerate(PRESETS)}
 
 
 @pytest.mark.parametrize(
