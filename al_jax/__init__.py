@@ -1,4 +1,4 @@
-"""Pool-based deep active learning in JAX: a pure core without files, flags or prints."""
+"""Pool-based deep active learning in JAX: pure functions that read no files or flags and print nothing."""
 
 from al_jax import acquisition as acquisition
 from al_jax import inputs as inputs

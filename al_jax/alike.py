@@ -1,7 +1,7 @@
-"""Parts that were made anew but are alike share one compiled program.
+"""Finds equivalent functions, so that they share one compiled program.
 
-Alike are two that trace to equal jaxprs with equal constants on the same shapes. Where that cannot be told, each has a
-separate program: to compile once more costs seconds, a wrong program a result.
+Two functions are equivalent if they trace to equal jaxprs with equal constants on the same shapes. If this cannot be
+decided, each gets its own program: an extra compilation costs seconds, a wrong program costs a result.
 """
 
 from collections.abc import Callable
@@ -20,45 +20,45 @@ import numpy as np
 
 from al_jax import types
 
-# How derivatives are taken, which a program that nobody differentiates does not ask.
+# Parameters for derivatives, which do not matter for a program that is not differentiated.
 _DERIVATIVES = {"jvp_jaxpr_fun", "jvp_jaxpr_thunk", "fwd_jaxpr_thunk", "bwd", "out_trees"}
-_DEEPEST = 12
-_MOST = 256
+_MAX_DEPTH = 12
+_MAX_ENTRIES = 256
 
 
-def _of_array(array: Any) -> Hashable:
+def _hash_array(array: Any) -> Hashable:
   array = np.asarray(array)
   return array.shape, str(array.dtype), hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def _of_value(value: Any) -> Hashable:
-  """A parameter of an equation: equal for equal ones. Raises TypeError for what has no hash."""
+def _value_form(value: Any) -> Hashable:
+  """A hashable value of an equation's parameter, equal for equal parameters. Raises TypeError for unhashable ones."""
   if isinstance(value, core.ClosedJaxpr):
-    return _of_jaxpr(value.jaxpr), tuple(map(_of_constant, value.consts))
+    return _jaxpr_form(value.jaxpr), tuple(map(_constant_form, value.consts))
   if isinstance(value, core.Jaxpr):
-    return _of_jaxpr(value)
+    return _jaxpr_form(value)
   if isinstance(value, tuple | list):
-    return type(value).__name__, tuple(map(_of_value, value))
+    return type(value).__name__, tuple(map(_value_form, value))
   if isinstance(value, dict):
-    return tuple((name, _of_value(value[name])) for name in sorted(value))
+    return tuple((name, _value_form(value[name])) for name in sorted(value))
   if isinstance(value, np.ndarray | jax.Array):
-    return _of_constant(value)
+    return _constant_form(value)
   hash(value)
   return type(value), value
 
 
-def _of_constant(value: Any) -> Hashable:
+def _constant_form(value: Any) -> Hashable:
   if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-    return str(value.dtype), _of_array(jax.random.key_data(value))
-  return getattr(value, "weak_type", False), _of_array(value)
+    return str(value.dtype), _hash_array(jax.random.key_data(value))
+  return getattr(value, "weak_type", False), _hash_array(value)
 
 
-def _of_jaxpr(jaxpr: core.Jaxpr) -> Hashable:
+def _jaxpr_form(jaxpr: core.Jaxpr) -> Hashable:
   numbers: dict[Any, int] = {}
 
   def of_atom(atom: Any) -> Hashable:
     if isinstance(atom, core.Literal):
-      return str(atom.aval), _of_constant(atom.val)
+      return str(atom.aval), _constant_form(atom.val)
     return numbers[atom]
 
   def of_binder(var: Any) -> Hashable:
@@ -69,27 +69,27 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> Hashable:
   lines = []
   for equation in jaxpr.eqns:
     read = tuple(map(of_atom, equation.invars))
-    told = {name: value for name, value in equation.params.items() if name not in _DERIVATIVES}
-    lines.append((equation.primitive, _of_value(told), read, tuple(map(of_binder, equation.outvars))))
+    params = {name: value for name, value in equation.params.items() if name not in _DERIVATIVES}
+    lines.append((equation.primitive, _value_form(params), read, tuple(map(of_binder, equation.outvars))))
   return head, tuple(lines), tuple(map(of_atom, jaxpr.outvars))
 
 
 def form(function: Callable, *args: types.PyTree) -> Hashable:
-  """What a function computes of arguments of these shapes, equal for two that compute the same.
+  """A hashable form of what a function computes on arguments of these shapes; equal forms compute the same.
 
   Raises:
-    TypeError: that cannot be told.
+    TypeError: the function has a parameter that cannot be hashed.
   """
   closed, out = jax.make_jaxpr(function, return_shape=True)(*args)
-  return _of_jaxpr(closed.jaxpr), tuple(map(_of_constant, closed.consts)), jax.tree.structure(out)
+  return _jaxpr_form(closed.jaxpr), tuple(map(_constant_form, closed.consts)), jax.tree.structure(out)
 
 
 def outline(value: Any, depth: int = 0) -> Hashable:
-  """What two parts that are alike have in common at first sight: the code of their functions, but for where it stands.
+  """A cheap hashable summary: the bytecode of the functions, without file names and line numbers.
 
-  Parts of different outlines are not compared any further, which spares their tracing.
+  Parts with different outlines are treated as different without being traced.
   """
-  if depth > _DEEPEST:
+  if depth > _MAX_DEPTH:
     return None
   deeper = functools.partial(outline, depth=depth + 1)
   if isinstance(value, functools.partial):
@@ -101,18 +101,18 @@ def outline(value: Any, depth: int = 0) -> Hashable:
     for cell in value.__closure__ or ():
       try:
         cells.append(deeper(cell.cell_contents))
-      except ValueError:  # not filled yet
+      except ValueError:  # the cell is empty
         cells.append(None)
     return deeper(value.__code__), tuple(cells), deeper(value.__defaults__)
   if isinstance(value, tuple):
-    return _named(type(value)), tuple(map(deeper, value))
+    return _class_name(type(value)), tuple(map(deeper, value))
   if isinstance(value, bool | int | float | str | bytes | None):
     return value
-  return _named(value if isinstance(value, type) else type(value))
+  return _class_name(value if isinstance(value, type) else type(value))
 
 
-def _named(kind: type) -> tuple[str, str]:
-  """What a class and the same one, defined again, have in common."""
+def _class_name(kind: type) -> tuple[str, str]:
+  """Module and name of a class, equal for a class that is defined again."""
   return kind.__module__, kind.__qualname__
 
 
@@ -120,31 +120,31 @@ _T = TypeVar("_T", bound=Hashable)
 
 
 class Table(Generic[_T]):
-  """The first of all parts that are alike, by what they are alike on."""
+  """Maps each part to the first equivalent one."""
 
   def __init__(self):
     self._known: dict[Hashable, _T] = {}
-    self._firsts: dict[Hashable, list[list[Any]]] = {}  # by outline: `[part, its form or None]`
+    self._firsts: dict[Hashable, list[list[Any]]] = {}  # by outline: `[part, form or None]`
 
   def first(self, part: _T, on: Hashable, form_of: Callable[[_T], Hashable]) -> _T:
-    """The part itself, or one that was given before and is alike on the same shapes.
+    """The first part given so far that is equivalent on the same shapes, else the part itself.
 
     Args:
-      part: hashable.
+      part: a hashable part.
       on: the shapes.
-      form_of: what a part computes on them, by `form`; worked out only for two of the same outline.
+      form_of: computes the `form` of a part on these shapes; called only if outlines are equal.
     """
     known = self._known.get((part, on))
     if known is not None:
       return known
-    if len(self._known) > _MOST:
+    if len(self._known) > _MAX_ENTRIES:
       self._known.clear()
       self._firsts.clear()
-    found = self._among(self._firsts.setdefault((outline(part), on), []), part, form_of)
+    found = self._find(self._firsts.setdefault((outline(part), on), []), part, form_of)
     self._known[part, on] = found
     return found
 
-  def _among(self, firsts: list[list[Any]], part: _T, form_of: Callable[[_T], Hashable]) -> _T:
+  def _find(self, firsts: list[list[Any]], part: _T, form_of: Callable[[_T], Hashable]) -> _T:
     own = None
     if firsts:
       try:

@@ -1,7 +1,7 @@
-"""Ask and tell: active learning where labels come from outside, in batches of any size.
+"""Ask and tell: active learning with labels from outside, in batches of any size.
 
-`start`, and then in turn `ask` for ids and `tell` what was answered. Where everything is answered in full, the ids are
-those of a `run` on the labeled pool.
+Call `start` once, then alternate `ask` for ids and `tell` with their labels. If every id is labeled, the ids are the
+same as those of `run` on the labeled pool.
 """
 
 import dataclasses
@@ -24,25 +24,26 @@ _select = jax.jit(rounds.select, static_argnames=("learner", "num"))
 
 
 class Question(NamedTuple):
-  """What to label next."""
+  """The rows to label next, and the model that chose them."""
 
-  ids: np.ndarray  # `[K]` int pool ids, best first; validation rows that have no label come last
-  state: types.ALState  # with the model that chose them
-  scores: np.ndarray | None  # `[K]` floats, NaN where there is none; None before the first training
-  metrics: types.Metrics | None  # of that model; None before the first training
-  fit: types.FitInfo | None  # how its training went; None before the first
+  ids: np.ndarray  # `[K]` int pool ids, best first; unlabeled validation rows come last
+  state: types.ALState  # state with the model that chose the ids
+  scores: np.ndarray | None  # `[K]` floats, NaN for ids without a score; None before the first training
+  metrics: types.Metrics | None  # metrics of the model; None before the first training
+  fit: types.FitInfo | None  # diagnostics of its training; None before the first training
 
 
 def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALState:
-  """The state before the first question: every available row whose label is known is labeled.
+  """Returns the state before the first question. Available rows whose label is known are labeled.
 
   Args:
     key: the base key, `jax.random.key(seed)`.
-    data: the pool; `known` says which labels are known, `available` which rows may be asked for.
-    learner: what trains and asks.
+    data: the pool; `known` marks rows whose label is known, `available` rows that may be asked for.
+    learner: the learner that trains and selects.
 
   Raises:
-    ValueError: the learner cannot run on this pool, or `init_balanced` would read labels that are not known.
+    ValueError: the learner cannot run on this pool, the known labels exceed the plan's budget, or `init_balanced`
+      would read labels that are not known.
   """
   checks.check_learner(learner, data)
   checks.check_key(key, data, learner.trainer, learner)
@@ -53,7 +54,7 @@ def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALStat
   count = int(labeled.sum())
   if not count and plan.init_balanced and not plan.initial_ids:
     raise ValueError(
-      "a balanced initial set reads labels that are not known: give Plan(init_balanced=False), or initial_ids"
+      "a balanced initial set needs known labels, and there are none: set Plan(init_balanced=False) or initial_ids"
     )
   _check_room(count, plan)
   return states.jitted_labeled_state(key, data, programs.shared_trainer(key, data, learner.trainer), labeled)
@@ -61,32 +62,33 @@ def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALStat
 
 def _check_room(count: int, plan: types.Plan) -> None:
   if count > plan.max_labels:
-    raise ValueError(f"{count} labels are more than the plan has room for, {plan.max_labels}: give more rounds")
+    raise ValueError(f"{count} labels exceed the plan's budget of {plan.max_labels}: give more rounds")
 
 
 def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int | None = None) -> Question:
-  """Trains on the labeled rows and chooses what to label next.
+  """Trains on the labeled rows and selects the rows to label next.
 
-  While nothing is labeled, nothing is trained: the ids are the initial set. Rows that were skipped are asked for again
-  when no others are left.
+  As long as nothing is labeled, nothing is trained and the ids are the initial set. Skipped rows are returned again
+  when no other rows are left.
 
   Args:
-    state: of `start` or `tell`.
-    data: of `tell`.
-    learner: what trains and asks.
-    num: how many; by default the plan's `acq_size`, and `init_labels` at first. Fewer where fewer are left.
+    state: the state returned by `start` or `tell`.
+    data: the data set given to `start` or returned by `tell`.
+    learner: the learner that trains and selects.
+    num: number of ids; default: `init_labels` for the initial set, then `acq_size`. Fewer are returned if fewer are
+      left.
 
   Returns:
-    A `Question`; without ids where every available row is labeled.
+    A `Question`; its `ids` are empty if every available row is labeled.
 
   Raises:
-    ValueError: early stopping has a validation set without labels, the state is of another pool, `num` is no size, or
-      a strategy of one's own chose rows that are no candidates.
+    ValueError: early stopping has a validation set without labels, the state and the data do not match, `num` is not a
+      positive integer, or the acquisition selected rows that are not candidates.
   """
   checks.check_state(state, data, learner)
   if num is not None:
-    plan_checks.whole("num", num, least=1)
-  _check_told(state, data, learner.plan)
+    plan_checks.require_integer("num", num, least=1)
+  _check_in_sync(state, data, learner.plan)
   trainer, learner = programs.shared(state.key, data, learner)
   plan = learner.plan
   labels, available = np.asarray(data.labels), np.asarray(splits.is_available(data))
@@ -104,7 +106,7 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
     ids = np.zeros(0, np.int32) if not num else np.asarray(states.initial_set(state.key, data, plan, num=num))
     return Question(np.concatenate([ids, validation]), state, None, None, None)
   if plan.train.early_stop is not None and not (labels[held_out] >= 0).any():
-    raise ValueError("early stopping checks a validation set of which no row is labeled yet")
+    raise ValueError("early stopping checks the validation set, but none of its rows is labeled: label some first")
   state, fit = rounds.JITTED_PHASES.fit(state, data, trainer=trainer)
   metrics = rounds.JITTED_PHASES.evaluate(state, data, trainer=trainer)
   ids, scores = np.zeros(0, np.int32), np.zeros(0, np.float32)
@@ -112,75 +114,76 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
     ids, scores = map(np.asarray, _select(state, data, learner=learner, num=num))
     wrong = [i for i in ids.tolist() if i < 0 or not free[i]]
     if wrong or len(set(ids.tolist())) < num:
-      what = f"{wrong[0]}, which is no candidate" if wrong else "the same row twice"
-      raise ValueError(f"select chooses {what}: give distinct ids of view.candidates")
+      what = f"{wrong[0]}, which is not a candidate" if wrong else "the same row twice"
+      raise ValueError(f"select returns {what}: return distinct ids of view.candidates")
   scores = np.concatenate([scores, np.full(len(validation), np.nan, np.float32)])
   return Question(np.concatenate([ids, validation]), state, scores, metrics, fit)
 
 
-def _check_told(state: types.ALState, data: types.Dataset, plan: types.Plan) -> None:
-  """Raises ValueError where a state and a data set are not of the same answers."""
+def _check_in_sync(state: types.ALState, data: types.Dataset, plan: types.Plan) -> None:
+  """Raises ValueError if the state and the data set do not hold the same labels."""
   labeled, known = np.asarray(state.labeled), np.asarray(splits.is_known(data))
   if (lost := labeled & ~known).any():
     raise ValueError(
-      f"row {lost.argmax()} is labeled in the state and not in the data: give the data that tell returned"
+      f"row {lost.argmax()} is labeled in the state but not in the data: pass the data that tell returned"
     )
   missed = known & np.asarray(splits.for_labeling(state.key, data, plan)) & ~labeled
   if missed.any():
     raise ValueError(
-      f"row {missed.argmax()} is labeled in the data and not in the state: give the state that tell returned"
+      f"row {missed.argmax()} is labeled in the data but not in the state: pass the state that tell returned"
     )
 
 
 def tell(
   state: types.ALState, data: types.Dataset, learner: Learner, ids, answers
 ) -> tuple[types.ALState, types.Dataset]:
-  """Enters what was answered for `ids`, all of a question's or some of them, in any order.
+  """Records the answers for `ids`: all ids of a question or some of them, in any order.
 
   Args:
-    state: of the question.
+    state: the state of the question.
     data: the pool.
-    learner: what asks.
+    learner: the learner that asked.
     ids: `[K]` pool ids.
-    answers: `[K]` ints: a class, or `SKIPPED`, or `UNUSABLE` for a row that is to be available no more.
+    answers: `[K]` ints: a class, `SKIPPED`, or `UNUSABLE` for a row to remove from the available rows.
 
   Returns:
-    The state and the data of the next question.
+    `(state, data)` for the next `ask`.
 
   Raises:
-    ValueError: an id is not in the pool, not available, labeled already or given twice, or an answer is none of these.
+    ValueError: an id is not in the pool, not available, already labeled or given twice, an answer is not one of the
+      above, or the labels exceed the plan's budget.
   """
   checks.check_state(state, data, learner)
-  _check_told(state, data, learner.plan)
+  _check_in_sync(state, data, learner.plan)
   ids, answers = np.asarray(ids).reshape(-1), np.asarray(answers)
   if not ids.size and not answers.size:
     return state, data
   if len(ids) and not np.issubdtype(ids.dtype, np.integer):
-    raise ValueError(f"ids are {ids.dtype}: give whole numbers, those of a question")
+    raise ValueError(f"ids are {ids.dtype}: give integers, the ids of a question")
   ids = ids.astype(np.int64)
   size, classes, plan = data.pool_size, data.num_classes, learner.plan
   if answers.shape != ids.shape or not np.issubdtype(answers.dtype, np.integer):
-    raise ValueError(f"{len(ids)} ids need as many whole numbers as answers, not {answers.dtype} of {answers.shape}")
+    raise ValueError(f"{len(ids)} ids need {len(ids)} integer answers, not {answers.dtype} of shape {answers.shape}")
   labels = np.array(data.labels, np.int32)
   known, available = np.array(splits.is_known(data)), np.array(splits.is_available(data))
   for i, answer in zip(ids.tolist(), answers.tolist(), strict=True):
     if not 0 <= i < size:
       raise ValueError(f"id {i} is not in the pool, whose ids are 0 to {size - 1}")
     if known[i] or not available[i]:
-      raise ValueError(f"id {i} is {'labeled already' if known[i] else 'not available'}")
+      raise ValueError(f"id {i} is {'already labeled' if known[i] else 'not available'}")
     if not (0 <= answer < classes or answer in (types.SKIPPED, types.UNUSABLE)):
       raise ValueError(
-        f"the answer for id {i} is {answer}: give a class, 0 to {classes - 1}, {types.SKIPPED} for a row that is"
-        f" skipped or {types.UNUSABLE} for one that cannot be used"
+        f"the answer for id {i} is {answer}: give a class from 0 to {classes - 1}, {types.SKIPPED} to skip the row, or"
+        f" {types.UNUSABLE} if it cannot be used"
       )
   if len(set(ids.tolist())) < len(ids):
     raise ValueError(f"id {next(i for i in ids.tolist() if ids.tolist().count(i) > 1)} is given more than once")
   labels[ids] = answers
   known[ids], available[ids] = answers >= 0, answers != types.UNUSABLE
-  told = dataclasses.replace(data, labels=labels, known=known, available=available)
-  new = ids[(answers >= 0) & np.asarray(splits.for_labeling(state.key, told, plan))[ids]]
+  updated = dataclasses.replace(data, labels=labels, known=known, available=available)
+  new = ids[(answers >= 0) & np.asarray(splits.for_labeling(state.key, updated, plan))[ids]]
   count = int(state.labeled.sum())
   _check_room(count + len(new), plan)
   after = rounds.label(state, jnp.asarray(new, jnp.int32), plan)
-  # The first answers are the initial set of round 0.
-  return after._replace(round=state.round if not count else after.round), told
+  # The first answers are the initial set, which belongs to round 0.
+  return after._replace(round=state.round if not count else after.round), updated

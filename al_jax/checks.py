@@ -1,4 +1,4 @@
-"""Whether a run can be carried out: every mistake is refused in one sentence before anything compiles."""
+"""Checks that a run can be carried out, before anything compiles. Every error is one sentence."""
 
 from collections.abc import Callable
 import dataclasses
@@ -23,33 +23,33 @@ from al_jax.learner import Trainer
 from al_jax.plan_checks import check as check
 from al_jax.plan_checks import check_initial as check_initial
 from al_jax.plan_checks import check_initial_available
-from al_jax.plan_checks import hashed
-from al_jax.plan_checks import said
-from al_jax.plan_checks import share
-from al_jax.plan_checks import whole
+from al_jax.plan_checks import describe
+from al_jax.plan_checks import require_fraction
+from al_jax.plan_checks import require_hashable
+from al_jax.plan_checks import require_integer
 
 
 def check_trainer(trainer: Trainer, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for a trainer whose parts do not fit together or not this pool."""
+  """Raises ValueError if the parts of a trainer do not fit together or do not fit the pool."""
   door.check_shapes(data)
-  _once(_check_trainer, trainer, data)
+  _check_once(_check_trainer, trainer, data)
 
 
-def _once(check: Callable, checked: Any, data: types.Dataset) -> None:
-  """A check that reads no value of the data: carried out once for the same parts and the same shapes."""
+def _check_once(check: Callable, checked: Any, data: types.Dataset) -> None:
+  """Runs a check that reads no data values, once per combination of parts and shapes."""
   leaves, tree = jax.tree.flatten(data)
   try:
     shapes = tuple(jax.ShapeDtypeStruct(jnp.shape(leaf), leaf.dtype) for leaf in leaves)
-    _passed(check, checked, tree, shapes)
+    _check_by_hash(check, checked, tree, shapes)
   except _Unhashable:
     check(checked, jax.tree.unflatten(tree, shapes))
 
 
 class _Unhashable(Exception):
-  """A part that has no hash, such as a traced number."""
+  """A part is unhashable, such as a traced number."""
 
 
-def _passed(check: Callable, checked: Any, tree: Any, shapes: tuple) -> None:
+def _check_by_hash(check: Callable, checked: Any, tree: Any, shapes: tuple) -> None:
   try:
     hash((checked, tree))
   except TypeError as error:
@@ -64,31 +64,31 @@ def _cached(check: Callable, checked: Any, tree: Any, shapes: tuple) -> None:
 
 def _check_trainer(trainer: Trainer, data: types.Dataset) -> None:
   if not isinstance(trainer, Trainer):
-    raise ValueError(f"a learner takes a Trainer, not {said(trainer)}: Trainer(network, optimizer, plan)")
+    raise ValueError(f"a learner takes a Trainer, not {describe(trainer)}: give Trainer(network, optimizer, plan)")
   if not isinstance(trainer.network, types.Network):
-    given = said(trainer.network)
-    raise ValueError(f"a trainer takes a Network, not {given}: al_jax.from_flax(module) makes one of a Flax module")
+    given = describe(trainer.network)
+    raise ValueError(f"a trainer takes a Network, not {given}: use al_jax.from_flax(module) for a Flax module")
   if not isinstance(trainer.optimizer, optax.GradientTransformation):
-    raise ValueError(f"a trainer takes an optax optimizer, not {said(trainer.optimizer)}: optax.adam(1e-3), say")
+    raise ValueError(f"a trainer takes an optax optimizer, not {describe(trainer.optimizer)}: give optax.adam(1e-3)")
   if not isinstance(trainer.plan, types.Plan):
-    raise ValueError(f"a trainer takes a Plan, not {said(trainer.plan)}")
+    raise ValueError(f"a trainer takes a Plan, not {describe(trainer.plan)}")
   if not isinstance(trainer.eval_posterior, types.Posterior):
-    given = said(trainer.eval_posterior)
-    raise ValueError(f"eval_posterior is no Posterior but {given}: al_jax.posterior.mc_dropout(20), say")
+    given = describe(trainer.eval_posterior)
+    raise ValueError(f"eval_posterior must be a Posterior, not {given}: give al_jax.posterior.mc_dropout(20)")
   check(trainer.plan, data)
-  whole("members", trainer.members, least=1)
+  require_integer("members", trainer.members, least=1)
   if not isinstance(trainer.label_noise, jax.Array):
-    share("label_noise", trainer.label_noise, "probability")
+    require_fraction("label_noise", trainer.label_noise, "probability")
   if trainer.eval_posterior.members not in (1, trainer.members):
     raise ValueError(
-      f"an ensemble of {trainer.eval_posterior.members} can be evaluated only where as many networks are trained:"
-      f" the trainer has members={trainer.members}"
+      f"eval_posterior is an ensemble of {trainer.eval_posterior.members}, but the trainer has"
+      f" members={trainer.members}: give both the same number"
     )
   check_network(trainer, data)
 
 
 def check_network(trainer: Trainer, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for a network that cannot take these inputs or give these classes."""
+  """Raises ValueError if the network does not fit the inputs, the classes, the augmentation or the optimizer."""
   network, train, key = trainer.network, trainer.plan.train, jax.eval_shape(jax.random.key, 0)
   name, classes, size = network.name, data.num_classes, 2
   optimizer = optax.with_extra_args_support(trainer.optimizer)
@@ -100,12 +100,12 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
       before, batch = batch, train.augment(key, batch)
       shapes = [[(x.shape, x.dtype) for x in jax.tree.leaves(tree)] for tree in (before, batch)]
       if shapes[0] != shapes[1]:
-        raise ValueError(f"augment makes {shapes[1]} of {shapes[0]}")
+        raise ValueError(f"augment changes {shapes[0]} to {shapes[1]}")
     return pair_of("apply", "variables", network.apply(variables, batch, key=key, weights=weights))
 
   def pair_of(part, second, out):
     if not isinstance(out, tuple) or len(out) != 2:
-      raise ValueError(f"its {part} returns no pair of logits and {second}")
+      raise ValueError(f"its {part} does not return a pair of logits and {second}")
     return out
 
   def update(params):
@@ -114,42 +114,42 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
   try:
     example = jax.eval_shape(inputs.example, data)
     if any(x.shape[:1] != (1,) for x in jax.tree.leaves(example)):
-      raise ValueError(f"prepare makes {[x.shape for x in jax.tree.leaves(example)]} of one row")
+      raise ValueError(f"prepare returns shapes {[x.shape for x in jax.tree.leaves(example)]} for one row")
     if data.noise and not jnp.issubdtype(jax.tree.leaves(example)[0].dtype, jnp.floating):
-      raise ValueError(f"noise is for floats, and they enter the network as {jax.tree.leaves(example)[0].dtype}")
+      raise ValueError(f"noise needs floats, but prepared inputs are {jax.tree.leaves(example)[0].dtype}")
     batch = jax.tree.map(as_batch, example)
     variables = networks.abstract(network, example)
     if not isinstance(variables, dict) or "params" not in variables:
-      raise ValueError('its init returns no dict with "params"')
+      raise ValueError('its init does not return a dict with "params"')
     logits = {"sample": pair_of("sample", "features", jax.eval_shape(network.sample, None, variables, batch))[0]}
     logits["apply"], after = jax.eval_shape(train_on, key, variables, batch, weights)
     differ = networks.samples_differ(network, example)
-  except Exception as error:  # a network, or an augmentation, may raise anything
-    raise ValueError(f"{name} cannot take {door.described(data.inputs)}: {_first_line(error)}") from error
+  except Exception as error:  # networks and augmentations may raise anything
+    raise ValueError(f"{name} cannot take {door.describe_inputs(data.inputs)}: {_first_line(error)}") from error
   for part, given in logits.items():
     if given.shape != (size, classes):
       raise ValueError(
-        f"{name} gives logits of shape {given.shape} for a batch of {size} ({part}), and there are {classes} classes:"
-        f" it must give [{size}, {classes}]"
+        f"{name} returns logits of shape {given.shape} for a batch of {size} and {classes} classes ({part}):"
+        f" return [{size}, {classes}]"
       )
     if not jnp.issubdtype(given.dtype, jnp.floating):
-      raise ValueError(f"{name} gives logits of {given.dtype} ({part}): give floats, before the softmax")
+      raise ValueError(f"{name} returns logits of dtype {given.dtype} ({part}): return floats, before the softmax")
   if not isinstance(after, dict):
-    raise ValueError(f"apply of {name} returns {said(after)} in place of the dict of variables")
+    raise ValueError(f"apply of {name} must return a dict of variables, not {describe(after)}")
   kept = lambda tree: {name: of for name, of in tree.items() if name != "params"}
-  check_alike(f"variables that apply of {name} returns", kept(after), kept(variables))
+  check_same_shapes(f"variables returned by apply of {name}", kept(after), kept(variables))
   try:
     updates = jax.eval_shape(update, variables["params"])
-  except Exception as error:  # so may an optimizer
+  except Exception as error:  # optimizers may raise anything
     raise ValueError(f"the optimizer cannot update the parameters of {name}: {_first_line(error)}") from error
-  check_alike("updates of the optimizer", updates, variables["params"])
-  check_drops(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
-  check_drops(trainer, differ, trainer.eval_posterior.drops)
+  check_same_shapes("updates of the optimizer", updates, variables["params"])
+  check_dropout(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
+  check_dropout(trainer, differ, trainer.eval_posterior.drops)
   check_head(trainer, trainer.eval_posterior, data)
 
 
-def _shown(network: types.Network, data: types.Dataset) -> tuple[types.PyTree, jax.Array, jax.Array]:
-  """Shapes of a network's variables, and of its logits and features of one row. Raises ValueError without features."""
+def _trace_shapes(network: types.Network, data: types.Dataset) -> tuple[types.PyTree, jax.Array, jax.Array]:
+  """Shapes of a network's variables, and of logits and features of one row. Raises ValueError without features."""
   example = jax.eval_shape(inputs.example, data)
   variables = networks.abstract(network, example)
   logits, features = jax.eval_shape(network.sample, None, variables, example)
@@ -157,26 +157,26 @@ def _shown(network: types.Network, data: types.Dataset) -> tuple[types.PyTree, j
 
 
 def check_head(trainer: Trainer, posterior: types.Posterior, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, where a posterior reads a head that the network has not."""
+  """Raises ValueError if the posterior needs a head and the network has none, or one of wrong shape."""
   if not posterior.needs_head:
     return
-  network, way = trainer.network, "al_jax.from_flax(module, head='Dense_1') names the layer that gives the logits"
+  network, way = trainer.network, "name the layer of the logits, as in al_jax.from_flax(module, head='Dense_1')"
   if network.head is None:
-    raise ValueError(f"{network.name} has no head, which a {posterior.name} posterior reads: {way}")
-  variables, logits, features = _shown(network, data)
+    raise ValueError(f"a {posterior.name} posterior needs a head, and {network.name} has none: {way}")
+  variables, logits, features = _trace_shapes(network, data)
   try:
     shape = jax.eval_shape(network.head, variables, features).shape
   except Exception as error:
-    raise ValueError(f"the head of {network.name} does not work ({_first_line(error)}): {way}") from error
+    raise ValueError(f"the head of {network.name} fails ({_first_line(error)}): {way}") from error
   if shape != logits.shape:
-    raise ValueError(f"the head of {network.name} gives {shape} of features {features.shape}: {way}")
+    raise ValueError(f"the head of {network.name} returns shape {shape} for features of shape {features.shape}: {way}")
 
 
-def check_drops(trainer: Trainer, differ: bool, wanted: bool) -> None:
-  """Raises ValueError, in one sentence, where samples of MC dropout are wanted and would all agree."""
+def check_dropout(trainer: Trainer, differ: bool, wanted: bool) -> None:
+  """Raises ValueError if MC dropout samples are needed and would all be equal."""
   if wanted and not differ:
     raise ValueError(
-      f"MC dropout needs a network with dropout, and {trainer.network.name} drops nothing: its samples would all agree"
+      f"MC dropout needs a network with dropout, and {trainer.network.name} has none: all samples would be equal"
     )
 
 
@@ -185,23 +185,23 @@ def _first_line(error: Exception) -> str:
 
 
 def check_learner(learner: Learner, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for a learner whose parts do not fit together or not this pool."""
+  """Raises ValueError if the parts of a learner do not fit together or do not fit the pool."""
   if not isinstance(learner, Learner):
-    raise ValueError(f"a run takes a Learner, not {said(learner)}: Learner(trainer, acquisition)")
+    raise ValueError(f"a run takes a Learner, not {describe(learner)}: give Learner(trainer, acquisition)")
   check_trainer(learner.trainer, data)
-  _once(_check_learner, learner, data)
+  _check_once(_check_learner, learner, data)
 
 
 def _check_learner(learner: Learner, data: types.Dataset) -> None:
   trainer, acquisition, posterior = learner.trainer, learner.acquisition, learner.posterior
   if not isinstance(acquisition, types.Acquisition):
-    given = said(acquisition)
-    raise ValueError(f"a learner takes an Acquisition, not {given}: al_jax.acquisition.margin(), with its brackets")
+    given = describe(acquisition)
+    raise ValueError(f"a learner takes an Acquisition, not {given}: call its factory, al_jax.acquisition.margin()")
   if not isinstance(posterior, types.Posterior):
-    raise ValueError(f"a learner's posterior is no Posterior but {said(posterior)}: al_jax.posterior.mc_dropout(20)")
+    raise ValueError(f"posterior must be a Posterior, not {describe(posterior)}: give al_jax.posterior.mc_dropout(20)")
   needs = acquisition.needs
   if not isinstance(needs, types.Needs):
-    raise ValueError(f"an acquisition's needs are {said(needs)}: give types.Needs(samples=1), say")
+    raise ValueError(f"needs of an acquisition must be types.Needs, not {describe(needs)}: give types.Needs(samples=1)")
   if posterior.members not in (1, trainer.members):
     raise ValueError(
       f"the posterior is an ensemble of {posterior.members}, but the trainer has members={trainer.members}: give both"
@@ -209,29 +209,29 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
     )
   if needs.samples > posterior.samples:
     raise ValueError(
-      f"this acquisition compares posterior samples, {needs.samples} or more, and has {posterior.samples}: choose a"
-      " dropout or ensemble posterior of so many"
+      f"this acquisition needs at least {needs.samples} posterior samples and has {posterior.samples}: use a dropout or"
+      " ensemble posterior"
     )
   if needs.joint and not posterior.joint:
     raise ValueError(
-      "this acquisition compares predictions of several rows under one sample, which per-example dropout masks do"
-      " not give: choose consistent ones"
+      "this acquisition needs joint predictions of several rows, which per-example dropout masks do not give: use"
+      " consistent masks"
     )
   if needs.targets > data.pool_size:
     raise ValueError(f"{needs.targets} targets are more than the pool's {data.pool_size} rows")
   check_head(trainer, posterior, data)
   if posterior.drops:
     example = jax.eval_shape(inputs.example, data)
-    check_drops(trainer, networks.samples_differ(trainer.network, example), True)
+    check_dropout(trainer, networks.samples_differ(trainer.network, example), True)
   if needs.features or (needs.embedding and data.embedding is None):
-    shape = _shown(trainer.network, data)[2].shape
+    shape = _trace_shapes(trainer.network, data)[2].shape
     if len(shape) != 2 or shape[0] != 1:
-      raise ValueError(f"{trainer.network.name} gives features of shape {shape} for one row: give [1, F]")
+      raise ValueError(f"{trainer.network.name} returns features of shape {shape} for one row: return [1, F]")
   _check_acquisition(learner, data)
 
 
 def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for a strategy that gives no ids, or no score for each row. Reads no value."""
+  """Raises ValueError if `select` does not return ids, or `score` not one score per row. Reads no values."""
   acquisition, num = learner.acquisition, learner.plan.acq_size
   key = jax.eval_shape(jax.random.key, 0)
   state = jax.eval_shape(lambda key, data: states.initial(key, data, learner.trainer), key, data)
@@ -240,29 +240,29 @@ def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
   def shape_of(part: Callable, *args) -> types.PyTree:
     try:
       return jax.eval_shape(part, *args)
-    except Exception as error:  # a strategy of one's own may raise anything
-      unread = ", and what its needs do not name is None" if "NoneType" in str(error) else ""
+    except Exception as error:  # custom acquisitions may raise anything
+      unread = " (view fields outside its needs are None)" if "NoneType" in str(error) else ""
       raise ValueError(f"the acquisition cannot be computed: {_first_line(error)}{unread}") from error
 
   if acquisition.score is not None:
     scores = shape_of(acquisition.score, view)
     if getattr(scores, "shape", None) != ids.shape:
       given = f"shape {scores.shape}" if hasattr(scores, "shape") else f"a {type(scores).__name__}"
-      raise ValueError(f"score gives {given} for {ids.shape[0]} rows: give one number for each")
+      raise ValueError(f"score returns {given} for {ids.shape[0]} rows: return one number per row")
   chosen = shape_of(lambda key, view: acquisition.select(key, view, num=num), key, view)
   if getattr(chosen, "shape", None) != (num,) or not jnp.issubdtype(chosen.dtype, jnp.integer):
     given = f"{chosen.dtype} of shape {chosen.shape}" if hasattr(chosen, "shape") else f"a {type(chosen).__name__}"
-    raise ValueError(f"select gives {given}, and {num} ids were asked for: give [{num}] int32")
+    raise ValueError(f"select returns {given} for num={num}: return [{num}] int32 ids")
 
 
 def check_hash(learner: Learner) -> None:
-  """Raises ValueError, in one sentence, for a learner that no program can be kept for."""
+  """Raises ValueError if a part of a learner is unhashable, because compiled programs are cached by hash."""
   for name, part in (learner.trainer._asdict() | learner._asdict()).items():
-    hashed(name, part)
+    require_hashable(name, part)
 
 
 def check_run(key: jax.Array, data: types.Dataset, learner: Learner) -> None:
-  """Raises ValueError, in one sentence, for a run that cannot be carried out."""
+  """Raises ValueError if a run cannot be carried out."""
   check_learner(learner, data)
   check_key(key, data, learner.trainer, learner)
   check_hash(learner)
@@ -272,7 +272,7 @@ def check_run(key: jax.Array, data: types.Dataset, learner: Learner) -> None:
 def check_values(
   data: types.Dataset, plan: types.Plan | None = None, *, all_known: bool = True, targets: int = 0
 ) -> None:
-  """Raises ValueError, in one sentence, for values by which a run would go wrong; nothing where they are traced."""
+  """Raises ValueError if a value of the data would make a run go wrong. Does nothing if values are traced."""
   door.check_values(data, all_known=all_known)
   if plan is None or data.available is None or door.is_traced(data.available):
     return
@@ -282,7 +282,7 @@ def check_values(
   validating = splits.may_validate(held, plan).sum()
   if plan.val_size > validating:
     raise ValueError(
-      f"val_size={plan.val_size} is more than the {validating} originals that are available in all copies"
+      f"val_size={plan.val_size} is more than the {validating} originals with all copies available: give fewer"
     )
   if targets > available.sum():
     raise ValueError(f"{targets} targets are more than the {available.sum()} available rows")
@@ -293,57 +293,57 @@ def check_values(
     )
 
 
-def check_alike(name: str, given: types.PyTree, wanted: types.PyTree) -> None:
-  """Raises ValueError, in one sentence, where a tree has not the shapes and dtypes of another."""
-  said_of = lambda leaf: f"{jnp.shape(leaf)} {jnp.result_type(leaf)}"
+def check_same_shapes(name: str, given: types.PyTree, wanted: types.PyTree) -> None:
+  """Raises ValueError if a tree does not have the structure, shapes and dtypes of another."""
+  describe_leaf = lambda leaf: f"{jnp.shape(leaf)} {jnp.result_type(leaf)}"
   shapes = lambda tree: {
-    jax.tree_util.keystr(path): said_of(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    jax.tree_util.keystr(path): describe_leaf(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
   }
   given_shapes, wanted_shapes = shapes(given), shapes(wanted)
   for path in sorted(given_shapes.keys() | wanted_shapes.keys()):
     if given_shapes.get(path) != wanted_shapes.get(path):
       raise ValueError(
-        f"{name} have {given_shapes.get(path, 'nothing')} at {path}, and the network has"
+        f"{name} have {given_shapes.get(path, 'nothing')} at {path}, but the network has"
         f" {wanted_shapes.get(path, 'nothing')}"
       )
 
 
 def check_key(key: jax.Array, data: types.Dataset, trainer: Trainer, learner: Learner | None = None) -> None:
-  """Raises ValueError, in one sentence, for a kind of key whose draws would not be what they are taken for."""
-  door.check_typed(key, "key")
+  """Raises ValueError if keys are not typed, or their implementation does not give the independent draws needed."""
+  door.check_single_key(key, "key")
   kinds = {str(jax.random.key_impl(k)) for k in (key, data.noise_key) if k is not None}
   if "unsafe_rbg" in kinds:
-    raise ValueError("keys of unsafe_rbg are not independent by role: use threefry2x32 or rbg")
+    raise ValueError("keys of unsafe_rbg do not give independent draws per role: use threefry2x32 or rbg")
   read = (trainer.eval_posterior, *(() if learner is None else (learner.posterior,)))
   if "rbg" in kinds and (data.noise or trainer.members > 1 or not all(p.joint for p in read)):
     raise ValueError(
-      "keys of rbg give no image (noise, per-example masks) and no network (ensembles) draws of its own where several"
-      " are drawn together: use threefry2x32"
+      "keys of rbg do not give independent draws per image (noise, per-example masks) or per network (ensembles) under"
+      " vmap: use threefry2x32"
     )
 
 
 def check_state(state: types.ALState, data: types.Dataset, learner: Learner) -> None:
-  """Raises ValueError, in one sentence, for a state of another pool, or what is no learner. Reads no value."""
+  """Raises ValueError if the state belongs to a pool of another size, or an argument has a wrong type."""
   if not isinstance(learner, Learner):
-    raise ValueError(f"a round takes a Learner, not {said(learner)}: Learner(trainer, acquisition)")
+    raise ValueError(f"a round takes a Learner, not {describe(learner)}: give Learner(trainer, acquisition)")
   if not isinstance(state, types.ALState):
-    raise ValueError(f"a state is due, not {said(state)}: init_state or start gives one")
+    raise ValueError(f"state must be an ALState, not {describe(state)}: use init_state or start")
   if state.labeled.shape != (data.pool_size,):
-    raise ValueError(f"the state is of a pool of {state.labeled.shape[0]} rows, and this one has {data.pool_size}")
+    raise ValueError(f"the state is for a pool of {state.labeled.shape[0]} rows, but this pool has {data.pool_size}")
 
 
 def check_keys(keys: jax.Array, points: types.PyTree, devices: int) -> None:
-  """Raises ValueError, in one sentence, for what is no `[K]` keys, with points that are not as many, over devices."""
+  """Raises ValueError unless there are `[K]` typed keys, K points (if any), and K is a multiple of `devices`."""
   if not jnp.issubdtype(getattr(keys, "dtype", jnp.int32), jax.dtypes.prng_key) or len(keys.shape) != 1:
-    raise ValueError("keys are no array of typed keys: jax.random.split(jax.random.key(seed), 5) makes five")
+    raise ValueError("keys must be an array of typed keys, such as jax.random.split(jax.random.key(seed), 5) for five")
   for leaf in jax.tree.leaves(points):
     if jnp.shape(leaf)[:1] != keys.shape:
-      raise ValueError(f"points are arrays of shape {jnp.shape(leaf)}, and there are {keys.shape[0]} keys: one each")
+      raise ValueError(f"points of shape {jnp.shape(leaf)} do not match {keys.shape[0]} keys: give one point per key")
   if keys.shape[0] % devices or not keys.shape[0]:
-    raise ValueError(f"{keys.shape[0]} keys cannot be split over {devices} devices alike")
+    raise ValueError(f"{keys.shape[0]} keys cannot be split evenly over {devices} devices: give a positive multiple")
 
 
 def check_packing(key: jax.Array, pack: str) -> None:
-  """Raises ValueError, in one sentence, for a kind of key by which packed runs would not draw as each does alone."""
+  """Raises ValueError if keys of this kind would make packed runs draw differently from single runs."""
   if pack == "vmap" and str(jax.random.key_impl(key)) == "rbg":
-    raise ValueError("runs packed by vmap would share their draws under keys of rbg: pack by map, or use threefry2x32")
+    raise ValueError("with keys of rbg, runs packed by vmap would share their draws: use pack='map' or threefry2x32")

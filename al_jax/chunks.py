@@ -1,4 +1,4 @@
-"""Work on many rows, a chunk of them at a time, so that memory stays bounded."""
+"""Maps a function over many rows in chunks to bound memory."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from al_jax import types
 
 
 def map_chunks(fn: Callable[[types.PyTree], types.PyTree], arrays: types.PyTree, *, chunk_size: int) -> types.PyTree:
-  """`fn` over arrays of a common leading axis `[N, ...]`, `chunk_size` rows at a time; equals `fn(arrays)` for any N.
+  """`fn(arrays)`, computed on `chunk_size` rows at a time; arrays have a common leading axis `[N, ...]`.
 
-  The last chunk overlaps its neighbour instead of being padded or cut, so every chunk has one shape and no row is left
-  out. `fn` must treat rows independently. Memory: one chunk's intermediates beside the `[N, ...]` results.
+  The last chunk overlaps its neighbor instead of being padded or cut, so all chunks have the same shape and no row is
+  left out. `fn` must treat rows independently. Memory: the intermediates of one chunk and the `[N, ...]` results.
   """
   total = jax.tree.leaves(arrays)[0].shape[0]
   chunk_size = min(chunk_size, total)

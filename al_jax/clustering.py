@@ -1,4 +1,4 @@
-"""Distances and k-means on many rows without ever holding all pairs: `[N, F]` features, a chunk at a time."""
+"""Distances and k-means for `[N, F]` features, in chunks: the `[N, N]` distances are never stored."""
 
 from collections.abc import Callable
 
@@ -12,13 +12,13 @@ from al_jax.chunks import map_chunks
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
   """Squared Euclidean distances of all pairs: `[A, F]`, `[B, F]` -> `[A, B]`, at least 0.
 
-  One matrix product, whose rounding grows with the distance from the origin: centre the data first. The distance of
-  equal rows comes out as about 1e-7 of their squared norm, not always as 0.
+  Computed by one matrix product, whose rounding error grows with the distance from the origin: center the data first.
+  The distance of equal rows may be about 1e-7 of their squared norm instead of 0.
   """
   chex.assert_rank([x, y], 2)
 
   norms = lambda z: jnp.sum(z * z, axis=1)
-  # What is left of two almost equal numbers: the shorter products of some accelerators would leave nothing.
+  # The difference of nearly equal numbers: reduced-precision products, a default of some accelerators, would lose it.
   products = jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
   return jnp.maximum(norms(x)[:, None] + norms(y)[None] - 2 * products, 0.0)
 
@@ -29,14 +29,14 @@ def squared_distances_to(x: jax.Array, center: jax.Array) -> jax.Array:
 
 
 def centered(x: jax.Array, valid: jax.Array) -> jax.Array:
-  """`[N, F]` rows minus the mean of the valid ones; rows that are not valid become 0, whatever they held."""
+  """`[N, F]` rows minus the mean of the valid rows; invalid rows become 0, even if they hold NaN."""
   x = jnp.where(valid[:, None], x, 0.0)
   mean = x.sum(axis=0) / jnp.maximum(valid.sum(), 1)
   return jnp.where(valid[:, None], x - mean[None], 0.0)
 
 
 def l2_normalize(x: jax.Array) -> jax.Array:
-  """`[N, F]` rows scaled to length 1; a row of zeros stays as it is."""
+  """`[N, F]` rows scaled to length 1; rows of zeros are unchanged."""
   norm = jnp.linalg.norm(x, axis=1, keepdims=True)
   return x / jnp.where(norm > 0, norm, 1.0)
 
@@ -50,27 +50,27 @@ def kmeans_plus_plus(
   active: jax.Array | None = None,
   tie_break: jax.Array | None = None,
 ) -> jax.Array:
-  """k-means++ seeding by distances alone, so that a row may be anything: `[num]` int32 distinct ids.
+  """k-means++ seeding from a distance function: `[num]` int32 distinct ids.
 
-  The first is uniform, each next one is drawn in proportion to the squared distance from the nearest one drawn. Where
-  all distances are 0, any valid id that is left is taken: a batch is always full.
+  The first id is uniform; each further id is drawn with probability proportional to the squared distance from the
+  nearest id drawn so far. If all distances are 0, any remaining valid id is drawn, so a batch is always full.
 
   Args:
     key: a random key; it is consumed.
-    distances_to: id `[]` -> `[N]` squared distances of every row to that one; those of invalid rows may be anything.
-    valid: `[N]` bool, true in at least as many places as are drawn: rows that may be.
-    num: how many there is room for.
-    active: `[]` int32: how many are drawn, all where None; the places behind them repeat the first.
-    tie_break: `[N]` floats in [0, 1): where all distances are 0, the highest comes first. None: the lowest id does.
+    distances_to: id `[]` -> `[N]` squared distances of every row to that row; values of invalid rows are ignored.
+    valid: `[N]` bool: rows that may be drawn; true for at least as many rows as are drawn.
+    num: size of the result.
+    active: `[]` int32: number of ids to draw; None: `num`. The remaining positions repeat the first id.
+    tie_break: `[N]` floats in [0, 1): if all distances are 0, the highest value is drawn. None: the lowest id.
 
   Source: Arthur & Vassilvitskii (2007), section 2.2.
   """
   size = valid.shape[0]
 
   def draw(i: jax.Array | int, log_weights: jax.Array, taken: jax.Array) -> jax.Array:
-    # The default mode has 23 bits for the tail that decides among many rows.
+    # The default mode has only 23 bits, too few for the tail that decides among many rows.
     noise = jax.random.gumbel(jax.random.fold_in(key, i), (size,), mode="high")
-    # Below whatever is drawn, and in order.
+    # Rows at distance 0 rank below all others, in the order of `tie_break`.
     lowest = jnp.finfo(jnp.float32).min if tie_break is None else (tie_break - 2) * 1e37
     perturbed = jnp.where(jnp.isneginf(log_weights), lowest, log_weights + noise)
     return jnp.argmax(jnp.where(valid & ~taken, perturbed, -jnp.inf)).astype(jnp.int32)
@@ -92,8 +92,8 @@ def nearest_center(
 ) -> tuple[jax.Array, jax.Array]:
   """Each row's nearest active center: `[N, F]`, `[K, F]`, `[K]` bool -> `[N]` int32 and `[N]` squared distances.
 
-  A matrix product finds the center, so centre the data first; the distance to it is then taken directly, and is 0 for
-  a row that equals it.
+  The nearest center is found by a matrix product, so center the data first. The distance to it is computed directly,
+  and is exactly 0 for a row equal to its center.
   """
 
   def chunk(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -115,20 +115,21 @@ def kmeans(
   iterations: int = 20,
   chunk_size: int = 1024,
 ) -> tuple[jax.Array, jax.Array]:
-  """Lloyd's k-means from k-means++ seeds, a fixed number of iterations; an empty cluster keeps its center.
+  """Lloyd's k-means from k-means++ seeds with a fixed number of iterations; an empty cluster keeps its center.
 
   Args:
     key: a random key; it is consumed.
-    x: `[N, F]` floats, centred (see `squared_distances`); invalid rows may hold anything.
-    valid: `[N]` bool, true in at least as many places as there are clusters: rows that take part.
-    num: most clusters there can be.
-    active: `[]` int32: how many of them there are; all of them where None.
+    x: `[N, F]` floats, centered (see `squared_distances`); invalid rows are ignored.
+    valid: `[N]` bool: rows to cluster; true for at least as many rows as there are clusters.
+    num: largest number of clusters.
+    active: `[]` int32: number of clusters; None: `num`.
     tie_break: `[N]`, as in `kmeans_plus_plus`.
-    iterations: of assigning rows and moving centers.
-    chunk_size: rows whose distances to all centers are held at a time.
+    iterations: number of iterations.
+    chunk_size: number of rows whose distances to all centers are stored at a time.
 
   Returns:
-    `[num, F]` centers, of which the first `active` count, and `[N]` int32 nearest centers, of valid rows only.
+    `[num, F]` centers, of which the first `active` are valid, and `[N]` int32 nearest centers, meaningful for valid
+    rows only.
 
   Source: Lloyd (1982); Arthur & Vassilvitskii (2007).
   Memory: 18 * N + 3 * num * F + chunk * (num + 4 * F) floats.

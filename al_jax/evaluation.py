@@ -1,4 +1,4 @@
-"""Predictions of a fitted model, and how good they are."""
+"""Predictions of a fitted model and their metrics."""
 
 from collections.abc import Callable
 import functools
@@ -20,14 +20,14 @@ from al_jax.learner import Trainer
 
 
 def posterior_key(state: types.ALState) -> jax.Array:
-  """The key that decides this round's dropout masks outside training."""
+  """The key of this round's posterior samples outside training, such as dropout masks."""
   return role_key(state.key, Role.POSTERIOR, state.round)
 
 
 def variables_for(
   posterior: types.Posterior, state: types.ALState, data: types.Dataset, trainer: Trainer
 ) -> types.PyTree:
-  """The fitted variables that a posterior reads: of an ensemble all, or the first network's; with what it fits."""
+  """The variables that a posterior reads: all members of an ensemble or the first, extended by `posterior.fit`."""
   variables = state.variables
   if trainer.members > 1 and posterior.members == 1:
     variables = networks.first_member(variables)
@@ -40,7 +40,7 @@ def variables_for(
 
 
 def in_dtype(dtype: str, tree: types.PyTree) -> types.PyTree:
-  """A tree whose floats have that dtype; whole numbers, such as tokens, keep theirs."""
+  """Casts the floats of a tree to `dtype`; integers, such as tokens, are unchanged."""
   return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
 
 
@@ -54,14 +54,15 @@ def mean_prediction(
   posterior: types.Posterior,
   chunk_size: int,
 ) -> jax.Array:
-  """`[K, C]` log of the mean over the posterior's samples, for the inputs `inputs_of(ids)`."""
+  """`[K, C]` log of the mean prediction over posterior samples, for the inputs `inputs_of(ids)`."""
   out = posterior.predict(key, network, variables, inputs_of, ids, chunk_size=chunk_size, features=False)
   return jax.vmap(uncertainty.log_mean)(out.log_probs)
 
 
 def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: Learner) -> jax.Array:
-  """`[K, C]` log-probabilities of the pool rows `ids` `[K]`: the mean of the samples that this round's acquisition
-  read, given the round's fitted model in `state.variables`; deterministic where it read none.
+  """`[K, C]` log of the mean prediction of the learner's posterior for the pool rows `ids` `[K]`.
+
+  Uses the fitted model in `state.variables` and, if this round's acquisition read posterior samples, the same samples.
   """
   return mean_prediction(
     posterior_key(state),
@@ -77,7 +78,7 @@ def predict_pool(state: types.ALState, data: types.Dataset, ids: jax.Array, lear
 def _validation_accuracy(
   predict: Callable[[jax.Array], jax.Array], state: types.ALState, data: types.Dataset, plan: types.Plan
 ) -> jax.Array:
-  """`[]`: by the oracle's answers in `data`; NaN where there is no validation set, or none of it is labeled."""
+  """`[]` accuracy against the oracle's labels in `data`; NaN without a validation set, or if none of it is labeled."""
   if plan.val_size:
     ids = splits.validation_ids(state.key, data, plan)
     weights = splits.validation_weights(data, ids)
@@ -94,9 +95,10 @@ def _validation_accuracy(
 
 @functools.partial(jax.named_call, name="evaluate")
 def evaluate_round(state: types.ALState, data: types.Dataset, trainer: Trainer) -> types.Metrics:
-  """Measures the fitted model of a state on the test set and, where there is one, the validation set.
+  """Evaluates the model in `state` on the test set and, if there is one, on the validation set.
 
-  By `eval_posterior`: the mean prediction of its samples. An ensemble evaluated deterministically is its first member.
+  Metrics are computed from the mean prediction of `eval_posterior`. With a deterministic `eval_posterior`, an ensemble
+  is evaluated by its first member.
   """
   data = oracle.answered(state.key, data, trainer.label_noise)
   posterior, chunk_size = trainer.eval_posterior, trainer.plan.chunk_size

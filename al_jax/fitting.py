@@ -1,4 +1,4 @@
-"""Fitting one network to given rows of the pool: `begin`, `advance` and `result`, or `fit` for all of it."""
+"""Fits one network to given pool rows: `begin`, `advance` and `result`, or `fit` for all three."""
 
 from collections.abc import Callable
 import functools
@@ -15,9 +15,9 @@ from al_jax import types
 
 
 class Keys(NamedTuple):
-  """What a training draws with; the same in all calls of a training."""
+  """Random keys of a training; the same in all calls of a training."""
 
-  batches: jax.Array  # which rows are in which batch
+  batches: jax.Array  # draws the rows of each minibatch
   dropout: jax.Array
   augment: jax.Array
 
@@ -34,25 +34,25 @@ def train_step(
   optimizer: optax.GradientTransformation,
   padded: bool = True,
   label_smoothing: float = 0.0,
-  **told: Any,
+  **extra: Any,
 ) -> tuple[types.PyTree, types.PyTree, jax.Array]:
-  """One optimizer step on the weighted mean cross-entropy of a batch.
+  """One optimizer step on the weighted mean cross-entropy of a minibatch.
 
   Args:
-    key: the key of dropout; it is consumed.
-    variables: the network's.
+    key: the dropout key; it is consumed.
+    variables: the network's variables.
     opt_state: the optimizer's state.
-    batch: `[B, ...]` inputs as the network takes them.
+    batch: `[B, ...]` prepared inputs.
     labels: `[B]` int32.
-    weights: `[B]` floats; 0 leaves a row out.
-    network: what is trained.
+    weights: `[B]` floats; rows of weight 0 are left out.
+    network: the network to train.
     optimizer: an optax transformation.
     padded: whether any weight may be 0.
-    label_smoothing: the share of a label that is spread over all classes alike (Szegedy et al. 2016, section 7).
-    **told: extra arguments of optimizers that take them.
+    label_smoothing: share of each label that is spread uniformly over all classes (Szegedy et al. 2016, section 7).
+    **extra: extra arguments of the optimizer.
 
   Returns:
-    `(variables, opt_state, loss)`: the loss before the step, `[]` nats.
+    `(variables, opt_state, loss)`; the loss is that before the step, `[]` nats.
   """
 
   def loss_fn(params):
@@ -67,49 +67,52 @@ def train_step(
 
   (loss, new), grads = jax.value_and_grad(loss_fn, has_aux=True)(variables["params"])
   optimizer = optax.with_extra_args_support(optimizer)
-  updates, opt_state = optimizer.update(grads, opt_state, variables["params"], **told)
+  updates, opt_state = optimizer.update(grads, opt_state, variables["params"], **extra)
   return new | {"params": optax.apply_updates(variables["params"], updates)}, opt_state, loss
 
 
 def epoch_steps(count: jax.Array | int, plan: types.TrainPlan) -> jax.Array | int:
-  """Batches of an epoch over `count` rows; the last may be smaller."""
+  """Number of minibatches in an epoch over `count` rows; the last one may be smaller."""
   most = jnp.maximum if isinstance(count, jax.Array) else max
   return (most(count, plan.min_epoch_size) + plan.batch_size - 1) // plan.batch_size
 
 
 def num_epochs(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int | None:
-  """Passes of a round's training; None where steps are counted."""
+  """Number of epochs of a round's training; None if the plan counts steps."""
   if plan.first_epochs is None or plan.epochs is None:
     return plan.epochs
   return jnp.where(jnp.asarray(round) == 0, plan.first_epochs, plan.epochs)
 
 
 def _passes(plan: types.TrainPlan, epochs: jax.Array | int | None) -> jax.Array | int:
-  """The epochs that are told, or the plan's."""
+  """`epochs`, or the plan's if None."""
   passes = plan.epochs if epochs is None else epochs
   assert passes is not None
   return passes
 
 
 def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Array:
-  """A random permutation of `0..count-1` in front of the places `count..size-1`: `[size]` int32."""
+  """`[size]` int32: a random permutation of `0..count-1`, followed by `count..size-1`."""
   places = jnp.arange(size)
   return jnp.argsort(jnp.where(places < count, jax.random.uniform(key, (size,)), jnp.inf), stable=True)
 
 
 class Batches(NamedTuple):
-  """How a training draws: in stretches, from one validation check, or end of an epoch, to the next."""
+  """The minibatches of a training, in stretches from one validation check or epoch end to the next."""
 
-  stretches: jax.Array | int  # of the whole training
-  steps: jax.Array | int  # of a stretch
-  draw: Callable  # (stretch) -> places among the rows, steps of this stretch, how many of the places count
-  padded: bool  # whether a batch may be smaller than the others
+  stretches: jax.Array | int  # number of stretches in the whole training
+  steps: jax.Array | int  # steps per stretch
+  draw: Callable  # (stretch) -> positions among the rows, steps of this stretch, number of valid positions
+  padded: bool  # whether a minibatch may be smaller than the others
 
 
 def drawn_with_replacement(
   key: jax.Array, count: jax.Array, plan: types.TrainPlan, *, size: int, max_steps: int | None
 ) -> Batches:
-  """`plan.steps` batches, every row drawn alone; without checks a stretch is as long as one call."""
+  """`plan.steps` minibatches of rows drawn with replacement.
+
+  A stretch has `early_stop.every` steps; without early stopping `max_steps`, or all of them.
+  """
   del size
   assert plan.steps is not None
   total, batch = plan.steps, plan.batch_size
@@ -128,7 +131,7 @@ def drawn_with_replacement(
 def shuffled_passes(
   key: jax.Array, count: jax.Array, plan: types.TrainPlan, *, size: int, epochs: jax.Array | int
 ) -> Batches:
-  """Epochs of shuffled passes; a stretch is an epoch."""
+  """Shuffled passes; a stretch is one epoch."""
   batch, draws, steps = plan.batch_size, jnp.maximum(count, plan.min_epoch_size), epoch_steps(count, plan)
   most = max(size, plan.min_epoch_size)
   padded_size = -(-most // batch) * batch
@@ -136,34 +139,34 @@ def shuffled_passes(
   def draw(i: jax.Array) -> tuple[jax.Array, jax.Array | int, jax.Array | int]:
     places = shuffled_positions(jax.random.fold_in(key, i), draws, size=most)
     places = jnp.pad(places % count if plan.min_epoch_size else places, (0, padded_size - most))
-    # Places of no weight repeat the first id: what lies behind `count` is not labeled and is never read.
+    # Positions of weight 0 repeat the first id, because ids beyond `count` are not labeled and must not be read.
     return jnp.where(jnp.arange(padded_size) < draws, places, 0), steps, draws
 
   return Batches(epochs, steps, draw, padded=True)
 
 
 class Best(NamedTuple):
-  """The best variables so far, of those that were checked."""
+  """The best variables of all validation checks so far."""
 
   variables: types.PyTree
-  score: jax.Array  # `[]` on the validation set; minus infinity before the first check
-  waited: jax.Array  # `[]` int32: checks since
+  score: jax.Array  # `[]` validation score; minus infinity before the first check
+  waited: jax.Array  # `[]` int32: checks since the best one
 
 
 class Training(NamedTuple):
-  """A training under way. Of an ensemble, arrays have a leading axis of members."""
+  """State of a training. For an ensemble, arrays have a leading axis of members."""
 
-  stretch: jax.Array | np.int32 | int  # `[]`: stretches taken, as `advance` counts them
+  stretch: jax.Array | np.int32 | int  # `[]`: stretches completed, see `Batches`
   variables: types.PyTree
   opt_state: types.PyTree
   info: types.FitInfo
-  best: Best | None  # kept with early stopping alone
+  best: Best | None  # None without early stopping
 
 
 def begin(
   variables: types.PyTree, *, optimizer: optax.GradientTransformation, plan: types.TrainPlan, opt_state=None
 ) -> Training:
-  """A training that has taken no step, by default with a new state of the optimizer."""
+  """A training before its first step, with a new optimizer state unless one is given."""
   info = types.FitInfo(jnp.float32(0), jnp.int32(0), jnp.int32(-1))
   best = None if plan.early_stop is None else Best(variables, jnp.float32(-jnp.inf), jnp.int32(0))
   opt_state = optimizer.init(variables["params"]) if opt_state is None else opt_state
@@ -184,30 +187,30 @@ def advance(
   validate: Callable[[types.PyTree], jax.Array] | None = None,
   max_steps: int | None = None,
 ) -> Training:
-  """Trains on the pool rows `ids[:count]`: nothing else of the pool is read.
+  """Trains on the pool rows `ids[:count]` and reads no other pool rows.
 
-  With `plan.steps`, every step draws `batch_size` of them with replacement. With `plan.epochs`, every epoch is one
-  shuffled pass in `ceil(count / batch_size)` batches, the last of which may be smaller; with `min_epoch_size`, an epoch
-  is a permutation of `0..max(count, min_epoch_size) - 1`, modulo `count`. With `early_stop`, these are ceilings: the
-  model is checked every `every` steps, or after every epoch, and the training ends after `patience` checks in a row
-  that were no better than the best; the best variables are kept, the earliest of equals.
+  With `plan.steps`, every step draws `batch_size` rows with replacement. With `plan.epochs`, every epoch is one
+  shuffled pass of `ceil(count / batch_size)` minibatches, the last of which may be smaller. With `min_epoch_size`, an
+  epoch is a permutation of `0..max(count, min_epoch_size) - 1`, modulo `count`. With `early_stop`, steps and epochs are
+  upper limits: the model is checked every `every` steps, or after every epoch, and training stops after `patience`
+  checks in a row that do not exceed the best score. The best variables are kept, the earliest among ties.
 
   Args:
-    keys: what is drawn with; they are not consumed.
-    training: where it stands.
+    keys: random keys; they are not consumed.
+    training: the state of the training.
     data: the pool.
-    ids: `[K]` int32 pool ids, valid in the first `count` places.
+    ids: `[K]` int32 pool ids, valid in the first `count` positions.
     count: `[]` int32, at least 1.
-    network: what is trained.
-    optimizer: an optax transformation; told `num_labels` and `progress`.
-    plan: how long and in which batches.
-    epochs: passes in place of `plan.epochs`.
-    validate: variables -> score on the validation set, `[]`, higher is better; read with early stopping alone.
-    max_steps: steps after which the call returns, at the next check or end of an epoch; None for the end of the
-      training. It changes nothing in what is trained, but is the same in all calls of a training.
+    network: the network to train.
+    optimizer: an optax transformation; it gets `num_labels` and `progress` as extra arguments.
+    plan: the training plan.
+    epochs: number of epochs in place of `plan.epochs`.
+    validate: variables -> validation score `[]`, higher is better; required with early stopping.
+    max_steps: the call returns at the first check or epoch end after this many steps; None: at the end of the training.
+      It does not change the result, but must be the same in all calls of a training.
 
   Returns:
-    The training, further on.
+    The new state of the training.
   """
   labels, size = jnp.asarray(data.labels)[ids], ids.shape[0]
   if plan.steps is not None:
@@ -262,7 +265,7 @@ def advance(
     kept = jax.tree.map(functools.partial(jnp.where, better), variables, best.variables)
     return Best(kept, jnp.where(better, score, best.score), jnp.where(better, 0, best.waited + 1))
 
-  def goes_on(training: Training) -> jax.Array:
+  def keeps_going(training: Training) -> jax.Array:
     assert training.best is not None
     return jnp.logical_and(training.stretch < end, training.best.waited < early_stop.patience)
 
@@ -272,13 +275,13 @@ def advance(
     variables, opt_state, info = one_stretch(training.stretch, start)
     return Training(training.stretch + 1, variables, opt_state, info, check(variables, training.best))
 
-  return jax.lax.while_loop(goes_on, stretch_and_check, training)
+  return jax.lax.while_loop(keeps_going, stretch_and_check, training)
 
 
 def unfinished(
   training: Training, count: jax.Array, *, plan: types.TrainPlan, epochs: jax.Array | int | None = None
 ) -> jax.Array:
-  """`[]` bool: whether a training has steps to take. Arguments as in `advance`."""
+  """`[]` bool: whether a training has steps left. Arguments as in `advance`."""
   steps: Any = _passes(plan, epochs) * epoch_steps(count, plan) if plan.steps is None else plan.steps
   left = training.info.steps < steps
   if plan.early_stop is None:
@@ -288,13 +291,13 @@ def unfinished(
 
 
 def result(training: Training, *, plan: types.TrainPlan) -> tuple[types.PyTree, types.FitInfo]:
-  """The fitted variables, with early stopping the best or the last as it says, and how the training went."""
+  """The fitted variables (with early stopping those that `keep` names) and the training diagnostics."""
   keeps_best = plan.early_stop is not None and plan.early_stop.keep == "best"
   variables, info = training.variables, training.info
   if keeps_best:
     assert training.best is not None
     variables = training.best.variables
-  # No loss was worked out after the last update.
+  # No loss is computed after the last update, so the parameters are checked.
   is_finite = jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(variables["params"])]).all()
   bad = jnp.where((info.first_bad_step < 0) & ~is_finite, info.steps, info.first_bad_step)
   return variables, info._replace(first_bad_step=bad)
@@ -312,7 +315,7 @@ def fit(
   plan: types.TrainPlan,
   validate: Callable[[types.PyTree], jax.Array] | None = None,
 ) -> tuple[types.PyTree, types.FitInfo]:
-  """A whole training from `variables`; takes what `advance` takes and returns what `result` does."""
+  """A whole training from `variables`. Arguments as in `advance`, returns as in `result`."""
   training = begin(variables, optimizer=optimizer, plan=plan)
   how: dict[str, Any] = {"network": network, "optimizer": optimizer, "plan": plan, "validate": validate}
   return result(advance(keys, training, data, ids, count, **how), plan=plan)

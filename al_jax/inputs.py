@@ -1,4 +1,4 @@
-"""What a network is given: the data set's inputs prepared as it says, with a noisy pool's noise, and augmentations."""
+"""Network inputs: preparation of stored arrays, input noise, and augmentations."""
 
 from collections.abc import Callable
 import dataclasses
@@ -16,25 +16,25 @@ Augment = Callable[[jax.Array, types.PyTree], types.PyTree]
 
 
 def as_they_are(batch: types.PyTree) -> types.PyTree:
-  """Tokens, tables and features: integers stay integers, floats of 16 bits become float32."""
+  """For tokens, tables and features: integers are unchanged, floats become float32."""
   return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, batch)
 
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-  """Images `[B, ..., channels]` of any number dtype -> `(x - mean) / std` in float32; see `images`."""
+  """Maps images `[B, ..., channels]` of any numeric dtype to float32 `(x - mean) / std`; see `images`."""
 
   mean: float | tuple[float, ...]
   std: float | tuple[float, ...]
 
   def check(self, name: str, images: types.PyTree) -> None:
-    """Raises ValueError, in one sentence, for stored images that this does not suit."""
+    """Raises ValueError if the stored images do not fit."""
     if not hasattr(images, "shape"):
-      raise ValueError(f"{name} is a {type(images).__name__}, and al_jax.inputs.images is for one array: use by_name")
+      raise ValueError(f"{name} is a {type(images).__name__}, but al_jax.inputs.images takes one array: use by_name")
     channels = {len(value) for value in (self.mean, self.std) if isinstance(value, tuple)}
     if channels and channels != {images.shape[-1]}:
       counts = " and ".join(map(str, sorted(channels)))
-      raise ValueError(f"{name} has {images.shape[-1]} channels last, and its mean or std {counts} numbers")
+      raise ValueError(f"{name} has {images.shape[-1]} channels (last axis), but mean or std has {counts} numbers")
 
   def __call__(self, batch: jax.Array) -> jax.Array:
     of_shape = lambda number: (
@@ -44,14 +44,14 @@ class Images:
 
 
 def images(*, std: float | tuple[float, ...], mean: float | tuple[float, ...] = 0.0) -> Images:
-  """Images that enter the network as `(x - mean) / std`: `images(std=255)` takes bytes to 0..1.
+  """Prepares images as `(x - mean) / std`: `images(std=255)` scales bytes to 0..1.
 
   Args:
     std: one number, or one per channel, on the scale of the stored pixels.
-    mean: likewise.
+    mean: one number, or one per channel, on the same scale.
 
   Raises:
-    ValueError: a number is not finite, or a deviation is not positive.
+    ValueError: a number is not finite, or `std` is not positive.
   """
   mean, std = _of_channels("mean", mean), _of_channels("std", std)
   if not all(value > 0 for value in (std if isinstance(std, tuple) else (std,))):
@@ -66,21 +66,21 @@ def _of_channels(name: str, value: Any) -> float | tuple[float, ...]:
   try:
     return tuple(map(float, value)) if np.ndim(value) else float(value)
   except (TypeError, ValueError):
-    raise ValueError(f"{name} is a number or one per channel, not {value!r}".splitlines()[0]) from None
+    raise ValueError(f"{name} must be a number, or one number per channel, not {value!r}".splitlines()[0]) from None
 
 
 @dataclasses.dataclass(frozen=True)
 class ByName:
-  """A dict of inputs, each prepared in its own way; see `by_name`."""
+  """Prepares a dict of inputs, each array with its own function; see `by_name`."""
 
   parts: tuple[tuple[str, Callable], ...]
 
   def check(self, name: str, arrays: types.PyTree) -> None:
-    """Raises ValueError, in one sentence, for stored inputs that this does not suit."""
+    """Raises ValueError if the stored inputs do not fit."""
     names = [part for part, _ in self.parts]
     if not isinstance(arrays, dict) or sorted(arrays) != names:
       given = sorted(arrays) if isinstance(arrays, dict) else f"a {type(arrays).__name__}"
-      raise ValueError(f"{name} is {given}, and its by_name is for a dict of {names}")
+      raise ValueError(f"{name} is {given}, but by_name takes a dict with the keys {names}")
     for part, prepare in self.parts:
       if isinstance(prepare, Images | ByName):
         prepare.check(f"{name}[{part!r}]", arrays[part])
@@ -90,7 +90,7 @@ class ByName:
 
 
 def by_name(**parts: Callable[[jax.Array], jax.Array]) -> ByName:
-  """For inputs that are a dict, how each enters the network: `by_name(image=images(std=255), table=as_they_are)`."""
+  """Prepares a dict of inputs: `by_name(image=images(std=255), table=as_they_are)`."""
   return ByName(tuple(sorted(parts.items())))
 
 
@@ -100,42 +100,42 @@ def rows(inputs: types.PyTree, ids: jax.Array) -> types.PyTree:
 
 
 def prepared(data: types.Dataset, batch: types.PyTree) -> types.PyTree:
-  """A batch of stored inputs as the network takes it."""
+  """A batch of stored inputs, prepared for the network."""
   return (data.prepare or as_they_are)(batch)
 
 
 def of_pool(data: types.Dataset, ids: jax.Array) -> types.PyTree:
-  """Pool rows as the network takes them, each with its own noise where the pool has any: `[K]` ids -> `[K, ...]`."""
+  """Prepared pool rows, with the pool's noise if it has any: `[K]` ids -> `[K, ...]`."""
   batch = prepared(data, rows(data.inputs, ids % data.num_originals))
   if not data.noise:
     return batch
   key = data.noise_key
   if key is None:
-    raise ValueError(f"a pool with noise={data.noise} needs a noise_key")
+    raise ValueError(f"noise={data.noise} needs a noise_key: give jax.random.key(seed)")
   draw = lambda i: jax.random.normal(jax.random.fold_in(key, i), batch.shape[1:], batch.dtype)
   return batch + data.noise * jax.vmap(draw)(ids)
 
 
 def of_test(data: types.Dataset, ids: jax.Array) -> types.PyTree:
-  """Test examples as the network takes them: `[K]` ids -> `[K, ...]`."""
+  """Prepared test examples: `[K]` ids -> `[K, ...]`."""
   return prepared(data, rows(data.test_inputs, ids))
 
 
 def example(data: types.Dataset) -> types.PyTree:
-  """The pool's first row as the network takes it, without noise: what a network's variables are made for."""
+  """The first pool row, prepared and without noise: the example input for `Network.init`."""
   return prepared(data, jax.tree.map(lambda x: x[:1], data.inputs))
 
 
 def _sides(batch: types.PyTree, name: str) -> tuple[int, int]:
-  """Height and width of `[B, H, W, ...]`; ValueError for what is no batch of images."""
+  """Height and width of images `[B, H, W, ...]`. Raises ValueError for other inputs."""
   if getattr(batch, "ndim", 0) < 3:
-    raise ValueError(f"{name} is for images, [B, H, W, ...], and augments none here")
+    raise ValueError(f"{name} is for images [B, H, W, ...], and these inputs are not images: leave it out")
   return batch.shape[1:3]
 
 
 @dataclasses.dataclass(frozen=True)
 class Flip:
-  """Images `[B, H, W, ...]`, each mirrored left to right with probability a half."""
+  """Mirrors each image of `[B, H, W, ...]` left to right with probability 1/2."""
 
   def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
     _sides(batch, "Flip")
@@ -145,9 +145,9 @@ class Flip:
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-  """Images `[B, H, W, ...]`, each padded with zeros on every side and cropped to its size at a random place.
+  """Pads each image of `[B, H, W, ...]` with zeros on every side and crops it to its size at a random position.
 
-  Source: He et al. (2016), section 4.2, which pads images of 32 by 4.
+  Source: He et al. (2016), section 4.2, which pads 32 x 32 images by 4.
   """
 
   padding: int = 4
@@ -164,12 +164,12 @@ class Crop:
 
 @dataclasses.dataclass(frozen=True)
 class Cutout:
-  """Images `[B, H, W, ...]`, in each of which a square around a random place is 0; at an edge, what is left of it.
+  """Sets a square around a random position of each image of `[B, H, W, ...]` to 0, clipped at the edges.
 
-  Source: DeVries & Taylor (2017), section 3, whose squares are half as wide as CIFAR-10's images.
+  Source: DeVries & Taylor (2017), section 3, whose squares are half as wide as CIFAR-10 images.
   """
 
-  size: int | None = None  # of a side; None is half of the image's height
+  size: int | None = None  # side length in pixels; None: half of the image height, rounded up
 
   def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
     height, width = _sides(batch, "Cutout")
@@ -187,7 +187,7 @@ class Cutout:
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-  """Augmentations one after another, each with a key of its own."""
+  """Applies augmentations one after another, each with its own key."""
 
   parts: tuple[Augment, ...]
 

@@ -1,19 +1,20 @@
-"""Randomness by role: every draw of a run comes from its base key, its role and its round.
+"""Random keys by role: every draw of a run is derived from its base key, a role and a round.
 
-So one strategy's use of randomness never moves another's curve, all strategies of one seed share the initial set and
-the initial weights, and a role added at the end leaves every old result as it was.
+Therefore the draws of one strategy never affect the curve of another, all strategies of a seed share the initial set
+and the initial weights, and adding a role at the end changes no earlier result.
 """
 
 import enum
 
 import jax
 
-# Which draws a row is of. Raised whenever equal flags come to give other ids: rows of two numbers are never joined.
+# Version of the draws, stored with result rows. Incremented whenever equal flags give different ids, so that rows of
+# different versions are never combined.
 DRAWS = 2
 
 
 class Role(enum.IntEnum):
-  """What a random draw is for. Values are part of every published result: add at the end, change none."""
+  """Purpose of a random draw. Published results depend on these values: add new ones at the end, change none."""
 
   INITIAL_SET = 0
   MODEL_INIT = 1
@@ -34,5 +35,5 @@ class Role(enum.IntEnum):
 
 
 def role_key(key: jax.Array, role: Role, round: jax.Array | int = 0) -> jax.Array:
-  """The key of one role in one round. The base `key` is not consumed: it serves the whole run."""
+  """The key of one role in one round. Does not consume the base `key`, which is used throughout the run."""
   return jax.random.fold_in(jax.random.fold_in(key, role), round)

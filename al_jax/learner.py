@@ -1,4 +1,4 @@
-"""What is run: a trainer, and the learner that acquires by what it trained."""
+"""The static parts of a run: `Trainer` and `Learner`."""
 
 from typing import NamedTuple
 
@@ -10,27 +10,30 @@ from al_jax import types
 
 
 class Trainer(NamedTuple):
-  """What trains and evaluates: everything static about a run but what it acquires. Hashable.
+  """Everything static about training and evaluation. Hashable.
 
-  Strategies that share a trainer share its compiled programs.
+  Learners that share a trainer share its compiled programs.
   """
 
   network: types.Network
   optimizer: optax.GradientTransformation
   plan: types.Plan
-  members: int = 1  # networks of an ensemble, each from its own weights, batches and dropout
-  eval_posterior: types.Posterior = posterior.deterministic()  # what the metrics are measured on
-  label_noise: float | jax.Array = 0.0  # probability that the oracle answers with another class: `oracle.noisy_labels`
+  members: int = 1  # size of the ensemble; each network has its own initial weights, minibatches and dropout
+  eval_posterior: types.Posterior = posterior.deterministic()  # predictions that the metrics are computed from
+  label_noise: float | jax.Array = 0.0  # probability that the oracle returns a wrong class, see `oracle.noisy_labels`
 
 
 class Learner(NamedTuple):
-  """A trainer and a strategy: everything static about a run. Hashable: the same learner never compiles twice."""
+  """A trainer, an acquisition and its posterior: everything static about a run. Hashable.
+
+  The same learner never compiles twice.
+  """
 
   trainer: Trainer
   acquisition: types.Acquisition
-  posterior: types.Posterior = posterior.deterministic()  # what the acquisition's samples are
+  posterior: types.Posterior = posterior.deterministic()  # samples that the acquisition reads
 
   @property
   def plan(self) -> types.Plan:
-    """The trainer's."""
+    """The plan of the trainer."""
     return self.trainer.plan

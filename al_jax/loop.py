@@ -1,4 +1,4 @@
-"""The loop over rounds, as one compiled program or in the hands of the caller."""
+"""The active learning loop: `run` as one compiled program, or `init_state` and `round_fn` for a Python loop."""
 
 import dataclasses
 import functools
@@ -20,25 +20,26 @@ from al_jax.learner import Trainer
 
 
 def init_state(key: jax.Array, data: types.Dataset, learner: Learner, variables: types.PyTree = None) -> types.ALState:
-  """The state before round 0: the initial set is labeled, the variables are those that round 0 starts from.
+  """Returns the state before round 0, with the initial set labeled.
 
   Args:
     key: the run's base key, `jax.random.key(seed)`.
-    data: the pool, its oracle and the test set.
-    learner: what runs.
-    variables: where the first training starts, such as pretrained weights, in place of new ones; read only where the
-      plan starts warm, because otherwise every round begins anew.
+    data: the pool, its labels and the test set.
+    learner: the learner of the run.
+    variables: initial variables of the first training, such as pretrained weights, in place of new ones. Requires
+      `warm_start`, because otherwise every round starts from new variables.
 
   Raises:
-    ValueError: the run cannot be carried out on this pool (see `checks`).
+    ValueError: the learner cannot run on this pool, or `variables` are given without `warm_start` or do not have the
+      network's shapes and dtypes.
   """
   checks.check_run(key, data, learner)
   state = _jitted_initial(key, data, programs.shared_trainer(key, data, learner.trainer))
   if variables is None:
     return state
   if not learner.plan.train.warm_start:
-    raise ValueError("variables are given, but every round starts from new ones: TrainPlan(warm_start=True) keeps them")
-  checks.check_alike("variables", variables, state.variables)
+    raise ValueError("variables are given, but every round starts from new ones: set TrainPlan(warm_start=True)")
+  checks.check_same_shapes("variables", variables, state.variables)
   return state._replace(variables=variables, opt_state=training.init_opt_state(variables, learner.trainer))
 
 
@@ -48,21 +49,21 @@ _jitted_initial = jax.jit(states.initial, static_argnames="trainer")
 def round_fn(
   state: types.ALState, data: types.Dataset, learner: Learner, phases: rounds.Phases | None = None
 ) -> tuple[types.ALState, types.RoundInfo]:
-  """One round: train on the labeled part, evaluate, score the rest, label the most promising.
+  """Runs one round: train on the labeled rows, evaluate, score the candidates, acquire a batch.
 
-  Its parts are compiled once: a loop of one's own that calls it is as fast as `run`.
+  Each phase is compiled once, so a Python loop over `round_fn` is as fast as `run`.
 
   Args:
-    state: the state that the last round, or `init_state`, returned.
-    data: the pool, its oracle and the test set. Test data reach neither the state nor the acquisition.
-    learner: what runs.
-    phases: how the parts are called, where not as compiled programs.
+    state: the state returned by `init_state` or by the previous round.
+    data: the pool, its labels and the test set. Neither the state nor the acquisition depends on test data.
+    learner: the learner of the run.
+    phases: functions to call for the three phases; None: the compiled ones.
 
   Returns:
-    The next round's state and this round's diagnostics. The last round acquires nothing.
+    `(state, info)`: the state of the next round and the diagnostics of this one. The last round acquires nothing.
 
   Raises:
-    ValueError: the state is of another pool.
+    ValueError: the state belongs to a pool of another size.
   """
   checks.check_state(state, data, learner)
   if phases is not None:
@@ -74,7 +75,7 @@ def round_fn(
 def whole_run(
   key: jax.Array, data: types.Dataset, learner: Learner
 ) -> tuple[types.ALState, types.ALState, types.RoundInfo]:
-  """The first state, the last one, and the diagnostics of all rounds: a pure function, for use in a program."""
+  """The first state, the final state and the diagnostics of all rounds, as a pure function for use inside jit."""
   first = states.initial(key, data, learner.trainer)
   step = lambda state, _: rounds.pure_round(state, data, learner)
   return first, *lax.scan(step, first, length=learner.plan.rounds + 1)
@@ -84,18 +85,18 @@ _jitted_run = jax.jit(lambda key, data, learner: whole_run(key, data, learner)[1
 
 
 def run(key: jax.Array, data: types.Dataset, learner: Learner) -> tuple[types.ALState, types.RoundInfo]:
-  """A whole run as one compiled program: `rounds + 1` trainings, `rounds` acquisitions.
+  """Executes a run as one compiled program: `rounds + 1` trainings and `rounds` acquisitions.
 
   Args:
     key: the run's base key, `jax.random.key(seed)`.
-    data: the pool, its oracle and the test set.
-    learner: what runs.
+    data: the pool, its labels and the test set.
+    learner: the learner of the run.
 
   Returns:
-    The final state, and a `RoundInfo` whose arrays have a leading axis of `rounds + 1`.
+    `(state, info)`: the final state, and a `RoundInfo` whose arrays have a leading axis of `rounds + 1`.
 
   Raises:
-    ValueError: the run cannot be carried out on this pool (see `checks`).
+    ValueError: the learner cannot run on this pool.
   """
   checks.check_run(key, data, learner)
   _, learner = programs.shared(key, data, learner)
@@ -112,20 +113,30 @@ def _jitted_fit_full(key: jax.Array, data: types.Dataset, trainer: Trainer):
 def fit_full(
   key: jax.Array, data: types.Dataset, trainer: Trainer
 ) -> tuple[types.PyTree, types.FitInfo, types.Metrics]:
-  """Trains once on the labels of all available rows: full supervision, the line that active learning is held against.
+  """Trains once on all available rows: the full-supervision reference for active learning.
 
-  The labels are the same oracle's answers that a run with this key gets. Of the plan, `init_labels`, `acq_size` and
-  `rounds` play no part; with `val_last`, the pool's last rows are held out. Returns the variables, how the training
-  went, and the metrics; raises what `run` raises.
+  The labels are those that a run with the same key gets from the oracle. The plan's `init_labels`, `acq_size` and
+  `rounds` are ignored. With `val_last`, the last rows of the pool are held out.
+
+  Args:
+    key: the run's base key, `jax.random.key(seed)`.
+    data: the pool, its labels and the test set.
+    trainer: the trainer, such as `learner.trainer`.
+
+  Returns:
+    `(variables, info, metrics)`: the fitted variables, the diagnostics of the training, and its metrics.
+
+  Raises:
+    ValueError: the trainer cannot run on this pool.
   """
   if not isinstance(trainer, Trainer) or not isinstance(trainer.plan, types.Plan):
-    raise ValueError(f"fit_full takes a Trainer with a Plan, not {type(trainer).__name__}: learner.trainer")
+    raise ValueError(f"fit_full takes a Trainer with a Plan, not {type(trainer).__name__}: pass learner.trainer")
   door.check_shapes(data)
   plan = trainer.plan
   size = data.pool_size - plan.val_size * data.copies
   plan = dataclasses.replace(plan, init_labels=size, rounds=0, pool_subset=None)
   trainer = trainer._replace(plan=plan)
-  # Given initial ids count no more than a drawn initial set; they only say which rows are not for validation.
+  # Like a drawn initial set, initial_ids do not limit the training set; they only keep rows out of the validation set.
   unbounded = dataclasses.replace(plan, initial_ids=(), init_balanced=False)
   checks.check_trainer(trainer._replace(plan=unbounded), data)
   checks.check_key(key, data, trainer)

@@ -1,4 +1,4 @@
-"""How good predictions are, and how good a learning curve is."""
+"""Metrics of predictions and of learning curves."""
 
 from collections.abc import Sequence
 import functools
@@ -22,27 +22,27 @@ ECE_BINS = 15
 
 
 def weighted_mean(values: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-  """Mean of `[M]` values, each counted `weights[m]` times (all once where None); NaN where nothing counts."""
+  """Mean of `[M]` values with `[M]` weights (None: unweighted); NaN if all weights are 0."""
   if weights is None:
     return jnp.mean(values)
   return jnp.sum(values * weights) / jnp.sum(weights)
 
 
 def _correct(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
-  """Whether the most probable class is the label, as 0 or 1: `[M, C]`, `[M]` -> `[M]`; a prediction of NaN is wrong."""
-  # Of a row with NaN, argmax is the first of these.
+  """1 if the most probable class is the label, else 0: `[M, C]`, `[M]` -> `[M]`; a prediction with NaN is wrong."""
+  # argmax returns the first NaN of a row.
   return ((log_probs.argmax(-1) == labels) & ~jnp.isnan(log_probs).any(-1)).astype(jnp.float32)
 
 
 def accuracy(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-  """Share of examples whose most probable class is the label: `[M, C]`, `[M]` -> `[]` in 0..1."""
+  """Fraction of examples whose most probable class is the label: `[M, C]`, `[M]` -> `[]` in 0..1."""
   chex.assert_rank([log_probs, labels], [2, 1])
 
   return weighted_mean(_correct(log_probs, labels), weights)
 
 
 def class_accuracy(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
-  """Share of each class's examples whose most probable class is it (recall): `[M, C]`, `[M]` -> `[C]`; NaN of none."""
+  """Accuracy on the examples of each class (recall): `[M, C]`, `[M]` -> `[C]`; NaN for a class without examples."""
   chex.assert_rank([log_probs, labels], [2, 1])
 
   per_class = functools.partial(jax.ops.segment_sum, segment_ids=labels, num_segments=log_probs.shape[1])
@@ -51,7 +51,7 @@ def class_accuracy(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def balanced_accuracy(class_accuracies: np.typing.ArrayLike) -> float:
-  """Mean of the accuracies `[C]` of the classes that were measured; NaN where none was."""
+  """Mean of the class accuracies `[C]` that are not NaN; NaN if all are."""
   found = np.asarray(class_accuracies)
   found = found[~np.isnan(found)]
   return float(found.mean()) if found.size else float("nan")
@@ -64,7 +64,7 @@ def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array, weights: ja
   taken = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)
   if weights is None:
     return -jnp.mean(taken)
-  # Rows of no weight may have no label, and what is read there may be infinite.
+  # Rows of weight 0 may have no label, and the value read there may be infinite.
   return -weighted_mean(jnp.where(weights > 0, taken[:, 0], 0.0), weights)
 
 
@@ -84,9 +84,9 @@ def expected_calibration_error(log_probs: jax.Array, labels: jax.Array) -> jax.A
 
 
 def area_under_curve(num_labeled: Sequence[int], accuracies: Sequence[float]) -> float:
-  """Trapezoid of accuracy over labels divided by the range of labels: the mean accuracy of the run, in 0..1.
+  """Area under the learning curve (trapezoidal rule) divided by the range of labels: a mean accuracy in 0..1.
 
-  A single point has no area; its accuracy is returned.
+  For a single point, returns its accuracy.
   """
   if len(num_labeled) == 1:
     return float(accuracies[0])
@@ -94,5 +94,5 @@ def area_under_curve(num_labeled: Sequence[int], accuracies: Sequence[float]) ->
 
 
 def labels_to_reach(threshold: float, num_labeled: Sequence[int], accuracies: Sequence[float]) -> int | None:
-  """The fewest labels at which a curve is at or above `threshold`; None where it never is."""
+  """The smallest number of labels with accuracy of at least `threshold`; None if the curve never reaches it."""
   return next((int(n) for n, value in zip(num_labeled, accuracies, strict=True) if value >= threshold), None)

@@ -1,7 +1,7 @@
-"""Networks of several frameworks as the pure functions that the loop asks for.
+"""Converts Flax modules to `types.Network`.
 
-Rows of weight 0, which pad a last batch, enter no statistic: batch normalisation is given a mask. A network that keeps
-state of another kind cannot leave rows out, and is refused where a plan has batches that are not full.
+Rows of weight 0, which pad the last minibatch of an epoch, must not enter batch statistics: batch normalization gets a
+mask. Networks with other state cannot leave rows out; they are refused for plans with padded minibatches.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ from al_jax import types
 from al_jax.models import layers
 
 FULL_BATCHES = (
-  "{} keeps state beside its parameters and the statistics of batch normalisation, which padding would enter: train on"
-  " full batches, steps in place of epochs"
+  "{} has state other than parameters and batch statistics, which padded rows would enter: use steps instead of epochs,"
+  " so that all minibatches are full"
 )
 
 
 def row_by_row(one: Callable[[types.PyTree], types.PyTree], inputs: types.PyTree) -> types.PyTree:
-  """`one` of every row alone, as a batch of one: `[B, ...]` -> its results, stacked.
+  """Applies `one` to each row as a batch of one: `[B, ...]` -> stacked results.
 
-  A draw of `one` does not depend on the row, so that a key gives all rows the same.
+  Random draws in `one` do not depend on the row, so a key gives all rows the same draws.
   """
   if jax.tree.leaves(inputs)[0].shape[0] == 1:
     return one(inputs)
@@ -35,7 +35,7 @@ def row_by_row(one: Callable[[types.PyTree], types.PyTree], inputs: types.PyTree
 
 
 def sampler(one_pass: Callable) -> types.SampleFn:
-  """A network's `sample` of its pass `(key or None, variables, inputs)`: with a key, row by row."""
+  """Makes `Network.sample` from a forward pass `(key or None, variables, inputs)`. With a key, it runs row by row."""
 
   def sample(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
     if key is None:
@@ -46,7 +46,7 @@ def sampler(one_pass: Callable) -> types.SampleFn:
 
 
 def reachable(seen: list[tuple[jax.Array, Any]], trace: Any) -> jax.Array | None:
-  """The features of a pass: the last input of a dense layer, as rows of float32; None where it is of another trace."""
+  """Features of a forward pass: the last dense layer's input, as float32 rows; None if it belongs to another trace."""
   if not seen or seen[-1][1] != trace:
     return None
   last = seen[-1][0]
@@ -54,29 +54,35 @@ def reachable(seen: list[tuple[jax.Array, Any]], trace: Any) -> jax.Array | None
 
 
 def row_mask(weights: jax.Array, x: jax.Array) -> jax.Array:
-  """Which rows count, as `nn.BatchNorm` takes it."""
+  """Mask of the rows with positive weight, in the shape that `nn.BatchNorm` expects."""
   return (weights > 0).reshape((-1,) + (1,) * (x.ndim - 1))
 
 
 def from_flax(module: nn.Module, *, head: str | None = None) -> types.Network:
-  """The network of a Linen module called as `module(inputs, train=bool)`, returning `[B, C]` logits.
+  """Makes a network from a Linen module that is called as `module(inputs, train=bool)` and returns `[B, C]` logits.
 
-  Whatever draws from the `dropout` stream in training drops in samples too; `nn.BatchNorm` then has its running
-  statistics. Features are the input of the last `nn.Dense` called, unless it lies within `nn.remat`, `scan` or `jit`.
-  Equal modules give equal networks.
+  All layers that draw from the `dropout` stream in training also draw in posterior samples, with `nn.BatchNorm` using
+  its running statistics. Features are the input of the last `nn.Dense` called; there are none if it is called within
+  `nn.remat`, `scan` or `jit`. Equal modules give equal networks.
 
   Args:
-    module: the module; collections beside `params` are kept in the variables.
-    head: path of the dense layer that gives the logits, such as `"Dense_1"`; by default the module's attribute `head`,
-      where it has one.
+    module: the module; collections other than `params` are kept in the variables.
+    head: path of the dense layer that returns the logits, such as `"Dense_1"`; default: the module's attribute `head`
+      if it has one.
+
+  Returns:
+    The network.
+
+  Raises:
+    ValueError: `module` is not an instance of a Linen module.
   """
   if not isinstance(module, nn.Module):
     of = "its class" if isinstance(module, type) else f"a {type(module).__name__}"
-    raise ValueError(f"from_flax takes a Linen module, with its fields, and was given {of}; from_nnx is for nnx")
+    raise ValueError(f"from_flax takes an instance of a Linen module, not {of}: create one, or use from_nnx for nnx")
   path = getattr(module, "head", None) if head is None else head
   try:
     return _from_hashable(module, path)
-  except TypeError:  # a field is a list, an array or a traced number
+  except TypeError:  # a field is unhashable, such as a list, an array or a traced number
     return _from_flax(module, path)
 
 
@@ -109,7 +115,7 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
     return logits, variables | dict(new)
 
   def one_pass(key: jax.Array | None, variables: types.PyTree, inputs: types.PyTree):
-    # In the order of their calls: inputs of dense layers with the trace they are of.
+    # Inputs of dense layers in call order, with their traces.
     seen, trace = [], tracers.current_trace()
 
     def intercept(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
@@ -119,14 +125,14 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
       if isinstance(inner, nn.Dense):
         seen.append((args[0], tracers.current_trace()))
       if isinstance(inner, layers.Conv):
-        kwargs = kwargs | {"train": False}  # what is lowered for gradients is slower without them
+        kwargs = kwargs | {"train": False}  # the training lowering is slower without gradients
       if isinstance(inner, nn.BatchNorm):
         object.__setattr__(inner, "use_running_average", None)
         args, kwargs = args[:1], kwargs | {"use_running_average": True}
       return call(*args, **kwargs)
 
     drawn_by = None if key is None else {"dropout": key}
-    # State that a module would update is read, and what it would become is dropped.
+    # The module may update its state here; the update is discarded.
     mutable = list(_state_of(variables)) if key is not None else []
     with nn.intercept_methods(intercept):
       logits, _ = module.apply(variables, inputs, train=key is not None, mutable=mutable, rngs=drawn_by)
@@ -143,39 +149,48 @@ def _from_flax(module: nn.Module, head: str | None) -> types.Network:
 
 
 def _state_of(variables: types.PyTree) -> types.PyTree:
-  """The collections that training updates in its forward pass."""
+  """The collections that the training pass may update: all but `params`."""
   return {name: tree for name, tree in variables.items() if name != "params"}
 
 
 def _owners(state: types.PyTree) -> set[tuple[str, ...]]:
-  """Paths of the modules that keep it."""
+  """Paths of the modules that own the state."""
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state)]
   return {tuple(str(step.key) for step in path[1:-1]) for path in paths}
 
 
 def from_nnx(make: Callable[[Any], Any]) -> types.Network:
-  """The network of an nnx module: `make` takes `nnx.Rngs` and returns a module called as `module(inputs)`.
+  """Makes a network from an nnx module. Equal functions `make` give equal networks.
 
-  Training calls it after `module.train()`, samples after `module.eval()` with dropout on. Features are the input of the
-  last `nnx.Linear` called outside `nnx` transformations. The same function gives equal networks.
+  Training calls the module after `module.train()`, posterior samples after `module.eval()` with dropout on. Features
+  are the input of the last `nnx.Linear` called outside `nnx` transformations.
+
+  Args:
+    make: function of `nnx.Rngs` that returns a module, which is called as `module(inputs)` and returns `[B, C]` logits.
+
+  Returns:
+    The network.
+
+  Raises:
+    ValueError: `make` is a module or not callable.
   """
-  from al_jax import nnx_network  # importing nnx takes a third of a second
+  from al_jax import nnx_network  # importing nnx takes 0.3 s
 
   return nnx_network.network(make)
 
 
 def first_member(variables: types.PyTree) -> types.PyTree:
-  """The variables of an ensemble's first network, which is the one that other strategies train."""
+  """The variables of an ensemble's first network, which equals the network that other strategies train."""
   return jax.tree.map(lambda leaf: leaf[0], variables)
 
 
 def abstract(network: types.Network, example: types.PyTree) -> types.PyTree:
-  """Shapes and dtypes of a network's variables for inputs like `example`. Nothing is computed."""
+  """Shapes and dtypes of a network's variables for inputs like `example`. Computes nothing."""
   return jax.eval_shape(network.init, jax.eval_shape(jax.random.key, 0), example)
 
 
 def samples_differ(network: types.Network, example: types.PyTree) -> bool:
-  """Whether samples of MC dropout can disagree: their logits depend on the key. Nothing is computed."""
+  """Whether MC dropout samples can disagree, that is, whether logits depend on the key. Computes nothing."""
   key, variables = jax.eval_shape(jax.random.key, 0), abstract(network, example)
   traced = jax.make_jaxpr(lambda key, variables, x: network.sample(key, variables, x)[0])(key, variables, example)
   _, is_used = partial_eval.dce_jaxpr(traced.jaxpr, [True])

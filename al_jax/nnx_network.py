@@ -1,4 +1,4 @@
-"""Modules of `flax.nnx` as the pure functions that the loop asks for."""
+"""Converts `flax.nnx` modules to `types.Network`."""
 
 from collections.abc import Callable
 import functools
@@ -17,15 +17,15 @@ from al_jax.network import sampler
 
 
 class _Recorder:
-  """What the layers of one nnx pass are told, and what they tell."""
+  """Passes row weights to the layers of one nnx forward pass, and records the inputs of dense layers."""
 
   def __init__(self, weights: jax.Array | None):
     self.weights = weights
-    self.dense_inputs: list[tuple[jax.Array, Any]] = []  # in the order of their calls, with the trace they are of
+    self.dense_inputs: list[tuple[jax.Array, Any]] = []  # in call order, with their traces
 
 
 def _recording(layer: type, recorder: _Recorder) -> type:
-  """A class of layers that behave as `layer` and report to the recorder."""
+  """A subclass of `layer` with the same behavior that uses the recorder."""
 
   def dense(self, inputs: jax.Array, *args, **kwargs):
     recorder.dense_inputs.append((inputs, tracers.current_trace()))
@@ -42,9 +42,7 @@ def _recording(layer: type, recorder: _Recorder) -> type:
 def network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
   """See `al_jax.from_nnx`."""
   if isinstance(make, nnx.Module) or not callable(make):
-    raise ValueError(
-      f"from_nnx takes a function of nnx.Rngs that makes the module, and was given a {type(make).__name__}"
-    )
+    raise ValueError(f"from_nnx takes a function of nnx.Rngs that returns the module, not a {type(make).__name__}")
   return _network(make)
 
 
@@ -53,7 +51,7 @@ def _network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
   name = getattr(make, "__name__", type(make).__name__)
 
   def init(key: jax.Array, inputs: types.PyTree) -> types.PyTree:
-    del inputs  # an nnx module knows its sizes
+    del inputs  # an nnx module has its sizes
     _, params, _, state = nnx.split(make(nnx.Rngs(key)), nnx.Param, nnx.RngState, ...)
     return {"params": nnx.to_pure_dict(params)} | ({"state": nnx.to_pure_dict(state)} if state else {})
 
@@ -62,9 +60,9 @@ def _network(make: Callable[[nnx.Rngs], nnx.Module]) -> types.Network:
     nnx.replace_by_pure_dict(params, variables["params"])
     nnx.replace_by_pure_dict(state, variables.get("state", {}))
     counts = {path: jnp.uint32(0) for path, _ in nnx.to_flat_state(rngs)}
-    # Without a key nothing draws.
+    # Without a key, nothing is drawn from this placeholder.
     own = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32") if key is None else key
-    # Each stream has a key of its own, folded with its place.
+    # Each stream has its own key, folded with its position.
     keys = {path: jax.random.fold_in(own, i) for i, path in enumerate(sorted(counts)) if path[-1] == "key"}
     streams = [(path, leaf.replace(keys.get(path, counts[path]))) for path, leaf in nnx.to_flat_state(rngs)]
     module = nnx.merge(graph, params, nnx.from_flat_state(streams), state)

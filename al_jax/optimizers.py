@@ -1,4 +1,4 @@
-"""Parts of optimizers that are told more than gradients: `num_labels` and `progress`, by `fitting.advance`."""
+"""Gradient transformations that use `num_labels` and `progress`, which `fitting.advance` passes as extra arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ __all__ = ("add_decayed_weights_over_labels", "scale_by_cosine")
 
 
 def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
-  """Coupled weight decay that is divided by the number of labels, which `fitting.advance` tells.
+  """Coupled weight decay divided by the number of labels.
 
-  The logarithm of a Gaussian prior weighs so beside a mean of losses; `weight_decay` is its precision. Keras's
-  `l2(c / n)` is a `weight_decay` of 2 c.
+  Equivalent to a Gaussian prior of precision `weight_decay` when the loss is a mean over examples. Keras's `l2(c / n)`
+  is `weight_decay = 2 c`.
 
   Source: Gal & Ghahramani (2016), Dropout as a Bayesian Approximation, section 3.
   """
@@ -23,9 +23,9 @@ def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.Gr
 
 
 def scale_by_cosine() -> optax.GradientTransformationExtraArgs:
-  """Updates times `(1 + cos(pi t)) / 2`, t the share of the round's steps that are behind.
+  """Scales updates by `(1 + cos(pi t)) / 2`, where t is the fraction of the round's steps already taken.
 
-  `fitting.advance` tells it; where early stopping may end a training, of the steps that it takes at most.
+  With early stopping, t refers to the largest number of steps.
 
   Source: Loshchilov & Hutter (2017), equation 5, without restarts.
   """

@@ -1,4 +1,4 @@
-"""The oracle: who is asked for a label, and how often the answer is wrong."""
+"""The oracle: returns labels, with optional label noise."""
 
 import dataclasses
 
@@ -11,22 +11,22 @@ from al_jax.keys import role_key
 
 
 def noisy_labels(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> jax.Array:
-  """What the oracle says of every pool row: the one place where labels are read for training and validation.
+  """The oracle's label of every pool row. All labels for training and validation are read here.
 
-  Each answer is with probability `rate` another class than the row's, each other class alike. Whether it is, and how
-  far off, is drawn for the id and not for the question: asked again, in another round or by another strategy of the
-  seed, the oracle says the same; copies err each for itself. No label influences another id's answer.
+  With probability `rate`, a label is replaced by a uniformly drawn other class. The draw depends only on the key and
+  the id, so the oracle gives the same label in every round and to every strategy of a seed. Copies of an original are
+  drawn independently. A label does not depend on the labels of other ids.
 
   Args:
     key: the run's base key; it is not consumed.
     data: the pool.
-    rate: in [0, 1), a number or `[]` traced; with the number 0 the labels come back as they are and nothing is drawn.
+    rate: in [0, 1), a number or a traced `[]` array; the number 0 draws nothing and returns the labels unchanged.
 
   Returns:
-    `[N]` int32; a label that is not known stays as it is.
+    `[N]` int32; negative (unknown) labels are unchanged.
   """
-  labels = jnp.asarray(data.labels, jnp.int32)  # in a smaller type, another class might wrap
-  if not isinstance(rate, jax.Array) and not rate:  # a traced number cannot be looked at
+  labels = jnp.asarray(data.labels, jnp.int32)  # a smaller integer type could overflow below
+  if not isinstance(rate, jax.Array) and not rate:  # a tracer has no concrete value
     return labels
   key_errs, key_shift = jax.random.split(role_key(key, Role.LABEL_NOISE))
   errs = jax.random.uniform(key_errs, labels.shape) < rate
@@ -35,5 +35,5 @@ def noisy_labels(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -
 
 
 def answered(key: jax.Array, data: types.Dataset, rate: float | jax.Array) -> types.Dataset:
-  """The data set with the oracle's `noisy_labels` for the pool's labels."""
+  """The data set with `noisy_labels` in place of the pool's labels."""
   return dataclasses.replace(data, labels=noisy_labels(key, data, rate))

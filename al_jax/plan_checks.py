@@ -1,4 +1,4 @@
-"""Whether a plan can be carried out on a pool: every mistake is refused in one sentence."""
+"""Checks that a plan can run on a pool. Every error is one sentence."""
 
 from collections.abc import Iterable
 import math
@@ -9,8 +9,8 @@ import numpy as np
 from al_jax import types
 
 
-def said(value: object) -> str:
-  """What was given in place of another thing, for people."""
+def describe(value: object) -> str:
+  """Describes an argument of the wrong type, for messages."""
   if value is None or isinstance(value, str | int | float):
     return repr(value)
   if isinstance(value, type):
@@ -19,53 +19,55 @@ def said(value: object) -> str:
   return f"the function {name}" if name else f"{type(value).__name__}"
 
 
-def whole(name: str, value: Any, *, least: int | None = None) -> None:
-  """Raises ValueError for a size that is no whole number, or too small a one."""
+def require_integer(name: str, value: Any, *, least: int | None = None) -> None:
+  """Raises ValueError if `value` is not an integer, or is below `least`."""
   if isinstance(value, bool) or not isinstance(value, int | np.integer):
-    raise ValueError(f"{name} must be a whole number, not {value!r}")
+    raise ValueError(f"{name} must be an integer, not {value!r}")
   if least is not None and value < least:
-    bound = f"be at least {least}, not" if least else "not be negative, but is"
+    bound = f"be at least {least}, not" if least else "be at least 0, not"
     raise ValueError(f"{name} must {bound} {value}")
 
 
-def share(name: str, value: Any, what: str) -> None:
-  """Raises ValueError for what is no number in [0, 1)."""
+def require_fraction(name: str, value: Any, what: str) -> None:
+  """Raises ValueError if `value` is not a number in [0, 1)."""
   if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
-    raise ValueError(f"{name} is a {what} in [0, 1), not {value!r}")
+    raise ValueError(f"{name} must be a {what} in [0, 1), not {value!r}")
 
 
-def hashed(name: str, value: Any) -> None:
-  """Raises ValueError for what has no hash, by which a program is kept."""
+def require_hashable(name: str, value: Any) -> None:
+  """Raises ValueError if `value` is unhashable, because compiled programs are cached by hash."""
   try:
     hash(value)
   except TypeError:
-    given = "an array" if hasattr(value, "shape") else said(value)
+    given = "an array" if hasattr(value, "shape") else describe(value)
     raise ValueError(f"{name} is {given} without a hash: give a number, a function or a frozen dataclass") from None
 
 
-def _switches(plan: Any, names: Iterable[str]) -> None:
-  """Raises ValueError for what is neither True nor False: any word counts as true."""
+def _require_bools(plan: Any, names: Iterable[str]) -> None:
+  """Raises ValueError if a field is not a bool, because any non-empty string would count as True."""
   for name in names:
     if not isinstance(getattr(plan, name), bool | np.bool_):
-      raise ValueError(f"{name} is True or False, not {getattr(plan, name)!r}")
+      raise ValueError(f"{name} must be True or False, not {getattr(plan, name)!r}")
 
 
 def check(plan: types.Plan, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for a plan that cannot be carried out on this pool."""
+  """Raises ValueError if the plan cannot run on this pool."""
   size, originals = data.pool_size, data.num_originals
   for name, least in {"init_labels": 1, "acq_size": 1, "chunk_size": 1, "rounds": 0, "val_size": 0}.items():
-    whole(name, getattr(plan, name), least=least)
+    require_integer(name, getattr(plan, name), least=least)
   if plan.pool_subset is not None:
-    whole("pool_subset", plan.pool_subset)
-  _switches(plan, ("init_balanced",))
-  share("val_last", plan.val_last, "share of the labeled rows")
+    require_integer("pool_subset", plan.pool_subset)
+  _require_bools(plan, ("init_balanced",))
+  require_fraction("val_last", plan.val_last, "share of the labeled rows")
   if plan.val_size and plan.val_last:
-    raise ValueError("val_size and val_last are two kinds of validation set: give one of them")
+    raise ValueError("val_size and val_last are two kinds of validation set: give only one")
   check_training(plan)
   if plan.score_dtype not in types.SCORE_DTYPES:
-    raise ValueError(f"unknown score_dtype {plan.score_dtype!r}; choose from {', '.join(types.SCORE_DTYPES)}")
+    raise ValueError(f"unknown score_dtype {plan.score_dtype!r}: choose from {', '.join(types.SCORE_DTYPES)}")
   if math.floor(plan.init_labels * (1 - plan.val_last)) < 1:
-    raise ValueError(f"val_last={plan.val_last} leaves none of the {plan.init_labels} initial labels to train")
+    raise ValueError(
+      f"val_last={plan.val_last} leaves none of the {plan.init_labels} initial labels to train: lower it"
+    )
   held_out = plan.val_size * (size // originals)
   if plan.max_labels + held_out > size:
     raise ValueError(
@@ -75,70 +77,68 @@ def check(plan: types.Plan, data: types.Dataset) -> None:
   check_initial(plan, data)
   if plan.pool_subset is not None and not plan.acq_size <= plan.pool_subset <= size:
     raise ValueError(
-      f"pool_subset={plan.pool_subset} must lie between acq_size, {plan.acq_size}, and the pool's {size} images"
+      f"pool_subset={plan.pool_subset} must be between acq_size={plan.acq_size} and the pool size, {size}"
     )
   if plan.init_balanced and not plan.initial_ids and plan.init_labels < data.num_classes:
     raise ValueError(
-      f"a balanced initial set of {plan.init_labels} labels cannot hold all {data.num_classes} classes;"
-      f" ask for at least {data.num_classes} or for a random initial set"
+      f"a balanced initial set of {plan.init_labels} labels cannot contain all {data.num_classes} classes:"
+      f" give init_labels of at least {data.num_classes} or a random initial set"
     )
 
 
 def check_training(plan: types.Plan) -> None:
-  """Raises ValueError, in one sentence, for a training that cannot be carried out."""
+  """Raises ValueError if the training plan is invalid."""
   train = plan.train
   if not isinstance(train, types.TrainPlan):
-    raise ValueError(f"a plan's train is a TrainPlan, not {said(train)}: Plan(..., train=TrainPlan(steps=200))")
-  whole("batch_size", train.batch_size, least=1)
+    raise ValueError(f"train must be a TrainPlan, not {describe(train)}: give Plan(..., train=TrainPlan(steps=200))")
+  require_integer("batch_size", train.batch_size, least=1)
   lengths = [length for length in (train.steps, train.epochs) if length is not None]
   if len(lengths) != 1:
-    raise ValueError("exactly one of steps and epochs must be given")
-  whole("steps or epochs", lengths[0], least=1)
+    raise ValueError("give exactly one of steps and epochs")
+  require_integer("steps or epochs", lengths[0], least=1)
   if train.first_epochs is not None:
-    whole("first_epochs", train.first_epochs)
-  whole("min_epoch_size", train.min_epoch_size)
-  _switches(train, ("warm_start", "keep_optimizer"))
+    require_integer("first_epochs", train.first_epochs)
+  require_integer("min_epoch_size", train.min_epoch_size)
+  _require_bools(train, ("warm_start", "keep_optimizer"))
   if train.augment is not None and not callable(train.augment):
-    given = said(train.augment)
-    raise ValueError(f"augment is {given}: give a function of a key and a batch, al_jax.inputs.Flip(), say")
-  hashed("augment", train.augment)
+    given = describe(train.augment)
+    raise ValueError(f"augment is {given}: give a function of a key and a batch, such as al_jax.inputs.Flip()")
+  require_hashable("augment", train.augment)
   if train.first_epochs is not None and (train.epochs is None or train.first_epochs < 1):
-    raise ValueError(f"first_epochs={train.first_epochs} are the epochs of round 0: give epochs, and 1 or more")
+    raise ValueError(f"first_epochs={train.first_epochs} must be at least 1, and epochs must be given")
   if train.min_epoch_size < 0 or (train.min_epoch_size and train.epochs is None):
-    raise ValueError(
-      f"min_epoch_size={train.min_epoch_size} is the least length of an epoch: give epochs, and 0 or more"
-    )
-  share("label_smoothing", train.label_smoothing, "share")
+    raise ValueError(f"min_epoch_size={train.min_epoch_size} must be at least 0, and epochs must be given")
+  require_fraction("label_smoothing", train.label_smoothing, "share")
   if train.keep_optimizer and not train.warm_start:
-    raise ValueError("keep_optimizer goes on with the last round's optimizer: give warm_start too")
+    raise ValueError("keep_optimizer continues the previous round's training: set warm_start too")
   if train.early_stop is None:
     return
   if not plan.val_size:
-    raise ValueError("early stopping checks a validation set: give val_size")
+    raise ValueError("early stopping needs a validation set: give val_size")
   if not isinstance(train.early_stop, types.EarlyStop):
-    raise ValueError(f"early_stop is {said(train.early_stop)}: give EarlyStop(patience=3, every=50), say")
+    raise ValueError(f"early_stop is {describe(train.early_stop)}: give an EarlyStop(patience=3, every=50)")
   for name, value in zip(("patience", "steps between checks", "samples of a check"), train.early_stop, strict=False):
-    whole(name, value, least=1)
+    require_integer(name, value, least=1)
   for name, value, known in [
     ("metric", train.early_stop.metric, types.STOP_METRICS),
     ("keep", train.early_stop.keep, types.KEPT),
   ]:
     if value not in known:
-      raise ValueError(f"unknown {name} of early stopping {value!r}; choose from {', '.join(known)}")
+      raise ValueError(f"unknown {name} of early stopping {value!r}: choose from {', '.join(known)}")
 
 
 def check_initial(plan: types.Plan, data: types.Dataset) -> None:
-  """Raises ValueError, in one sentence, for given initial ids that cannot be this pool's initial set."""
+  """Raises ValueError if `initial_ids` cannot be the initial set of this pool."""
   ids, size, originals = plan.initial_ids, data.pool_size, data.num_originals
   if ids is None or (isinstance(ids, tuple) and not ids):
     return
   if not isinstance(ids, tuple):
-    raise ValueError(f"initial_ids are {said(ids)}: give a tuple, which has a hash, tuple(map(int, ids))")
+    raise ValueError(f"initial_ids are {describe(ids)}: give a tuple, which is hashable, such as tuple(map(int, ids))")
   if len(ids) != plan.init_labels:
-    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {plan.init_labels}")
+    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {plan.init_labels}: give as many")
   for i in ids:
     if isinstance(i, bool) or not isinstance(i, int | np.integer):
-      raise ValueError(f"initial id {i!r} is no whole number")
+      raise ValueError(f"initial id {i!r} is not an integer")
     if not 0 <= i < size:
       raise ValueError(f"initial id {i} is not in the pool, whose ids are 0 to {size - 1}")
   if len(set(ids)) < len(ids):
@@ -149,7 +149,7 @@ def check_initial(plan: types.Plan, data: types.Dataset) -> None:
 
 
 def check_initial_available(data: types.Dataset, plan: types.Plan) -> None:
-  """Raises ValueError, in one sentence, for given initial ids that are not available."""
+  """Raises ValueError if an initial id is not available."""
   if data.available is None:
     return
   available = np.asarray(data.available)

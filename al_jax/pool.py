@@ -1,4 +1,4 @@
-"""Labeled-mask algebra: fixed shapes only, so that nothing recompiles as labels come in."""
+"""Operations on masks of pool rows. All shapes are fixed, so nothing recompiles as the labeled set grows."""
 
 import chex
 import jax
@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 
 def _finite(scores: jax.Array) -> jax.Array:
-  """Scores in which NaN counts as the lowest number, and -0.0 as 0.0: they are a tie, which top_k does not see."""
+  """Finite scores: NaN becomes the lowest number, and -0.0 becomes 0.0, which top_k would order as different."""
   limits = jnp.finfo(scores.dtype)
   finite = jnp.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
   return jnp.where(finite == 0, 0.0, finite)
@@ -17,14 +17,14 @@ def masked_top_k(
 ) -> jax.Array:
   """Ids of the `num` highest scores among the candidates, best first.
 
-  The one place where scores meet the mask. Whatever the scores are, NaN and infinities included, only candidates are
-  returned: a candidate's score is first made finite (NaN counts as the lowest), and everything else is minus infinity.
+  Only candidates are returned, whatever the scores: candidates' scores are made finite first (NaN counts as the
+  lowest), and all other rows score minus infinity. All selection by score goes through this function.
 
   Args:
-    scores: `[N]` floats, higher = label first.
-    candidates: `[N]` bool, true in at least `num` places.
-    num: how many.
-    tie_break: `[N]` floats in [0, 1): of equal scores the highest draw comes first. None: the lowest id does.
+    scores: `[N]` floats, higher is labeled first.
+    candidates: `[N]` bool, true for at least `num` rows.
+    num: number of ids.
+    tie_break: `[N]` floats in [0, 1): ties go to the highest value. None: to the lowest id.
 
   Returns:
     `[num]` int32.
@@ -38,14 +38,14 @@ def masked_top_k(
   if tie_break is None:
     return ids.astype(jnp.int32)
   chex.assert_equal_shape([scores, tie_break])
-  # All above the lowest of them are in, and of those that equal it the highest draws.
+  # Take all rows above the lowest selected score, and fill up with the highest tie_break among rows equal to it.
   lowest = values[-1]
   _, ids = jax.lax.top_k(jnp.where(scores > lowest, 1.0, jnp.where(scores == lowest, tie_break, -1.0)), num)
   return ids[jnp.lexsort((-tie_break[ids], -scores[ids]))].astype(jnp.int32)
 
 
 def masked_argmax(scores: jax.Array, candidates: jax.Array, *, tie_break: jax.Array | None = None) -> jax.Array:
-  """`masked_top_k` for one: `[]` int32. Scores may also be integers."""
+  """`masked_top_k` for `num=1`: `[]` int32. Scores may also be integers."""
   chex.assert_equal_shape([scores, candidates])
 
   if jnp.issubdtype(scores.dtype, jnp.floating):
@@ -58,29 +58,29 @@ def masked_argmax(scores: jax.Array, candidates: jax.Array, *, tie_break: jax.Ar
 
 
 def random_subset(key: jax.Array, candidates: jax.Array, *, num: int) -> jax.Array:
-  """`[num]` int32 ids drawn uniformly and without replacement from the true places of `candidates` `[N]`."""
+  """`[num]` int32 ids drawn uniformly without replacement from the candidates, `[N]` bool."""
   return masked_top_k(jax.random.uniform(key, candidates.shape), candidates, num=num)
 
 
 def balanced_subset(key: jax.Array, labels: jax.Array, candidates: jax.Array, *, num: int, num_classes: int):
-  """`[num]` int32 ids, equally many of each class and uniform within a class.
+  """`[num]` int32 ids, equally many of each class, drawn uniformly within a class.
 
-  Where `num` is no multiple of `num_classes`, randomly chosen classes give one more; a class with too few candidates
-  gives all it has and the others make up for it.
+  If `num` is not a multiple of `num_classes`, randomly chosen classes get one more. If a class has too few candidates,
+  all of them are drawn and the other classes make up the difference.
 
   Args:
     key: a random key; it is consumed.
     labels: `[N]` int32.
-    candidates: `[N]` bool, true in at least `num` places.
-    num: how many.
-    num_classes: how many classes there are.
+    candidates: `[N]` bool, true for at least `num` rows.
+    num: number of ids.
+    num_classes: number of classes.
   """
   chex.assert_equal_shape([labels, candidates])
 
-  labels = jnp.asarray(labels, jnp.int32)  # in a smaller type, the class added below might wrap
+  labels = jnp.asarray(labels, jnp.int32)  # a smaller integer type could overflow with the class added below
   key_shuffle, key_classes = jax.random.split(key)
   shuffled = jax.random.permutation(key_shuffle, labels.shape[0])
-  # Ids that are not for sale form a class of their own, which is taken last.
+  # Rows that are not candidates form an extra class, which is taken last.
   classes = jnp.where(candidates, labels, num_classes)[shuffled]
   by_class = jnp.argsort(classes, stable=True)
   sorted_classes = classes[by_class]
@@ -97,12 +97,12 @@ def mask_of(ids: jax.Array, *, size: int) -> jax.Array:
 
 
 def reveal(labeled: jax.Array, ids: jax.Array) -> jax.Array:
-  """The labeled mask `[N]` after the oracle has answered for `ids`; an id of -1 asks for nothing."""
-  # Out of range is dropped, whereas a negative index would count from the end.
+  """The labeled mask `[N]` with `ids` added; an id of -1 adds nothing."""
+  # An index out of range is dropped; a negative index would count from the end.
   return labeled.at[jnp.where(ids < 0, labeled.shape[0], ids)].set(True, mode="drop")
 
 
 def labeled_ids(labeled: jax.Array, *, size: int) -> jax.Array:
-  """The labeled ids in ascending order, padded with 0 behind the last to `[size]` int32."""
+  """`[size]` int32: the labeled ids in ascending order, padded with 0 at the end."""
   (ids,) = jnp.nonzero(labeled, size=size, fill_value=0)
   return ids.astype(jnp.int32)

@@ -1,6 +1,6 @@
-"""Posteriors: what a prediction is made of. A factory for each, in the way of `optax.adam(learning_rate)`.
+"""Posteriors: how predictions are sampled. Each has a factory, in the style of `optax.adam(learning_rate)`.
 
-Each is a bundle of a function and sizes. Equal arguments give the same object, so that learners made anew share their
+A posterior bundles a function with sizes. Equal arguments give the same object, so equal learners share their compiled
 programs.
 """
 
@@ -17,11 +17,11 @@ from al_jax.models import layers
 
 __all__ = ("deterministic", "ensemble", "laplace", "mc_dropout")
 
-# Where all samples of a chunk are worked out at once, dropout multiplies activations by their number: a chunk holds
-# fewer rows then, within this many times `chunk_size`.
+# If all samples of a chunk are computed at once, activations grow by the factor S. Such a chunk therefore has fewer
+# rows: rows times samples is at most this many times `chunk_size`.
 _ROWS_PER_CHUNK = 10
 
-# The images of a chunk whose channels are convolved once for all samples: what each channel gives should stay in cache.
+# Chunk size of the shared-convolution path; kept small so that the per-channel outputs fit in cache.
 _SCALED_PER_CHUNK = 2
 
 
@@ -30,11 +30,11 @@ def _log_softmax(logits: jax.Array) -> jax.Array:
 
 
 def features_of(network: types.Network, features: jax.Array | None) -> jax.Array:
-  """Features that a pass gave. Raises ValueError where it gave none."""
+  """Returns the features of a forward pass. Raises ValueError if they are None."""
   if features is None:
     raise ValueError(
-      f"{network.name} has no features: from a Flax module they are the input of its last dense layer, which must not"
-      " lie within nn.remat, scan or jit"
+      f"{network.name} has no features: a Flax module needs a dense layer outside nn.remat, scan and jit, whose input"
+      " is read"
     )
   return features
 
@@ -49,7 +49,7 @@ def only_features(
 
 @functools.cache
 def deterministic() -> types.Posterior:
-  """One pass of the network as fitted, dropout off: one sample."""
+  """One forward pass of the fitted network with dropout off: one sample."""
 
   def predict(key, network, variables, inputs_of, ids, *, chunk_size, features) -> types.Outputs:
     del key  # nothing is drawn
@@ -64,21 +64,22 @@ def deterministic() -> types.Posterior:
 
 
 def mc_dropout(samples: int, *, per_example: bool = False) -> types.Posterior:
-  """MC dropout: `samples` passes with dropout on.
+  """MC dropout: `samples` forward passes with dropout on.
 
-  Consistent: one set of masks per sample, shared by the whole pool in a round; with `per_example`, every row has masks
-  of its own. The layers below the first dropout are worked out once per row: only what follows depends on the sample.
+  By default masks are consistent: each sample has one set of masks for the whole pool in a round. With `per_example`,
+  every row has its own masks. Layers below the first dropout are computed once per row, because they do not depend on
+  the sample.
 
   Source: Gal & Ghahramani (2016).
 
   Raises:
-    ValueError: fewer than one sample.
+    ValueError: `samples` is less than 1.
   """
   _at_least_one("dropout", samples)
   return _mc_dropout(samples, per_example)
 
 
-@functools.cache  # by place: to a cache, the same arguments by name are others
+@functools.cache  # called with positional arguments, because a cache treats keyword arguments as different ones
 def _mc_dropout(samples: int, per_example: bool) -> types.Posterior:
   def predict(key, network, variables, inputs_of, ids, *, chunk_size, features) -> types.Outputs:
     if key is None:
@@ -96,7 +97,7 @@ def _mc_dropout(samples: int, per_example: bool) -> types.Posterior:
     def chunk(over_samples: Callable, ids: jax.Array) -> types.Outputs:
       inputs = inputs_of(ids)
       log_probs = jnp.moveaxis(over_samples(lambda key: sample(key, ids, inputs), keys), 0, 1)
-      # What lies below the first dropout is that of the samples: XLA works it out once for both.
+      # Layers below the first dropout are the same as in the samples: XLA computes them once.
       found = networks.row_by_row(lambda row: network.sample(None, variables, row)[1], inputs) if features else None
       return types.Outputs(log_probs, features_of(network, found) if features else None)
 
@@ -107,10 +108,10 @@ def _mc_dropout(samples: int, per_example: bool) -> types.Posterior:
       size = max(1, min(chunk_size, rows))
       return map_chunks(functools.partial(chunk, lambda f, keys: jax.vmap(f)(keys)), ids, chunk_size=size)
 
-    # One sample after another stays in a processor's cache, and XLA moves what does not depend on the sample out of the
-    # loop; an accelerator takes them all at once, and vmap leaves alone what does not depend on the sample. Where
-    # samples differ in the scale of channels, a processor takes them all at once too, of a few images: they share a
-    # convolution.
+    # On CPU, samples run one after another to stay in cache, and XLA moves computations that do not depend on the
+    # sample out of the loop. Accelerators run all samples at once, and vmap does not batch computations that do not
+    # depend on the sample. If samples differ only in channel scales, a CPU also runs them at once on a few images,
+    # because they share a convolution.
     shared = layers.convolves_scaled(logits_of, keys[0], inputs_of(ids[:1]))
     on_cpu = functools.partial(at_once, _SCALED_PER_CHUNK) if shared else in_turn
     elsewhere = functools.partial(at_once, _ROWS_PER_CHUNK * chunk_size // samples)
@@ -120,12 +121,14 @@ def _mc_dropout(samples: int, per_example: bool) -> types.Posterior:
 
 
 def ensemble(members: int) -> types.Posterior:
-  """As many networks, each from its own weights, minibatches and dropout; features are the first one's.
+  """Deep ensemble: `members` networks, each with its own initial weights, minibatches and dropout.
+
+  Features are those of the first network.
 
   Source: Lakshminarayanan et al. (2017).
 
   Raises:
-    ValueError: fewer than one network.
+    ValueError: `members` is less than 1.
   """
   _at_least_one("ensemble", members)
   return _ensemble(members)
@@ -141,7 +144,7 @@ def _ensemble(members: int) -> types.Posterior:
         .log_probs[:, 0]
       )
 
-    # One member after another: vmapped convolutions with as many kernels are several times slower on CPU.
+    # One member after another: vmapped convolutions with several kernels are several times slower on CPU.
     log_probs = jnp.moveaxis(jax.lax.map(one, variables), 0, 1)
     found = None
     if features:
@@ -153,7 +156,7 @@ def _ensemble(members: int) -> types.Posterior:
 
 def _at_least_one(name: str, samples: int) -> None:
   if isinstance(samples, bool) or not isinstance(samples, int | jnp.integer) or samples < 1:
-    raise ValueError(f"a {name} posterior cannot have {samples!r} samples")
+    raise ValueError(f"a {name} posterior needs an integer number of samples, at least 1, not {samples!r}")
 
 
 @functools.cache
@@ -165,7 +168,7 @@ def _laplace(samples: int, prior_precision: float) -> types.Posterior:
     rows = with_one(only_features(network, variables, inputs_of, ids, chunk_size=chunk_size))
     probs = jax.nn.softmax(network.head(variables, rows[:, :-1]).astype(jnp.float32))
     classes, size = probs.shape[1], rows.shape[1]
-    # A block of the matrix per pair of classes: `[K, F]` is all that is held beside it.
+    # One block of the matrix per pair of classes: only `[K, F]` intermediates in addition to the matrix.
     first, second = jnp.divmod(jnp.arange(classes * classes), classes)
 
     def block(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -198,15 +201,16 @@ def _laplace(samples: int, prior_precision: float) -> types.Posterior:
 
 
 def laplace(samples: int, *, prior_precision: float = 1.0) -> types.Posterior:
-  """Last-layer Laplace: the head's weights and biases are normal around the fitted ones, all else is as fitted.
+  """Last-layer Laplace approximation: a normal distribution of the head's weights and biases around the fitted ones.
 
-  Their precision is the Gauss-Newton matrix of the summed cross-entropy on the rows trained on, plus
-  `prior_precision`. A sample is one head for the whole pool. Memory: `(C (F + 1))^2` floats.
+  The precision matrix is the Gauss-Newton matrix of the summed cross-entropy on the training rows, plus
+  `prior_precision` times the identity. All other layers are as fitted. Each sample is one head for the whole pool.
+  Memory: `(C (F + 1))^2` floats.
 
-  Source: MacKay (1992); Kristiadi et al. (2020), section 4, of the last layer.
+  Source: MacKay (1992); Kristiadi et al. (2020), section 4, for the last layer.
 
   Raises:
-    ValueError: fewer than one sample, or a precision that is not positive.
+    ValueError: `samples` is less than 1, or `prior_precision` is not positive.
   """
   _at_least_one("laplace", samples)
   if not prior_precision > 0:

@@ -1,4 +1,4 @@
-"""Which compiled programs a learner uses: those of the first that is alike."""
+"""Shares compiled programs between equivalent trainers and learners."""
 
 from collections.abc import Hashable
 import functools
@@ -25,7 +25,7 @@ def _shapes(*tree: types.PyTree) -> Hashable:
 
 
 def shared_trainer(key: jax.Array, data: types.Dataset, trainer: Trainer) -> Trainer:
-  """The first trainer that is alike on such data, whose programs this one uses; within a trace, itself."""
+  """The first equivalent trainer on data of these shapes, whose programs are reused; `trainer` under tracing."""
   if door.is_traced((key, data)):
     return trainer
 
@@ -35,19 +35,19 @@ def shared_trainer(key: jax.Array, data: types.Dataset, trainer: Trainer) -> Tra
     parts = (own(training.fit), own(evaluation.evaluate_round))
     return alike.form(own(states.initial), key, data), *(alike.form(part, state, data) for part in parts)
 
-  # What a round does with labels and masks is the plan's, in no traced part.
+  # The plan decides what a round does with labels and masks; the traced functions above do not show it.
   settled = (trainer.plan, trainer.members, trainer.label_noise, trainer.eval_posterior)
   try:
     return _TRAINERS.first(trainer, (settled, _shapes(key, data)), computes)
-  except TypeError:  # a part has no hash: a traced number, say
+  except TypeError:  # a part is unhashable, such as a traced number
     return trainer
 
 
 def shared(key: jax.Array, data: types.Dataset, learner: Learner) -> tuple[Trainer, Learner]:
-  """The first trainer and the first learner that are alike on such data, whose programs this one uses.
+  """The first equivalent trainer and learner on data of these shapes, whose programs are reused.
 
-  The learner is alike in all parts of a round; the trainer in what trains and evaluates, and no more. Within a trace,
-  the learner itself and its trainer.
+  An equivalent learner has the same training, evaluation and acquisition; an equivalent trainer the same training and
+  evaluation. Under tracing, returns the learner's own trainer and the learner itself.
   """
   if door.is_traced((key, data)):
     return learner.trainer, learner

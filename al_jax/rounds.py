@@ -1,4 +1,4 @@
-"""One round of active learning: train, evaluate, score the rest, label the most promising."""
+"""One round of active learning: train, evaluate, score the candidates, acquire a batch."""
 
 from collections.abc import Callable
 import functools
@@ -21,7 +21,7 @@ from al_jax.learner import Trainer
 
 
 def _scores_of(chosen: jax.Array, view: types.PoolView, acquisition: types.Acquisition) -> jax.Array:
-  """Scores of the rows `chosen` `[num]`, worked out for them alone: the whole pool's may be costly to have twice."""
+  """Scores of the `chosen` `[num]` rows only, so that the pool is not scored twice."""
   if acquisition.score is None:
     return jnp.full(chosen.shape, jnp.nan, jnp.float32)
   rows = {name: x[chosen] for name, x in view._asdict().items() if x is not None and name != "target_log_probs"}
@@ -29,24 +29,24 @@ def _scores_of(chosen: jax.Array, view: types.PoolView, acquisition: types.Acqui
 
 
 def select(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int) -> tuple[jax.Array, jax.Array]:
-  """What to label next, by the fitted model in `state`.
+  """Selects the rows to label next with the fitted model in `state`.
 
   Returns:
-    `[num]` int32 pool ids, best first, and their `[num]` float scores, NaN where the acquisition gives none.
+    `[num]` int32 pool ids, best first, and their `[num]` float scores, NaN if the acquisition has no `score`.
   """
   with jax.named_scope("score"):
     view, ids = views.pool_view(state, data, learner)
   key = role_key(state.key, Role.ACQUISITION, state.round)
   with jax.named_scope("select"):
     chosen = learner.acquisition.select(key, view, num=num)
-    # A row that a strategy of one's own makes up asks for nothing.
+    # Rows outside the view, which a custom acquisition may return, become the id -1 and acquire nothing.
     rows = jnp.where(chosen < 0, ids.shape[0], chosen)
     selected = ids.at[rows].get(mode="fill", fill_value=-1)
     return selected, _scores_of(chosen, view, learner.acquisition)
 
 
 def acquire_round(state: types.ALState, data: types.Dataset, learner: Learner) -> tuple[jax.Array, jax.Array]:
-  """`select` of `acq_size` ids; in the last round, which scores nothing, -1 and NaN throughout."""
+  """`select` with `num=acq_size`. In the last round, all ids are -1 and all scores NaN, and nothing is scored."""
   num = learner.plan.acq_size
   nothing = jnp.full(num, -1, jnp.int32), jnp.full(num, jnp.nan, jnp.float32)
   acquires = state.round < learner.plan.rounds
@@ -54,7 +54,7 @@ def acquire_round(state: types.ALState, data: types.Dataset, learner: Learner) -
 
 
 def label(state: types.ALState, ids: jax.Array, plan: types.Plan) -> types.ALState:
-  """The next round's state after the oracle has answered for `ids` `[num]`; an id of -1 asks for nothing."""
+  """The state of the next round, with `ids` `[num]` labeled; an id of -1 labels nothing."""
   order = state.order
   if plan.val_last:
     assert order is not None
@@ -65,7 +65,7 @@ def label(state: types.ALState, ids: jax.Array, plan: types.Plan) -> types.ALSta
 
 
 class Phases(NamedTuple):
-  """The three costly parts of a round. A driver may pass timed versions of them to `round_fn`."""
+  """The three expensive phases of a round. A driver may pass timed versions of them to `round_fn`."""
 
   fit: Callable = training.fit  # (state, data, trainer) -> (state with the fitted model, FitInfo)
   evaluate: Callable = evaluation.evaluate_round  # (state, data, trainer) -> Metrics
@@ -74,8 +74,8 @@ class Phases(NamedTuple):
 
 PURE_PHASES = Phases()
 
-# Each compiled on its own: what a round-by-round driver calls. Same ids as in one program, on CPU. Only `acquire`
-# depends on the acquisition, so the others compile once for all strategies of a study.
+# Each phase compiled separately, for drivers that run round by round. On CPU, ids are the same as in one program. Only
+# `acquire` depends on the acquisition, so `fit` and `evaluate` compile once for all strategies of a study.
 JITTED_PHASES = Phases(
   fit=jax.jit(training.fit, static_argnames="trainer"),
   evaluate=jax.jit(evaluation.evaluate_round, static_argnames="trainer"),
@@ -86,7 +86,7 @@ JITTED_PHASES = Phases(
 def round_by(
   phases: Phases, state: types.ALState, data: types.Dataset, learner: Learner, trainer: Trainer | None = None
 ) -> tuple[types.ALState, types.RoundInfo]:
-  """`loop.round_fn`, its parts called as `phases` say; `trainer` is one that is alike to the learner's."""
+  """`loop.round_fn` with the given phases; `trainer` replaces the learner's by an equivalent one."""
   held, trainer = splits.num_labeled(state), learner.trainer if trainer is None else trainer
   state, fit_info = phases.fit(state, data, trainer=trainer)
   measured = phases.evaluate(state, data, trainer=trainer)

@@ -1,4 +1,4 @@
-"""Which rows are for what: validation, training, acquisition. Counts come from the labeled mask."""
+"""Splits of the pool into rows for validation, training and acquisition. Counts come from the labeled mask."""
 
 import math
 
@@ -23,10 +23,10 @@ def is_available(data: types.Dataset) -> jax.Array:
 
 
 def may_validate(data: types.Dataset, plan: types.Plan) -> jax.Array | np.ndarray:
-  """`[O]` bool: originals whose copies are all available and none of them among `plan.initial_ids`.
+  """`[O]` bool: originals with all copies available and no copy in `plan.initial_ids`.
 
-  Those that turned out to be UNUSABLE, or were SKIPPED, count as available, so that it is the same throughout a run. Of
-  NumPy's arrays, NumPy's.
+  UNUSABLE and SKIPPED rows count as available, so the result is constant throughout a run. NumPy arrays give a NumPy
+  array.
   """
   originals = data.num_originals
   may = np.ones(originals, bool)
@@ -38,20 +38,20 @@ def may_validate(data: types.Dataset, plan: types.Plan) -> jax.Array | np.ndarra
 
 
 def validation_ids(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
-  """`[val_size]` int32 ids of originals set aside for validation: a draw by the base key of those that may be."""
+  """`[val_size]` int32 ids of the originals held out for validation, drawn with the base key from `may_validate`."""
   may = jnp.asarray(may_validate(data, plan))
   return pool.random_subset(role_key(key, Role.VALIDATION), may, num=plan.val_size)
 
 
 def validation_weights(data: types.Dataset, ids: jax.Array) -> jax.Array | None:
-  """`[val_size]` floats, 0 for validation rows that are not labeled or not usable; None where all are."""
+  """`[val_size]` floats, 0 for validation rows without a label or unusable; None if the data set has no masks."""
   if data.known is None and data.available is None:
     return None
   return (is_known(data) & is_available(data))[ids].astype(jnp.float32)
 
 
 def for_labeling(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
-  """`[N]` bool: the available rows without the validation rows, of which no copy may be acquired either."""
+  """`[N]` bool: the available rows, without all copies of the validation rows."""
   rows = is_available(data)
   if not plan.val_size:
     return rows
@@ -60,17 +60,17 @@ def for_labeling(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.A
 
 
 def num_labeled(state: types.ALState) -> jax.Array:
-  """`[]` int32: labels held in this round."""
+  """`[]` int32: size of the labeled set in this round."""
   return state.labeled.sum()
 
 
 def num_trained(held: int, plan: types.Plan) -> int:
-  """Labels trained on of those held; rounded down as Keras rounds its `validation_split`."""
+  """Number of training rows among `held` labeled ones; rounded down like `validation_split` in Keras."""
   return math.floor(held * (1 - plan.val_last))
 
 
 def trained_count(state: types.ALState, plan: types.Plan) -> jax.Array:
-  """`[]` int32: labels trained on in this round."""
+  """`[]` int32: number of training rows in this round."""
   held = num_labeled(state)
   if not plan.val_last:
     return held
@@ -78,7 +78,7 @@ def trained_count(state: types.ALState, plan: types.Plan) -> jax.Array:
 
 
 def trained_ids(state: types.ALState, plan: types.Plan) -> jax.Array:
-  """`[max_labels]` int32 ids, of which the first `trained_count` are trained on."""
+  """`[max_labels]` int32 ids; the first `trained_count` are the training rows."""
   if plan.val_last:
     assert state.order is not None
     return state.order

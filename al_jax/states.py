@@ -16,7 +16,7 @@ from al_jax.learner import Trainer
 
 @functools.partial(jax.jit, static_argnames=("plan", "num"))
 def initial_set(key: jax.Array, data: types.Dataset, plan: types.Plan, *, num: int) -> jax.Array:
-  """`[num]` int32 ids drawn from the available rows as the plan says, or given by it."""
+  """`[num]` int32 ids of the initial set: the plan's `initial_ids`, or drawn, balanced or uniformly."""
   rows, key_initial = splits.for_labeling(key, data, plan), role_key(key, Role.INITIAL_SET)
   if plan.initial_ids:
     return jnp.array(plan.initial_ids[:num], jnp.int32)
@@ -26,7 +26,7 @@ def initial_set(key: jax.Array, data: types.Dataset, plan: types.Plan, *, num: i
 
 
 def labeled_state(key: jax.Array, data: types.Dataset, trainer: Trainer, labeled: jax.Array) -> types.ALState:
-  """The state before round 0 of a pool whose rows `labeled` `[N]` bool are labeled, in ascending order."""
+  """The state before round 0 with the rows `labeled` `[N]` bool; `order` has them in ascending order."""
   plan, size = trainer.plan, trainer.plan.max_labels
   variables = training.init_variables(role_key(key, Role.MODEL_INIT), data, trainer)
   return types.ALState(
@@ -39,12 +39,12 @@ def labeled_state(key: jax.Array, data: types.Dataset, trainer: Trainer, labeled
   )
 
 
-# Not for `initial`: in a sweep, numbers of a trainer are traced, and it is no static argument.
+# `initial` does not call this: in a sweep, a trainer holds traced numbers and cannot be a static argument.
 jitted_labeled_state = jax.jit(labeled_state, static_argnames="trainer")
 
 
 def initial(key: jax.Array, data: types.Dataset, trainer: Trainer) -> types.ALState:
-  """`init_state` without its checks: a pure function, for use in a program."""
+  """`init_state` without its checks, as a pure function for use inside jit."""
   plan = trainer.plan
   ids = initial_set(key, data, plan, num=plan.init_labels)
   state = labeled_state(key, data, trainer, pool.mask_of(ids, size=data.pool_size))
@@ -54,9 +54,9 @@ def initial(key: jax.Array, data: types.Dataset, trainer: Trainer) -> types.ALSt
 
 
 def initial_ids(state: types.ALState, plan: types.Plan) -> jax.Array:
-  """`[init_labels]` int32 ids of the initial set: as drawn or given where the state keeps an order, else ascending.
+  """`[init_labels]` int32 ids of the initial set, for a state before the first acquisition.
 
-  Of a state before its first acquisition.
+  In the order drawn or given if the state keeps `order`, else ascending.
   """
   if state.order is not None:
     return state.order[: plan.init_labels]

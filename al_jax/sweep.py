@@ -1,4 +1,4 @@
-"""A whole ablation as one compiled program: every strategy on every key, all rounds."""
+"""Runs an ablation as one compiled program: all rounds of every strategy on every key."""
 
 from collections.abc import Callable
 import functools
@@ -20,7 +20,7 @@ class Runs(NamedTuple):
   """K runs of one strategy."""
 
   initial: jax.Array  # `[K, init_labels]` int32: ids of the initial sets
-  info: types.RoundInfo  # arrays of `[K, rounds + 1, ...]`
+  info: types.RoundInfo  # arrays `[K, rounds + 1, ...]`
 
 
 PACKS = {"map": lax.map, "vmap": lambda f, xs: jax.vmap(f)(xs)}
@@ -38,9 +38,9 @@ def sweep_program(
   points: types.PyTree = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Runs, ...]:
-  """`sweep` itself, for a driver that lowers and compiles it; checks what a program can."""
+  """`sweep` without the checks of array values, for drivers that lower and compile it themselves."""
   if pack not in PACKS:
-    raise ValueError(f"unknown packing {pack!r}; choose from {', '.join(PACKS)}")
+    raise ValueError(f"unknown packing {pack!r}: choose from {', '.join(PACKS)}")
   checks.check_packing(keys, pack)
 
   def every_strategy(key: jax.Array, point: types.PyTree, data: types.Dataset) -> tuple[Runs, ...]:
@@ -63,13 +63,13 @@ def sweep_program(
 
 
 def _made(recipe: Callable[[types.PyTree], Learner], points: types.PyTree) -> Learner:
-  """What is made of a point, whose numbers are traced."""
+  """The learner that `recipe` returns for one point, with traced numbers."""
   made = []
   if not callable(recipe):
-    raise ValueError(f"a sweep takes learners, and functions of a point that make one, not {type(recipe).__name__}")
+    raise ValueError(f"a sweep takes learners, or functions of a point that return one, not {type(recipe).__name__}")
   jax.eval_shape(lambda points: made.append(recipe(jax.tree.map(lambda leaf: leaf[0], points))), points)
   if not isinstance(made[0], Learner):
-    raise ValueError(f"a function of a point returns {type(made[0]).__name__}, and a Learner is due")
+    raise ValueError(f"a function of a point must return a Learner, not {type(made[0]).__name__}")
   return made[0]
 
 
@@ -82,36 +82,36 @@ def sweep(
   points: types.PyTree = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Runs, ...]:
-  """A whole ablation as one compiled program: every strategy on every key, all rounds.
+  """Runs an ablation as one compiled program: all rounds of every strategy on every key.
 
-  Strategies are unrolled, because each is another computation; keys share one. Nothing is read from the host and
-  nothing returned to it before the end; the pool is held once.
+  Strategies are unrolled, because each is a different computation; all keys share it. There are no host transfers
+  before the end, and the pool is stored once.
 
   Args:
-    keys: `[K]` base keys, one a seed.
-    data: the pool, its oracle and the test set, shared by all runs.
-    learners: one a strategy; or, with `points`, functions of a point that return one.
-    pack: `"map"` runs one key after another and gives each run's ids bit for bit as `run` does, on CPU. `"vmap"` runs
-      all at once, as accelerators like it: draws are the same bit for bit, but sums may be taken in another order.
-    points: hyper-parameters that the learners' numbers depend on (learning rate, dropout rate, coldness); arrays of
-      `[K, ...]`, one point a key. A function must be hashable, and equal where its learners are.
-    mesh: devices of one axis that the keys are split over, each working on its own; K is a multiple of their number.
-      None is the one device that the data lie on.
+    keys: `[K]` base keys, one per seed.
+    data: the pool, its labels and the test set, shared by all runs.
+    learners: one learner per strategy; with `points`, also functions that map a point to a learner.
+    pack: `"map"` runs the keys one after another; on CPU, ids are bitwise those of `run`. `"vmap"` runs all keys at
+      once, which suits accelerators; random draws are bitwise the same, but the order of sums may differ.
+    points: hyper-parameters of the learners (learning rate, dropout rate, coldness) as arrays `[K, ...]`, one point
+      per key. Functions in `learners` must be hashable, and equal if their learners are equal.
+    mesh: device mesh over which the keys are split; K must be a multiple of its size. Devices do not communicate.
+      None: the device of the data.
 
   Returns:
-    `Runs` for each strategy.
+    A tuple with the `Runs` of each strategy.
 
   Raises:
-    ValueError: a run cannot be carried out on this pool (see `checks`), or `pack` is unknown.
+    ValueError: a learner cannot run on this pool, `pack` is unknown, or `keys` and `points` do not fit.
   """
   if isinstance(learners, Learner) or not learners:
-    raise ValueError("a sweep takes a tuple of learners, one or more")
+    raise ValueError("a sweep takes a tuple of one or more learners")
   checks.check_keys(keys, points, 1 if mesh is None else mesh.size)
   door.check_shapes(data)
   for learner in learners:
     made = learner if isinstance(learner, Learner) else _made(learner, points)
     if isinstance(learner, Learner):
       checks.check_learner(made, data)
-    # Values cannot be seen in a program.
+    # Traced values cannot be checked.
     checks.check_values(data, made.plan, targets=made.acquisition.needs.targets)
   return sweep_program(keys, data, tuple(learners), pack=pack, points=points, mesh=mesh)

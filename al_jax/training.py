@@ -1,6 +1,6 @@
-"""What a round trains: the network, or ensemble, of a trainer on the labeled rows of a state.
+"""Trains the network or ensemble of a trainer on the labeled rows of a state.
 
-`begin`, `advance` and `result`, or `fit` for all of it, each by `fitting` of every network.
+Call `begin`, `advance` and `result`, or `fit` for all three. Each uses `fitting` for every network.
 """
 
 import functools
@@ -21,23 +21,23 @@ from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.learner import Trainer
 
-_MEMBERS = 2**32 - 1  # no step or epoch has this number under a member's key
+_MEMBERS = 2**32 - 1  # no step or epoch has this number, so members' keys never coincide with those of steps and epochs
 
 
 def member_keys(key: jax.Array, members: int) -> jax.Array:
-  """`[members]` keys of an ensemble; the first is `key` itself, so that the first member is the lone network."""
+  """`[members]` keys of an ensemble. The first is `key`, so the first member equals the network without an ensemble."""
   others = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, _MEMBERS)))
   return jnp.concatenate([key[None], others(jnp.arange(1, members))])
 
 
 def init_variables(key: jax.Array, data: types.Dataset, trainer: Trainer) -> types.PyTree:
-  """New variables for inputs like the pool's, with a leading axis of members for an ensemble. The key is consumed."""
+  """New variables for the pool's inputs, with a leading axis of members for an ensemble. Consumes the key."""
   init = lambda key: trainer.network.init(key, inputs.example(data))
   return init(key) if trainer.members == 1 else jax.vmap(init)(member_keys(key, trainer.members))
 
 
 def init_opt_state(variables: types.PyTree, trainer: Trainer) -> types.PyTree:
-  """The state that an optimizer carried through the rounds begins with; None where it is made anew in each."""
+  """Initial optimizer state of a run with `keep_optimizer`; None without, since every round then makes a new one."""
   if not trainer.plan.train.keep_optimizer:
     return None
   init = trainer.optimizer.init
@@ -45,13 +45,13 @@ def init_opt_state(variables: types.PyTree, trainer: Trainer) -> types.PyTree:
 
 
 def _axes(trainer: Trainer) -> fitting.Training:
-  """Where the trainings of an ensemble have their axis of members. Without early stopping all are equally far."""
+  """vmap axes of an ensemble's `Training`. Without early stopping, `stretch` is the same for all members."""
   axes: list[Any] = [None if trainer.plan.train.early_stop is None else 0, 0, 0, 0, 0]
   return fitting.Training(*axes)
 
 
 def begin(state: types.ALState, data: types.Dataset, trainer: Trainer) -> fitting.Training:
-  """This round's training before its first step: from new variables unless the plan starts warm."""
+  """This round's training before its first step, from new variables unless `warm_start` is set."""
   plan = trainer.plan.train
   variables = state.variables
   if not plan.warm_start:
@@ -65,7 +65,7 @@ def begin(state: types.ALState, data: types.Dataset, trainer: Trainer) -> fittin
 
 
 def _validate(variables: types.PyTree, state: types.ALState, data: types.Dataset, trainer: Trainer) -> jax.Array:
-  """`[]` score of one network on the validation set, by the oracle's answers in `data`."""
+  """`[]` validation score of one network against the oracle's labels in `data`; higher is better."""
   early_stop = trainer.plan.train.early_stop
   assert early_stop is not None
   ids = splits.validation_ids(state.key, data, trainer.plan)
@@ -87,7 +87,7 @@ def _validate(variables: types.PyTree, state: types.ALState, data: types.Dataset
 def advance(
   begun: fitting.Training, state: types.ALState, data: types.Dataset, trainer: Trainer, *, max_steps: int | None = None
 ) -> fitting.Training:
-  """Goes on with this round's training: to its end, or `max_steps` and on to the next check or end of an epoch."""
+  """Continues this round's training to its end, or to the first check or epoch end after `max_steps` steps."""
   plan = trainer.plan
   answered = oracle.answered(state.key, data, trainer.label_noise)
 
@@ -116,17 +116,17 @@ def advance(
 
 
 def unfinished(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> jax.Array:
-  """`[]` bool: whether this round's training, or that of a member of the ensemble, has steps to take."""
+  """`[]` bool: whether this round's training, or that of any ensemble member, has steps left."""
   plan = trainer.plan
   epochs, count = fitting.num_epochs(plan.train, state.round), splits.trained_count(state, plan)
   return fitting.unfinished(begun, count, plan=plan.train, epochs=epochs).any()
 
 
 def result(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:
-  """The state with the fitted variables, with a leading axis of members for an ensemble, and how the training went.
+  """The state with the fitted variables (an ensemble's have a leading axis of members), and the training diagnostics.
 
-  Of an ensemble, the loss and the steps are the members' means and the first bad step that of the first member to
-  have one.
+  For an ensemble, `loss` and `steps` are means over members (`steps` rounded down), and `first_bad_step` is the
+  smallest of the members that have one.
   """
   plan = trainer.plan.train
   opt_state = begun.opt_state if plan.keep_optimizer else None
@@ -142,5 +142,5 @@ def result(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> t
 
 @functools.partial(jax.named_call, name="train")
 def fit(state: types.ALState, data: types.Dataset, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:
-  """Trains this round's model, or ensemble: `begin`, `advance` to the end, `result`."""
+  """Trains this round's model or ensemble: `begin`, `advance` to the end, `result`."""
   return result(advance(begin(state, data, trainer), state, data, trainer), state, trainer)

@@ -1,4 +1,4 @@
-"""What an acquisition sees of the pool: the candidates, the part that is scored, and the network's outputs for it."""
+"""Builds the `PoolView` of an acquisition: candidate mask, optional random subset, and network outputs."""
 
 import functools
 
@@ -17,13 +17,13 @@ from al_jax.keys import role_key
 from al_jax.learner import Learner
 
 
-def _scored_part(
+def _subsample_pool(
   state: types.ALState, candidates: jax.Array, learner: Learner
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The part of the pool that this round scores: `[M]` ids, and their masks of labeled ones and of candidates.
+  """The part of the pool that this round scores: `[M]` ids, and their `labeled` and `candidates` masks.
 
-  First `pool_subset` candidates in ascending order; where fewer are left, others fill the places and are neither
-  labeled nor candidates. Strategies that read labeled rows see them behind the candidates.
+  The ids start with `pool_subset` random candidates in ascending order. If fewer are left, other rows fill up the
+  shape, masked out as neither labeled nor candidates. If the acquisition reads labeled rows, they follow.
   """
   plan, needs = learner.plan, learner.acquisition.needs
   assert plan.pool_subset is not None
@@ -39,10 +39,10 @@ def _scored_part(
 
 
 def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tuple[types.PoolView, jax.Array]:
-  """What this round's acquisition reads, and the `[N]` int32 pool ids of its rows, given the fitted model in `state`.
+  """The view of this round's acquisition with the fitted model in `state`, and the `[N]` int32 pool ids of its rows.
 
-  With `pool_subset`, a part of the pool: a fresh random draw of the candidates, and the labeled rows where the
-  acquisition reads them.
+  With `pool_subset`, the view holds a random subset of the candidates, drawn anew each round, and the labeled rows if
+  the acquisition reads them.
   """
   trainer, needs = learner.trainer, learner.acquisition.needs
   posterior = learner.posterior if needs.samples else posteriors.deterministic()
@@ -50,13 +50,13 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   labeled, candidates = state.labeled, splits.for_labeling(state.key, data, plan) & ~state.labeled
   ids = jnp.arange(data.pool_size)
   if plan.pool_subset is not None:
-    ids, labeled, candidates = _scored_part(state, candidates, learner)
+    ids, labeled, candidates = _subsample_pool(state, candidates, learner)
 
   own_embedding = data.embedding is not None
   features = needs.features or (needs.embedding and not own_embedding)
-  asked = functools.partial(evaluation.in_dtype, plan.score_dtype)
-  inputs_of = lambda ids: asked(inputs.of_pool(data, ids))
-  variables = asked(evaluation.variables_for(posterior, state, data, trainer))
+  cast = functools.partial(evaluation.in_dtype, plan.score_dtype)
+  inputs_of = lambda ids: cast(inputs.of_pool(data, ids))
+  variables = cast(evaluation.variables_for(posterior, state, data, trainer))
 
   def predict(ids: jax.Array, *, features: bool) -> types.Outputs:
     key = evaluation.posterior_key(state)
@@ -79,7 +79,7 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   if needs.labels:
     answers = oracle.noisy_labels(state.key, data, trainer.label_noise)[ids]
     labels = jnp.where(labeled, answers, types.UNKNOWN)
-  # Drawn for the whole pool: a row's draw does not depend on which part of it is scored.
+  # Drawn for the whole pool, so that a row's draw does not depend on the scored subset.
   ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
   view = types.PoolView(
     labeled=labeled,

@@ -1,4 +1,4 @@
-"""The networks by name. Any Flax module called as `model(images, train=bool)` does as well."""
+"""Networks by name. Any other Flax module called as `model(inputs, train=bool)` can be used, too."""
 
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
@@ -19,4 +19,4 @@ NETWORKS = {
   "vgg16": VGG16,
   "transformer": Transformer,
 }
-TOKENS = ("transformer",)  # those that take rows of tokens; the others take floats
+TOKENS = ("transformer",)  # these take rows of tokens; the others take floats

@@ -1,4 +1,4 @@
-"""The network of the BatchBALD paper, whose spatial dropout is a strong posterior to sample."""
+"""The network of the BatchBALD paper, with spatial dropout."""
 
 import flax.linen as nn
 import jax
@@ -8,18 +8,18 @@ from al_jax.models import layers
 
 
 class BatchBALDNet(nn.Module):
-  """Conv32 5x5 and Conv64 5x5, each before spatial dropout, max-pool 2 and ReLU; Dense128, dropout, ReLU, Dense.
+  """Conv32 5x5 and Conv64 5x5, each followed by spatial dropout, max-pool 2 and ReLU; Dense128, dropout, ReLU, Dense.
 
   184,586 parameters for 28 x 28 x 1 images and 10 classes. Takes `[B, H, W, channels]` floats with H, W >= 16 and
-  returns `[B, num_classes]` logits. Spatial dropout drops whole channels. Initialised as PyTorch does: kernels and
-  biases uniform within 1 / sqrt(inputs of a unit).
+  returns `[B, num_classes]` logits. Spatial dropout drops whole channels. Initialization as in PyTorch: kernels and
+  biases uniform within +-1 / sqrt(fan-in).
 
   Source: Kirsch, van Amersfoort & Gal (2019), section 4.1, after the PyTorch MNIST example.
   """
 
   num_classes: int = 10
-  dropout_rate: float | None = None  # of all three layers; None is the published 0.5
-  lowering: layers.Lowering = "auto"  # of both convolutions
+  dropout_rate: float | None = None  # of all three dropout layers; None: 0.5 as published
+  lowering: layers.Lowering = "auto"  # lowering of both convolutions
   head = "Dense_1"
 
   @nn.compact
@@ -38,8 +38,8 @@ class BatchBALDNet(nn.Module):
       init = layers.uniform_within(x.shape[-1] ** -0.5)
       return nn.Dense(features, kernel_init=init, bias_init=init)(x)
 
-    # What drops a channel, or doubles it, is the same before the pooling and the ReLU and after them. Given to the next
-    # convolution as factors, it leaves the convolution of each channel to all samples of MC dropout.
+    # Scaling a channel by a nonnegative factor commutes with max-pooling and ReLU. The dropout of the first convolution
+    # is therefore passed as `scale` to the next one, so that all MC dropout samples share its per-channel convolutions.
     x = convolve(x, 32)
     scale = drop_channels(jnp.ones((x.shape[0] if train else 1, 1, 1, x.shape[-1]), x.dtype))
     x = drop_channels(convolve(x, 64, scale))

@@ -1,4 +1,4 @@
-"""The default network: the small MNIST CNN that Keras's examples made common."""
+"""The default network: the small CNN of the Keras MNIST example."""
 
 import flax.linen as nn
 import jax
@@ -10,14 +10,14 @@ class CNN(nn.Module):
   """Conv32 3x3, ReLU, Conv64 3x3, ReLU, max-pool 2, dropout, Dense128, ReLU, Dense.
 
   1,199,882 parameters for 28 x 28 x 1 images and 10 classes. Takes `[B, H, W, channels]` floats with H, W >= 6 and
-  returns `[B, num_classes]` logits. Initialised as Keras does: Glorot uniform kernels, zero biases.
+  returns `[B, num_classes]` logits. Initialization as in Keras: Glorot uniform kernels, zero biases.
 
   Source: the network of notenail.github.io, "Active learning on MNIST" (2020), after the Keras MNIST example.
   """
 
   num_classes: int = 10
   dropout_rate: float = 0.25
-  lowering: layers.Lowering = "auto"  # of both convolutions
+  lowering: layers.Lowering = "auto"  # lowering of both convolutions
   head = "Dense_1"
 
   @nn.compact

@@ -1,4 +1,4 @@
-"""The network of the paper that brought MC dropout to active learning on images."""
+"""The network of Gal, Islam & Ghahramani (2017), who introduced MC dropout to active learning on images."""
 
 import flax.linen as nn
 import jax
@@ -10,13 +10,13 @@ class GalNet(nn.Module):
   """Conv32 4x4, ReLU, Conv32 4x4, ReLU, max-pool 2, dropout, Dense128, ReLU, dropout, Dense.
 
   513,994 parameters for 28 x 28 x 1 images and 10 classes. Takes `[B, H, W, channels]` floats with H, W >= 8 and
-  returns `[B, num_classes]` logits. Initialised as Keras does: Glorot uniform kernels, zero biases.
+  returns `[B, num_classes]` logits. Initialization as in Keras: Glorot uniform kernels, zero biases.
 
   Source: Gal, Islam & Ghahramani (2017), section 5.
   """
 
   num_classes: int = 10
-  dropout_rate: float | None = None  # of both layers; None is the published 0.25 and 0.5
+  dropout_rate: float | None = None  # of both dropout layers; None: 0.25 and 0.5 as published
   head = "Dense_1"
 
   @nn.compact

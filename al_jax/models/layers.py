@@ -1,15 +1,15 @@
-"""Layers whose arithmetic is chosen by use: how a convolution is lowered is decided here and nowhere else.
+"""Layers of the networks. This module alone decides how convolutions are lowered.
 
-XLA's kernel-gradient convolution runs some twenty times slower inside a loop (`lax.scan`, `lax.fori_loop`) than outside
-it on CPU (github.com/jax-ml/jax/issues/12868), so a training pass on CPU multiplies matrices. Scoring a pool convolves,
-but for a first layer with few input channels, whose column matrix is small; with many kernels under vmap one after
-another, because XLA's grouped convolution is several times slower there. Where samples differ in the scale of their
-channels alone, as those of spatial dropout do, each channel is convolved once. `python -m experiments.bench
---suite=lowering` measures all of these. The parameters are the same either way: a `[kh, kw, in, out]` kernel and an
+On CPU, XLA's kernel-gradient convolution is about twenty times slower inside a loop (`lax.scan`, `lax.fori_loop`) than
+outside (github.com/jax-ml/jax/issues/12868), so training passes on CPU use matrix products. Scoring passes use
+convolutions, except in a first layer with few input channels, whose column matrix is small. Under vmap over kernels,
+they convolve with one kernel after another, because XLA's grouped convolution is several times slower. If samples
+differ only in channel scales, as with spatial dropout, each channel is convolved once. `python -m experiments.bench
+--suite=lowering` measures all of these. Parameters are the same for every lowering: a `[kh, kw, in, out]` kernel and an
 `[out]` bias.
 
-The platform is that which a program is lowered for, not the one it is traced on. A conditional that is differentiated
-would keep what the backward passes of all its branches read, so forward and backward pass each choose by themselves.
+The platform is the one that a program is lowered for, not the one it is traced on. Forward and backward pass select
+their implementation separately, because a differentiated conditional would keep the residuals of all its branches.
 """
 
 from collections.abc import Callable
@@ -28,31 +28,31 @@ import jax.numpy as jnp
 Lowering = Literal["auto", "conv", "matrix", "one_by_one"]
 Padding = Literal["VALID", "SAME"]
 
-# Up to this many products per output value, all shifted views are joined into one column matrix; above it, copying
-# the input kh * kw times costs more than the single large product saves. A stride leaves out most of the copies.
+# Up to this many products per output value, all shifted views are joined into one column matrix (im2col). Above it,
+# copying the input kh * kw times costs more than the single large product saves. Strides avoid most of the copies.
 _IM2COL_MAX_DEPTH = 64
 
 
-# Rules of batching by which samples that differ in the scale of channels share the work.
+# Batching rules with which samples that differ only in channel scales share a convolution.
 _SHARING: set[Callable] = set()
 
 
 class _Window(NamedTuple):
-  """The way of a kernel over images."""
+  """Stride and padding of a convolution."""
 
   stride: int = 1  # of rows and of columns
   pad: tuple[int, int] = (0, 0)  # zeros above and below the rows, to the left and right of the columns
 
 
 class _Form(NamedTuple):
-  """One way to work out a convolution, and its reverse mode."""
+  """An implementation of a convolution and its reverse mode."""
 
-  forward: Callable  # args -> (output, what the backward pass reads beside args)
-  backward: Callable  # args, the same, gradient of the output -> gradients of args
+  forward: Callable  # args -> (output, residuals of the backward pass in addition to args)
+  backward: Callable  # (args, residuals, gradient of the output) -> gradients of args
 
 
 def resolve_lowering(lowering: Lowering, *, depth: int, train: bool) -> Lowering:
-  """The lowering that `"auto"` stands for on CPU; `depth` is the number of products a value sums."""
+  """Resolves `"auto"` to a lowering for CPU; `depth` is the number of products summed per output value."""
   if lowering != "auto":
     return lowering
   return "matrix" if train or depth <= _IM2COL_MAX_DEPTH else "one_by_one"
@@ -75,7 +75,7 @@ def conv_valid(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @functools.cache
 def _mapped(window: _Window) -> Callable:
-  """`_conv` which, under vmap over kernels, convolves with one kernel after another."""
+  """`_conv` that, under vmap over kernels, convolves with one kernel after another."""
 
   @custom_vmap
   def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -96,7 +96,7 @@ def _mapped(window: _Window) -> Callable:
 
 @functools.cache
 def _scaled_mapped(window: _Window) -> Callable:
-  """`_conv_scaled` which, under vmap over scales, convolves once for all of them."""
+  """`_conv_scaled` that, under vmap over scales, convolves once for all of them."""
 
   def plain(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
     return _mapped(window)(x * scale, kernel)
@@ -106,7 +106,7 @@ def _scaled_mapped(window: _Window) -> Callable:
   @conv.def_vmap
   def conv_batched(axis_size, batched, x, scale, kernel):
     x_batched, scale_batched, kernel_batched = batched
-    if x_batched and not kernel_batched:  # images under vmap: one batch of them
+    if x_batched and not kernel_batched:  # vmap over images: merge the axis into the batch
       if scale_batched:
         scale = jnp.broadcast_to(scale, (*x.shape[:2], *scale.shape[2:])).reshape(-1, *scale.shape[2:])
       elif scale.shape[0] > 1:
@@ -132,7 +132,7 @@ def _scaled_mapped(window: _Window) -> Callable:
 
 
 def _views(x: jax.Array, size: tuple[int, int], window: _Window, *, axis: int = 1) -> list[jax.Array]:
-  """What each place of a kernel of this size sees of the rows (at `axis`) and columns, row by row of the kernel."""
+  """The shifted view of the rows (at `axis`) and columns for each kernel position, in row-major order."""
   if any(window.pad):
     x = jnp.pad(x, [(0, 0)] * axis + [(width, width) for width in window.pad] + [(0, 0)] * (x.ndim - axis - 2))
   steps = [range(0, x.shape[axis + k] - size[k] + 1, window.stride) for k in (0, 1)]
@@ -147,12 +147,12 @@ def _views(x: jax.Array, size: tuple[int, int], window: _Window, *, axis: int = 
 
 
 def _gradients(plain: Callable) -> Callable:
-  """The backward pass of a function that keeps its arguments alone."""
+  """The backward pass of a function without residuals other than its arguments."""
   return lambda args, kept, grad: jax.vjp(plain, *args)[1](grad)
 
 
 def _by_columns(window: _Window) -> _Form:
-  """All views side by side, and one product: im2col."""
+  """im2col: joins all views and computes one product."""
 
   def join(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jnp.concatenate(_views(x, (kernel.shape[0], kernel.shape[1]), window), axis=-1)
@@ -173,21 +173,21 @@ def _by_columns(window: _Window) -> _Form:
 
 
 def _by_row(kernel: jax.Array) -> jax.Array:
-  """`[kh, kw, I, O]` -> `[kw * I, kh * O]`: the kernel's rows side by side."""
+  """`[kh, kw, I, O]` -> `[kw * I, kh * O]`: the kernel rows side by side."""
   kh, kw, in_features, features = kernel.shape
   return kernel.reshape(kh, kw * in_features, features).swapaxes(0, 1).reshape(kw * in_features, kh * features)
 
 
 def _pad_axis(x: jax.Array, axis: int, before: int, after: int) -> jax.Array:
-  """Zeros before and after an axis; negative numbers cut it."""
+  """Pads an axis with zeros before and after; negative numbers crop it."""
   widths = [(before, after, 0) if k == axis else (0, 0, 0) for k in range(x.ndim)]
   return lax.pad(x, jnp.zeros((), x.dtype), widths)
 
 
 def _by_shares(window: _Window) -> _Form:
-  """One product gives every input row's share in the kh output rows that it touches; the shares are added up.
+  """One product computes the contribution of each input row to the kh output rows it affects; these are then summed.
 
-  Stride 1 alone: of a larger one, most shares would be of no use.
+  Only for stride 1: with larger strides, most contributions would be unused.
   """
   assert window.stride == 1
   above, left = window.pad
@@ -207,8 +207,8 @@ def _by_shares(window: _Window) -> _Form:
     out = sum(shares[:, i : i + rows, :, i * features : (i + 1) * features] for i in range(kh))
     return jnp.asarray(out), shifted
 
-  # Written out because differentiating the forward pass pads every share to full size, adds the copies and transposes
-  # their sum: half of a step's time. Here the output's gradient is padded once and both products read it as it lies.
+  # Written by hand, because autodiff pads every contribution to full size, adds the copies and transposes the sum,
+  # which takes half of a step. Here the output gradient is padded once, and both products read it without a copy.
   def backward(args, shifted, grad):
     x, kernel = args
     kh, kw, in_features, features = kernel.shape
@@ -216,7 +216,7 @@ def _by_shares(window: _Window) -> _Form:
     height = x.shape[1]
 
     padded = _pad_axis(grad, 1, kh - 1 - above, kh - 1 - above)
-    padded = lax.optimization_barrier(padded)  # fused into the concatenation, the padding test runs once a share
+    padded = lax.optimization_barrier(padded)  # if fused below, the padding test would run once per contribution
     shares = jnp.concatenate([padded[:, kh - 1 - i : kh - 1 - i + height] for i in range(kh)], axis=-1)
     shares = shares.reshape(-1, kh * features)
 
@@ -237,12 +237,12 @@ def _by_shares(window: _Window) -> _Form:
 def _function(
   form: Callable[[_Window], _Form], plain: Callable, window: _Window, *, everywhere: bool
 ) -> Callable[..., jax.Array]:
-  """A form as a function with its own reverse mode: on every platform, or on CPU and `plain` on all others."""
+  """A form as a differentiable function: on all platforms, or on CPU only and `plain` elsewhere."""
   on_cpu = form(window)
   plain = functools.partial(plain, window=window)
 
   def elsewhere(*args):
-    kept = jax.eval_shape(on_cpu.forward, *args)[1]  # nothing reads it there: XLA removes it
+    kept = jax.eval_shape(on_cpu.forward, *args)[1]  # unused on these platforms, so XLA removes it
     return plain(*args), jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), kept)
 
   def choose(*args: Any, cpu: Callable, default: Callable) -> Any:
@@ -260,7 +260,7 @@ def _function(
   return function
 
 
-# A function with a batching rule of its own has no reverse mode: it is that of the plain convolution.
+# A function with a custom batching rule has no reverse mode, so the plain convolution's is used.
 def _one_by_one(window: _Window) -> _Form:
   plain = functools.partial(_conv, window=window)
   return _Form(lambda *args: (_mapped(window)(*args), ()), _gradients(plain))
@@ -277,56 +277,57 @@ def _matrix_form(kernel: jax.Array, window: _Window) -> Callable[[_Window], _For
 
 
 def conv_valid_one_by_one(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`conv_valid` which, under vmap over kernels, convolves with one kernel after another."""
+  """`conv_valid` that, under vmap over kernels, convolves with one kernel after another."""
   return _function(_one_by_one, _conv, _Window(), everywhere=True)(x, kernel)
 
 
 def conv_valid_scaled(x: jax.Array, scale: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`conv_valid(x * scale, kernel)` which, under vmap over scales on CPU, convolves once for all of them.
+  """`conv_valid(x * scale, kernel)` that, under vmap over scales on CPU, convolves once for all of them.
 
-  A convolution is the sum of what each channel of the images gives, and a channel's factor may as well multiply what it
-  gives: `conv(x * scale) = sum_i scale_i conv_i(x_i)`. The convolutions of S scales are then one pass over the channels
-  and a product of `[S, I]` with `[I, B * rows * columns * O]`: 2 kh kw + 2 S operations a channel and output value
+  A convolution is a sum over input channels, so scales can be applied to the per-channel outputs:
+  `conv(x * scale) = sum_i scale_i conv_i(x_i)`. S scales then need one convolution per channel and a product of
+  `[S, I]` with `[I, B * rows * columns * O]`: 2 kh kw + 2 S operations per channel and output value
   instead of 2 kh kw S. Memory: I times the output of one convolution, so B should be small.
 
   Args:
     x: `[B, H, W, I]`.
-    scale: `[1 or B, 1, 1, I]`, of all images or of each.
+    scale: `[1 or B, 1, 1, I]`, shared by all images or per image.
     kernel: `[kh, kw, I, O]`.
   """
   return _function(_scaled_at_once, _conv_scaled, _Window(), everywhere=False)(x, scale, kernel)
 
 
 def conv_valid_matrix(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`conv_valid` as matrix products, whose gradients are matrix products too."""
+  """`conv_valid` computed by matrix products, as are its gradients."""
   return _function(_matrix_form(kernel, _Window()), _conv, _Window(), everywhere=True)(x, kernel)
 
 
 def uniform_within(limit: float) -> nn.initializers.Initializer:
-  """Uniform in -limit..limit: PyTorch's default for kernels and biases, at 1 / sqrt(inputs of a unit)."""
+  """Uniform in -limit..limit; with a limit of 1 / sqrt(fan-in), PyTorch's default for kernels and biases."""
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
 class Conv(nn.Module):
-  """2-D convolution, by default valid, of stride 1 and with bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
+  """2-D convolution, by default valid, with stride 1 and bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
 
-  A call may bring the `scale` `[1 or B, 1, 1, I]` of the channels, which multiplies the images first. Spatial dropout
-  of ones gives it; samples of MC dropout then share the convolution of each channel on CPU (`conv_valid_scaled`).
+  A call may pass channel scales `scale` `[1 or B, 1, 1, I]`, which multiply the images first. With scales from spatial
+  dropout of ones, MC dropout samples share the per-channel convolutions on CPU (see `conv_valid_scaled`).
 
   Attributes:
     features: number of output channels.
     kernel_size: `(kh, kw)`.
-    kernel_init: initialiser of the `[kh, kw, I, features]` kernel.
-    bias_init: initialiser of the `[features]` bias.
-    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by platform and use. Reverse mode is that of
-      all; forward mode (`jax.jvp`) of `"conv"` alone.
-    strides: the step of the kernel over rows and columns.
-    padding: `"VALID"`, or `"SAME"` for (k-1)/2 zeros on either side of an axis, as PyTorch pads, k being odd. Of
-      H rows, zeros among them, the output has (H - kh) // strides + 1.
-    use_bias: whether a bias is added.
+    kernel_init: initializer of the `[kh, kw, I, features]` kernel.
+    bias_init: initializer of the `[features]` bias.
+    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by platform and pass. All support reverse
+      mode; only `"conv"` supports forward mode (`jax.jvp`).
+    strides: stride over rows and columns.
+    padding: `"VALID"`, or `"SAME"` for (k-1)/2 zeros on both sides of an axis as in PyTorch, with odd kernel size k.
+      For H rows including padding, the output has (H - kh) // strides + 1 rows.
+    use_bias: whether to add a bias.
 
   Raises:
-    ValueError: the padded images are smaller than the kernel, an even kernel is to pad them, or another padding.
+    ValueError: inputs are not images of floats, the padded images are smaller than the kernel, the kernel size is even
+      with `"SAME"`, or `padding` is unknown.
   """
 
   features: int
@@ -342,15 +343,15 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False, scale: jax.Array | None = None) -> jax.Array:
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
       what = " x ".join(map(str, x.shape[1:]))
-      raise ValueError(f"a convolution takes images of floats, height x width x channels, not {what} of {x.dtype}")
+      raise ValueError(f"a convolution takes float images of height x width x channels, not {what} of {x.dtype}")
     (kh, kw), (height, width) = self.kernel_size, x.shape[1:3]
     if self.padding not in ("VALID", "SAME"):
       raise ValueError(f"padding={self.padding!r} is unknown: choose 'VALID' or 'SAME'")
     if self.padding == "SAME" and not (kh % 2 and kw % 2):
-      raise ValueError(f"padding='SAME' takes a kernel of odd size, not {kh} x {kw}")
+      raise ValueError(f"padding='SAME' needs a kernel of odd size, not {kh} x {kw}")
     pad = ((kh - 1) // 2, (kw - 1) // 2) if self.padding == "SAME" else (0, 0)
     if height + 2 * pad[0] < kh or width + 2 * pad[1] < kw:
-      raise ValueError(f"a {kh} x {kw} convolution has no room in {height} x {width}")
+      raise ValueError(f"a {kh} x {kw} kernel is larger than the {height} x {width} images")
     kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
     depth, window = kernel.size // self.features, _Window(self.strides, pad)
     lowering, everywhere = resolve_lowering(self.lowering, depth=depth, train=train), self.lowering != "auto"
@@ -369,7 +370,7 @@ class Conv(nn.Module):
 
 
 class Dropout(nn.Dropout):
-  """`nn.Dropout` whose `rate` may also be a traced number in [0, 1), so that one program can run several rates."""
+  """`nn.Dropout` that also accepts a traced `rate` in [0, 1), so that one program can run several rates."""
 
   def __call__(self, x: jax.Array, deterministic: bool | None = None) -> jax.Array:
     traced = isinstance(self.rate, jax.Array)
@@ -381,9 +382,9 @@ class Dropout(nn.Dropout):
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-  """2 x 2 max-pooling, stride 2, dropping an odd last row or column: `[B, H, W, C]` -> `[B, H//2, W//2, C]`.
+  """2 x 2 max-pooling with stride 2; drops an odd last row or column: `[B, H, W, C]` -> `[B, H//2, W//2, C]`.
 
-  By reshaping, because the gradient of a window reduction is slower than that of a maximum over axes.
+  Implemented by reshaping, because the gradient of a maximum over axes is faster than that of a window reduction.
   """
   batch, height, width, channels = x.shape
   x = x[:, : height // 2 * 2, : width // 2 * 2]
@@ -391,7 +392,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 
 def convolves_scaled(function: Callable, *args) -> bool:
-  """Whether a function convolves scaled channels, so that samples share the work. Nothing is computed."""
+  """Whether a function calls a scaled convolution that samples can share. Computes nothing."""
 
   def seen(jaxpr) -> bool:
     for equation in jaxpr.eqns:

@@ -1,4 +1,4 @@
-"""A network without convolutions, for images of any size and for whoever is in a hurry."""
+"""A multilayer perceptron: fast, and for inputs of any shape."""
 
 import flax.linen as nn
 import jax
@@ -8,10 +8,10 @@ from al_jax.models import layers
 
 
 class MLP(nn.Module):
-  """Dense layers with ReLU and dropout behind each, then Dense: a plain multilayer perceptron.
+  """Dense layers, each followed by ReLU and dropout, then Dense.
 
   118,282 parameters for 28 x 28 x 1 images and 10 classes. Takes `[B, ...]` floats of any shape, which it flattens, and
-  returns `[B, num_classes]` logits. Initialised as Keras does: Glorot uniform kernels, zero biases.
+  returns `[B, num_classes]` logits. Initialization as in Keras: Glorot uniform kernels, zero biases.
   """
 
   num_classes: int = 10
@@ -20,13 +20,13 @@ class MLP(nn.Module):
 
   @property
   def head(self) -> str:
-    """The layer that gives the logits."""
+    """Name of the layer that returns the logits."""
     return f"Dense_{len(self.hidden)}"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
-      raise ValueError(f"an MLP takes floats, and these are {x.dtype}, as tokens are: a transformer takes them")
+      raise ValueError(f"an MLP takes floats, not {x.dtype}: use a transformer for tokens")
     dense = lambda features: nn.Dense(features, kernel_init=nn.initializers.glorot_uniform())
     x = x.reshape((x.shape[0], -1))
     for features in self.hidden:

@@ -1,4 +1,4 @@
-"""A residual network for small images, the usual one of deep active learning on natural images."""
+"""ResNet-18 for small images, a common network in deep active learning on natural images."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ NORMS = ("group", "batch")
 
 
 class BasicBlock(nn.Module):
-  """ReLU of the input (or, where the shape changes, its 1x1 projection) plus two 3x3 convolutions, the first strided.
+  """Two 3x3 convolutions, the first strided, added to the input or its 1x1 projection if the shape changes; ReLU.
 
   `[B, H, W, channels]` -> `[B, ceil(H / strides), ceil(W / strides), features]`.
   """
@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
 def _convolve_and_norm(
   x: jax.Array, features: int, size: int, strides: int = 1, *, norm: str, lowering: layers.Lowering, train: bool
 ) -> jax.Array:
-  """A convolution without bias, whose place the norm's takes."""
+  """A convolution without bias, followed by a norm, whose bias takes its place."""
   x = layers.Conv(
     features,
     (size, size),
@@ -53,34 +53,35 @@ def _convolve_and_norm(
 class ResNet18(nn.Module):
   """Conv 3x3, norm, ReLU, eight basic blocks in four stages, mean over positions, dropout, Dense.
 
-  11,173,962 parameters for 3 channels and 10 classes, whatever the image's size. Takes `[B, H, W, channels]` floats
-  with H, W >= 16 and returns `[B, num_classes]` logits. The stem has stride 1 and no pooling, for small images; the
-  stages have `width` times 1, 2, 4 and 8 channels, and all but the first begin with stride 2. Initialised as
-  torchvision does: convolutions normal of variance 2 / (kh kw outputs), norms 1 and 0; the dense layer as PyTorch does.
+  11,173,962 parameters for 3 channels and 10 classes, for any image size. Takes `[B, H, W, channels]` floats with
+  H, W >= 16 and returns `[B, num_classes]` logits. For small images, the stem has stride 1 and no pooling. The stages
+  have `width` times 1, 2, 4 and 8 channels; all but the first begin with stride 2. Initialization as in
+  torchvision: convolutions normal with variance 2 / (kh kw outputs), norms with scale 1 and bias 0; the dense layer as
+  in PyTorch.
 
-  `norm="group"` is group norm with 32 groups (if that many divide the channels), which treats images apart and keeps
-  no state. `norm="batch"` is batch norm: in training each batch has its own statistics, and the collection
-  `batch_stats` moves a tenth of the way to them. Its variance is that of the batch, divided by n; PyTorch's running
-  variance is divided by n - 1, so that it alone differs, by n / (n - 1).
+  `norm="group"` is group norm with gcd(32, channels) groups; it treats images independently and has no state.
+  `norm="batch"` is batch norm: training uses the statistics of the minibatch and updates the running statistics in
+  `batch_stats` with momentum 0.9. The running variance uses the biased batch variance (divided by n); PyTorch's is
+  divided by n - 1. All else equals PyTorch's batch norm.
 
   Raises:
-    ValueError: an unknown norm, or too small an image.
+    ValueError: `norm` is unknown, or the image is too small.
 
-  Source: He, Zhang, Ren & Sun (2016), table 1, with the stem that is usual for CIFAR; Wu & He (2018) for group norm.
+  Source: He, Zhang, Ren & Sun (2016), table 1, with the usual stem for CIFAR; Wu & He (2018) for group norm.
   """
 
   num_classes: int = 10
-  dropout_rate: float = 0.0  # of the features, ahead of the dense layer
+  dropout_rate: float = 0.0  # dropout of the features before the dense layer
   norm: str = "group"
   width: int = 64
-  lowering: layers.Lowering = "auto"  # of all convolutions
+  lowering: layers.Lowering = "auto"  # lowering of all convolutions
   head = "Dense_0"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     if self.norm not in NORMS:
       raise ValueError(f"norm={self.norm!r} is unknown: choose one of {', '.join(NORMS)}")
-    if x.ndim == 4 and min(x.shape[1:3]) < 16:  # what is no image, a convolution refuses
+    if x.ndim == 4 and min(x.shape[1:3]) < 16:  # layers.Conv refuses other ranks
       raise ValueError(f"ResNet18 takes images of 16 x 16 or more, not {x.shape[1]} x {x.shape[2]}")
     norm, lowering = self.norm, self.lowering
     x = nn.relu(_convolve_and_norm(x, self.width, 3, norm=norm, lowering=lowering, train=train))

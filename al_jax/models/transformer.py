@@ -1,4 +1,4 @@
-"""A small transformer over tokens."""
+"""A small transformer encoder for tokens."""
 
 import flax.linen as nn
 import jax
@@ -6,14 +6,14 @@ import jax.numpy as jnp
 
 
 class Transformer(nn.Module):
-  """An encoder in the order of norm, part, sum; the mean over the tokens enters the head.
+  """A pre-norm transformer encoder; its output, averaged over tokens, enters the head.
 
-  Takes `[B, L]` integers from 0 to `vocabulary - 1`, returns `[B, num_classes]` logits. Dropout is that of attention
-  weights and of each part's output, and of the mean ahead of the head.
+  Takes `[B, L]` integers from 0 to `vocabulary - 1` and returns `[B, num_classes]` logits. Dropout acts on attention
+  weights, on the output of each sublayer, and on the mean before the head.
 
   References:
     A. Vaswani et al., Attention Is All You Need (2017); R. Xiong et al., On Layer Normalization in the Transformer
-    Architecture (2020), for the order.
+    Architecture (2020), for pre-norm.
   """
 
   num_classes: int = 10
@@ -27,7 +27,7 @@ class Transformer(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
-      raise ValueError(f"a transformer takes rows of tokens, whole numbers, not {x.dtype} {x.shape[1:]}")
+      raise ValueError(f"a transformer takes [B, L] integer tokens, not {x.dtype} rows of shape {x.shape[1:]}")
     drop = lambda x: nn.Dropout(self.dropout_rate, deterministic=not train)(x)
     places = self.param("places", nn.initializers.normal(0.02), (1, x.shape[1], self.features))
     x = nn.Embed(self.vocabulary, self.features)(x) + places

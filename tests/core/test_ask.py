@@ -1,4 +1,4 @@
-"""Ask and tell: the ids of a run, and answers that are late, missing or of no use."""
+"""Ask and tell: the same ids as a run, and answers that are late, missing or unusable."""
 
 import dataclasses
 import functools
@@ -22,13 +22,13 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def hidden(data, known=()) -> types.Dataset:
-  """The pool with the labels of `known` rows alone."""
+  """The pool with labels of the `known` rows only."""
   mask = np.isin(np.arange(data.pool_size), known)
   return dataclasses.replace(data, labels=np.where(mask, data.labels, types.UNKNOWN).astype(np.int32), known=mask)
 
 
 def by_asking(data, learner, *, rounds: int, parts=lambda ids: [ids]):
-  """What is asked for, round by round, of one who knows every label and answers in parts."""
+  """The ids asked for in each round, when all labels are known and answers are given in parts."""
   pool = hidden(data)
   state, asked = al_jax.start(KEY, pool, learner), []
   for _ in range(rounds):
@@ -53,7 +53,7 @@ def by_asking(data, learner, *, rounds: int, parts=lambda ids: [ids]):
 def test_ids_are_those_of_a_run_on_the_labeled_pool(name, plan, data, make_learner):
   learner = make_learner(name, **plan)
   asked, state, _ = by_asking(data, learner, rounds=3)
-  _, infos = by_hand(KEY, data, learner)  # as `run` has it: both drivers give the same run
+  _, infos = by_hand(KEY, data, learner)  # equal to `run`: both drivers give the same run
   held_out = splits.validation_ids(KEY, data, learner.plan).tolist() if plan.get("val_size") else []
   first, *others = asked
   assert sorted(first.ids.tolist()) == sorted(initial_ids(KEY, data, learner) + held_out)
@@ -91,7 +91,7 @@ def test_skipped_rows_are_asked_for_again_when_no_others_are_left(data, make_lea
   pool = dataclasses.replace(hidden(data, range(20)), available=ids < 24)
   state = al_jax.start(KEY, pool, learner)
   question = al_jax.ask(state, pool, learner)
-  assert sorted(question.ids.tolist()) == [20, 21, 22, 23]  # no more are left
+  assert sorted(question.ids.tolist()) == [20, 21, 22, 23]  # all that are left
   told = [al_jax.SKIPPED, al_jax.SKIPPED, *np.asarray(data.labels)[question.ids[2:]]]
   state, pool = al_jax.tell(question.state, pool, learner, question.ids, told)
   again = al_jax.ask(state, pool, learner)
@@ -164,14 +164,14 @@ def test_validation_rows_of_no_use_are_left_out_of_the_accuracy(data, make_learn
   [
     ([97], [1], "id 97 is not in the pool, whose ids are 0 to 96"),
     ([-1], [1], "id -1 is not in the pool"),
-    ([3], [1], "id 3 is labeled already"),
+    ([3], [1], "id 3 is already labeled"),
     ([20, 20], [1, 1], "id 20 is given more than once"),
-    ([20], [10], "the answer for id 20 is 10: give a class, 0 to 9"),
+    ([20], [10], "the answer for id 20 is 10: give a class from 0 to 9"),
     ([20], [-1], "the answer for id 20 is -1: give a class"),
-    ([20], [1.0], "1 ids need as many whole numbers"),
-    ([20, 21], [1], "2 ids need as many whole numbers"),
+    ([20], [1.0], "1 ids need 1 integer answers"),
+    ([20, 21], [1], "2 ids need 2 integer answers"),
     ([90], [1], "id 90 is not available"),
-    (range(20, 45), [1] * 25, "40 labels are more than the plan has room for, 24: give more rounds"),
+    (range(20, 45), [1] * 25, "40 labels exceed the plan's budget of 24"),
   ],
 )
 def test_what_cannot_be_told(ids, answers, sentence, data, make_learner):
@@ -184,16 +184,14 @@ def test_what_cannot_be_told(ids, answers, sentence, data, make_learner):
 
 def test_what_cannot_be_asked(data, make_learner):
   pool = hidden(data)
-  with pytest.raises(ValueError, match="a balanced initial set reads labels that are not known"):
+  with pytest.raises(ValueError, match="a balanced initial set needs known labels"):
     al_jax.start(KEY, pool, make_learner("margin", init_balanced=True))
-  with pytest.raises(ValueError, match="30 labels are more than the plan has room for, 24"):
+  with pytest.raises(ValueError, match="30 labels exceed the plan's budget of 24"):
     al_jax.start(KEY, hidden(data, range(30)), make_learner("margin"))
-  with pytest.raises(
-    ValueError, match=r"row 0 is available and its label is not known: al_jax\.ask acquires such rows"
-  ):
+  with pytest.raises(ValueError, match=r"row 0 is available but its label is not known"):
     al_jax.run(KEY, pool, make_learner("margin"))
   learner = make_learner("margin", val_size=5, early_stop=types.EarlyStop(2, 4))
   known = hidden(data, [i for i in range(40) if i not in splits.validation_ids(KEY, pool, learner.plan)][:12])
   state = al_jax.start(KEY, known, learner)
-  with pytest.raises(ValueError, match="a validation set of which no row is labeled yet"):
+  with pytest.raises(ValueError, match="early stopping checks the validation set, but none of its rows is labeled"):
     al_jax.ask(state, known, learner)

@@ -1,4 +1,4 @@
-"""Nothing that the library may be given comes to a wrong number: it is right, or refused in one sentence."""
+"""No input leads to a wrong number: it gives a correct result, or a one-sentence error."""
 
 import re
 import traceback

@@ -1,4 +1,4 @@
-"""The round and the two ways to drive it: equal, leak-free, paired across strategies, and compiled once."""
+"""Rounds and their two drivers: equal results, no leaks, paired strategies, one compilation."""
 
 import dataclasses
 import functools
@@ -40,7 +40,7 @@ FROZEN = optax.sgd(0.0)
 
 
 def by_hand(key, data, learner):
-  """The run as a round-by-round driver makes it: the final state and the list of the rounds' diagnostics."""
+  """A run by `round_fn`: the final state and the list of the rounds' diagnostics."""
   state, infos = loop.init_state(key, data, learner), []
   for _ in range(learner.plan.rounds + 1):
     state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
@@ -49,7 +49,7 @@ def by_hand(key, data, learner):
 
 
 def stacked(infos: list[types.RoundInfo]) -> types.RoundInfo:
-  """The rounds' diagnostics as `run` returns them."""
+  """The diagnostics of all rounds, stacked as by `run`."""
   return jax.tree.map(lambda *rounds: jnp.stack(rounds), *infos)
 
 
@@ -58,13 +58,13 @@ def initial_ids(key, data, learner) -> list[int]:
 
 
 def leaves(tree) -> list[np.ndarray]:
-  """The tree's arrays as NumPy has them; keys as their data."""
+  """The leaves of the tree as NumPy arrays; keys as their data."""
   to_numpy = lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
   return [np.asarray(to_numpy(leaf)) for leaf in jax.tree.leaves(tree)]
 
 
 def equal(a, b) -> bool:
-  """Bit for bit, NaN included."""
+  """Whether trees are bitwise equal; NaN equals NaN."""
   return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in zip(leaves(a), leaves(b), strict=True))
 
 
@@ -81,7 +81,7 @@ def test_every_strategy_is_of_a_kind_in_use():
 
 @pytest.mark.parametrize("name", ["random", "margin"])
 def test_both_drivers_give_the_same_run(name, data, make_learner):
-  """Of every strategy: the slow test below, whose program is made of what `run` is."""
+  """The slow test below does this for every strategy, with a program that consists of the same parts as `run`."""
   learner = make_learner(name)
   state, info = loop.run(KEY, data, learner)
   other_state, other_infos = by_hand(KEY, data, learner)
@@ -92,7 +92,7 @@ def test_both_drivers_give_the_same_run(name, data, make_learner):
 @pytest.mark.slow
 @pytest.mark.parametrize("names", [NAMES[first : first + 3] for first in range(0, len(NAMES), 3)], ids=",".join)
 def test_packed_by_map_every_strategy_is_its_run_round_by_round(names, data, make_learner):
-  """Three strategies a program: all in one take several times as long to compile."""
+  """Three strategies per program: a single program takes several times as long to compile."""
   learners = tuple(make_learner(name) for name in names)
   keys = jnp.stack([jax.random.key(7), KEY])
   packed = sweep(keys, data, learners, pack="map")
@@ -118,7 +118,7 @@ def test_what_is_labeled_and_when(name, data, make_learner):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_unrevealed_labels_change_nothing(name, data, make_learner):
-  learner = make_learner(name)  # its initial set is random, and so free of labels
+  learner = make_learner(name)  # a random initial set does not depend on labels
   state, infos = by_hand(KEY, data, learner)
   hidden = ~np.asarray(state.labeled)
   labels = np.array(data.labels)
@@ -222,7 +222,7 @@ def test_nothing_compiles_after_the_first_rounds(data, make_learner, compilation
     with compilations() as events:
       state, _ = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     counts.append(len(events))
-  assert counts[0] > 0  # the listener does listen
+  assert counts[0] > 0  # the counter works
   assert counts[2:] == [0, 0, 0]
   with compilations() as events:
     by_hand(jax.random.key(1), data, learner)
@@ -241,7 +241,7 @@ def test_another_seed_compiles_nothing(data, make_learner, compilations):
 def test_strategies_share_the_compiled_training(data, make_learner, compilations):
   learner = make_learner("margin")
   state, _ = by_hand(KEY, data, learner)
-  other = learner._replace(acquisition=acquisition.make("margin"))  # a strategy that no test has used
+  other = learner._replace(acquisition=acquisition.make("margin"))  # a strategy that no other test uses
   assert other != learner
   with compilations() as events:
     fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=other.trainer)
@@ -274,7 +274,7 @@ view_of = jax.jit(views.pool_view, static_argnames="learner")
 
 
 def by_revealed_labels(key, view, *, num):
-  """In an order that every label of a labeled row decides."""
+  """Selects in an order that depends on the label of every labeled row."""
   rows = jnp.arange(view.labels.shape[0])
   mixed = jnp.sum(jnp.where(view.labeled, (view.labels + 1) * (rows % 89 + 1), 0))
   return pool.masked_top_k((rows * (1 + mixed) % 101).astype(jnp.float32), view.candidates, num=num)
@@ -300,7 +300,7 @@ def test_a_strategy_may_read_revealed_labels_and_no_others(plan, data, make_lear
 
 
 def test_ties_are_broken_by_draws_of_seed_round_and_id_alone(data, make_learner):
-  """The same for every strategy, and for an image whether the whole pool is scored or a part."""
+  """tie_break is the same for every strategy, and for a row whether the whole pool or a subset is scored."""
 
   def draws(state, **changes):
     learners = [make_learner(name, **APART | changes) for name in ("random", "kcenter")]
@@ -364,7 +364,7 @@ def test_where_a_round_starts_from(warm_start, data, make_learner):
     fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=frozen.trainer)
     state = fitted._replace(round=state.round + 1)
     variables.append(fitted.variables)
-  assert equal(variables[0], variables[1])  # round 0 starts from the initial weights either way
+  assert equal(variables[0], variables[1])  # round 0 starts from the initial weights in both cases
   same = [equal(a, b) for a, b in zip(variables[1:-1], variables[2:], strict=True)]
   assert same == [warm_start] * 2
 
@@ -398,7 +398,7 @@ def test_val_last_trains_on_the_first_rows_in_order_of_acquisition(data, make_le
     before = state
     state, info = loop.round_fn(state, data, learner, rounds.JITTED_PHASES)
     assert state.order[:n].tolist() == known
-    assert info.fit.steps == 2 * kept  # one example a batch, two epochs
+    assert info.fit.steps == 2 * kept  # one example per minibatch, two epochs
 
     held_out = np.array(known[kept:])
     expected = np.mean(predicted_classes(learner, state.variables, data)[held_out] == data.labels[held_out])
@@ -430,7 +430,7 @@ def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, da
     state = start._replace(round=jnp.int32(r), order=order, labeled=jnp.arange(97) < n)
     kept = math.floor(n * (1 - share))
     assert splits.trained_count(state, learner.plan) == kept
-    # Right on the held-out rows and nowhere else: the accuracy counts every one of them, and no other row.
+    # Correct on the held-out rows only: the accuracy counts all of them and no other row.
     sure = np.asarray(data.labels).copy()
     predicted = predicted_classes(learner, start.variables, data)
     outside = np.setdiff1d(np.arange(97), np.arange(kept, n))
@@ -446,7 +446,7 @@ def test_val_last_rounds_as_keras_does_and_measures_every_held_out_row(share, da
 def test_fit_full_trains_on_everything_available(data, make_learner):
   learner = make_learner("random", epochs=30, batch_size=10)
   params, info, measured = loop.fit_full(KEY, data, learner.trainer)
-  assert info.steps == 30 * 10  # ceil(97 / 10) batches an epoch
+  assert info.steps == 30 * 10  # ceil(97 / 10) minibatches per epoch
   assert measured.test_accuracy == np.mean(
     predicted_classes(learner, params, dataclasses.replace(data, inputs=data.test_inputs)) == data.test_labels
   )
@@ -519,7 +519,7 @@ def test_checks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
   learner = make_learner(val_size=20, early_stop=checked_by(20))
   checks.check_learner(learner, data)
   still = changed(learner, network=from_flax(TinyMLP(dropout_rate=0.0)))
-  with pytest.raises(ValueError, match="MC dropout needs a network with dropout, and TinyMLP drops nothing"):
+  with pytest.raises(ValueError, match="MC dropout needs a network with dropout, and TinyMLP has none"):
     checks.check_learner(still, data)
   checks.check_learner(changed(still, early_stop=checked_by(1)), data)
 
@@ -528,7 +528,7 @@ def test_checks_by_mc_dropout_need_a_network_that_drops(data, make_learner):
 def test_nothing_is_tuned_stopped_or_acquired_by_test_data(data, make_learner):
   learner = make_learner("margin", val_size=20, early_stop=types.EarlyStop(1, 4), steps=40)
   state, infos = by_hand(KEY, data, learner)
-  assert min(info.fit.steps for info in infos) < 40  # it does stop
+  assert min(info.fit.steps for info in infos) < 40  # early stopping is active
   other = dataclasses.replace(data, test_inputs=data.test_inputs[::-1] * 0, test_labels=(data.test_labels + 1) % 10)
   other_state, other_infos = by_hand(KEY, other, learner)
   of = lambda infos: [(info.fit, info.selected, info.scores, info.metrics.val_accuracy) for info in infos]
@@ -541,29 +541,29 @@ REFUSALS = [
   ({"acq_size": 0}, "acq_size must be at least 1, not 0"),
   ({"batch_size": -1}, "batch_size must be at least 1, not -1"),
   ({"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
-  ({"rounds": -1}, "rounds must not be negative, but is -1"),
-  ({"val_size": -2}, "val_size must not be negative, but is -2"),
-  ({"label_smoothing": 1.0}, "label_smoothing is a share in"),
+  ({"rounds": -1}, "rounds must be at least 0, not -1"),
+  ({"val_size": -2}, "val_size must be at least 0, not -2"),
+  ({"label_smoothing": 1.0}, "label_smoothing must be a share in"),
   ({"steps": None}, "exactly one of steps and epochs"),
   ({"steps": 5, "epochs": 5}, "exactly one of steps and epochs"),
   ({"steps": 0}, "steps or epochs must be at least 1"),
   ({"epochs": 0}, "steps or epochs must be at least 1"),
   ({"epochs": -3}, "steps or epochs must be at least 1"),
   ({"val_size": 5, "val_last": 0.1}, "val_size and val_last"),
-  ({"early_stop": types.EarlyStop(3, 10)}, "early stopping checks a validation set: give val_size"),
+  ({"early_stop": types.EarlyStop(3, 10)}, "early stopping needs a validation set: give val_size"),
   ({"early_stop": types.EarlyStop(0, 10), "val_size": 5}, "must be at least 1, not 0"),
   ({"early_stop": types.EarlyStop(3, -2), "val_size": 5}, "must be at least 1, not -2"),
   ({"early_stop": types.EarlyStop(3, 10, 0), "val_size": 5}, "samples of a check must be at least 1, not 0"),
   ({"early_stop": types.EarlyStop(3, 10, 1, "loss"), "val_size": 5}, "unknown metric of early stopping 'loss'"),
-  ({"min_epoch_size": 64}, "min_epoch_size=64 is the least length of an epoch: give epochs"),
-  ({"epochs": 2, "min_epoch_size": -1}, "min_epoch_size=-1 .* give epochs, and 0 or more"),
-  ({"score_dtype": "float16"}, "unknown score_dtype 'float16'; choose from float32, bfloat16"),
-  ({"val_last": 1.0}, "val_last is a share"),
-  ({"val_last": -0.1}, "val_last is a share"),
+  ({"min_epoch_size": 64}, "min_epoch_size=64 must be at least 0, and epochs must be given"),
+  ({"epochs": 2, "min_epoch_size": -1}, "min_epoch_size=-1 must be at least 0"),
+  ({"score_dtype": "float16"}, "unknown score_dtype 'float16': choose from float32, bfloat16"),
+  ({"val_last": 1.0}, "val_last must be a share"),
+  ({"val_last": -0.1}, "val_last must be a share"),
   ({"val_last": 0.95}, "val_last=0.95 leaves none of the 10 initial labels"),
   ({"rounds": 13}, "10 initial labels .* 13 rounds of 7 .* = 101, but the pool holds 97"),
   ({"val_size": 74}, "74 for validation = 98, but the pool holds 97"),
-  ({"init_labels": 9, "init_balanced": True}, "balanced initial set of 9 labels cannot hold all 10 classes"),
+  ({"init_labels": 9, "init_balanced": True}, "balanced initial set of 9 labels cannot contain all 10 classes"),
   ({"initial_ids": (1, 2)}, "2 initial ids are given, but init_labels is 10"),
   ({"initial_ids": (*range(9), 97)}, "initial id 97 is not in the pool, whose ids are 0 to 96"),
   ({"initial_ids": (*range(9), -1)}, "initial id -1 is not in the pool"),

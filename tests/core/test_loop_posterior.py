@@ -1,4 +1,4 @@
-"""Rounds on posterior samples, ensembles, parts of the pool and pools of copies."""
+"""Rounds with posterior samples, ensembles, pool subsets and pools with copies."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def committee_of(learner, **changes):
 
 
 def spied(**needs):
-  """An acquisition that keeps the views it is shown, and the list of them."""
+  """An acquisition that records its views, and the list of these views."""
   seen = []
 
   def select(key, view, *, num):
@@ -94,12 +94,12 @@ def test_every_acquisition_of_joint_predictions_says_so():
 @pytest.mark.parametrize(
   ("kind", "changes", "refused"),
   [
-    ("unsafe_rbg", {}, "not independent by role"),
+    ("unsafe_rbg", {}, "independent draws per role"),
     ("rbg", {}, None),
-    ("rbg", {"posterior": PER_EXAMPLE}, "draws of its own"),
-    ("rbg", {"eval_posterior": PER_EXAMPLE}, "draws of its own"),
-    ("rbg", {"posterior": ENSEMBLE, "members": 3}, "draws of its own"),
-    ("rbg", {"members": 3}, "draws of its own"),
+    ("rbg", {"posterior": PER_EXAMPLE}, "independent draws per image"),
+    ("rbg", {"eval_posterior": PER_EXAMPLE}, "independent draws per image"),
+    ("rbg", {"posterior": ENSEMBLE, "members": 3}, "independent draws per image"),
+    ("rbg", {"members": 3}, "independent draws per image"),
     ("threefry2x32", {"posterior": PER_EXAMPLE}, None),
   ],
 )
@@ -110,14 +110,14 @@ def test_keys_whose_draws_are_not_what_they_are_taken_for_are_refused(kind, chan
   for start in (loop.init_state, loop.run) if refused else ():
     with pytest.raises(ValueError, match=refused):
       start(key, data, learner)
-  if refused and changes != {"posterior": PER_EXAMPLE}:  # what an acquisition would read is not the trainer's
+  if refused and changes != {"posterior": PER_EXAMPLE}:  # the trainer does not include the posterior of the acquisition
     with pytest.raises(ValueError, match=refused):
       loop.fit_full(key, data, learner.trainer)
   noisy = dataclasses.replace(data, noise=0.1, noise_key=key)
   if kind == "rbg":
-    with pytest.raises(ValueError, match="draws of its own"):
+    with pytest.raises(ValueError, match="independent draws per image"):
       checks.check_key(jax.random.key(0), noisy, make_learner("random").trainer)
-    with pytest.raises(ValueError, match="pack by map"):
+    with pytest.raises(ValueError, match="pack='map'"):
       sweep(key[None], data, (learner,), pack="vmap")
 
 
@@ -132,7 +132,7 @@ def test_a_bad_member_is_told(data, make_learner):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dropout", "ensemble"])
 def test_drivers_agree_on_every_posterior(kind, data, make_learner):
-  """The deterministic one, and dropout for what compares samples, are those of the tests of both drivers."""
+  """Deterministic and dropout posteriors are covered by the tests of both drivers."""
   learner = make_learner("entropy")
   learner = committee_of(learner) if kind == "ensemble" else learner._replace(posterior=posterior.mc_dropout(3))
   _, infos = loop.run(KEY, data, learner)
@@ -152,7 +152,7 @@ def test_samples_are_of_the_fitted_model_and_new_each_round(data, make_learner):
   jax.effects_barrier()
   first, second = (np.asarray(view.log_probs) for view in seen)
   assert first.shape == (97, 3, 10)
-  assert np.abs(first - second).max() > 0.1  # another round, other masks
+  assert np.abs(first - second).max() > 0.1  # another round has other masks
   predicted = evaluation.predict_pool(state, data, jnp.array([5, 60]), learner)
   np.testing.assert_allclose(predicted, jax.vmap(uncertainty.log_mean)(first[[5, 60]]), rtol=1e-4, atol=1e-5)
 
@@ -177,7 +177,7 @@ def test_targets_are_a_random_part_of_the_pool(data, make_learner):
   jax.effects_barrier()
   targets, everything = np.asarray(seen[0].target_log_probs), np.asarray(all_seen[0].log_probs)
   assert targets.shape == (9, 3, 10)
-  # By the same samples: each target is some row of the whole pool, under the same masks.
+  # The same samples: each target is a row of the whole pool with the same masks.
   distances = np.abs(targets[:, None] - everything[None]).max(axis=(2, 3))
   assert (distances.min(axis=1) < 1e-4).all()
   assert len(set(distances.argmin(axis=1).tolist())) == 9
@@ -258,7 +258,7 @@ def test_training_sees_the_noise_of_the_ids_it_was_given(data, make_learner):
   learner = make_learner()
   clean, noisy = copied(data, noise=0.0), copied(data)
   start = loop.init_state(KEY, clean, learner)._replace(labeled=pool.mask_of(jnp.arange(10), size=3 * 97))
-  elsewhere = start._replace(labeled=jnp.roll(start.labeled, 97))  # the same originals, by their second copies
+  elsewhere = start._replace(labeled=jnp.roll(start.labeled, 97))  # second copies of the same originals
 
   def fit(state, pool_data):
     fitted, _ = rounds.JITTED_PHASES.fit(state, pool_data, trainer=learner.trainer)
@@ -305,11 +305,11 @@ PLAIN = from_flax(Plain())
 @pytest.mark.parametrize(
   ("changes", "sentence"),
   [
-    ({"posterior": posterior.deterministic()}, "compares posterior samples, 2 or more, and has 1"),
-    ({"posterior": posterior.mc_dropout(1)}, "compares posterior samples, 2 or more, and has 1"),
-    ({"network": PLAIN}, "MC dropout needs a network with dropout, and Plain drops nothing"),
-    ({"acquisition": JOINT, "posterior": PER_EXAMPLE}, "which per-example dropout masks do not give"),
-    ({"eval_posterior": ENSEMBLE}, "can be evaluated only where as many networks are trained"),
+    ({"posterior": posterior.deterministic()}, "at least 2 posterior samples and has 1"),
+    ({"posterior": posterior.mc_dropout(1)}, "at least 2 posterior samples and has 1"),
+    ({"network": PLAIN}, "MC dropout needs a network with dropout, and Plain has none"),
+    ({"acquisition": JOINT, "posterior": PER_EXAMPLE}, "needs joint predictions"),
+    ({"eval_posterior": ENSEMBLE}, "eval_posterior is an ensemble of 3"),
     ({"posterior": ENSEMBLE}, "is an ensemble of 3, but the trainer has members=1"),
     ({"posterior": posterior.ensemble(2), "members": 3}, "is an ensemble of 2, but the trainer has members=3"),
     ({"members": 0}, "members must be at least 1, not 0"),
@@ -329,18 +329,18 @@ def test_a_learner_whose_parts_do_not_fit_is_refused(changes, sentence, data, ma
 
 
 def test_a_module_in_place_of_a_network_is_refused(data, make_learner):
-  with pytest.raises(ValueError, match=r"takes a Network, not Plain: al_jax\.from_flax\(module\) makes one"):
+  with pytest.raises(ValueError, match=r"takes a Network, not Plain: use al_jax\.from_flax\(module\)"):
     loop.init_state(KEY, data, changed(make_learner(), network=Plain()))
 
 
 @pytest.mark.parametrize(
   ("change", "sentence"),
   [
-    ({"labels": np.zeros(98, np.int32)}, "inputs has 97 rows, and there are 98 labels"),
-    ({"copies": 2}, "97 labels are no whole number of copies=2"),
-    ({"noise": 0.1}, "a pool with noise 0.1 needs a noise_key"),
+    ({"labels": np.zeros(98, np.int32)}, "inputs has 97 rows, but there are 98 labels"),
+    ({"copies": 2}, "97 labels cannot be split into copies=2"),
+    ({"noise": 0.1}, "noise=0.1 needs a noise_key"),
     ({"num_classes": 1}, "num_classes must be .*at least 2, not 1"),
-    ({"embedding": np.zeros((5, 2), np.float32)}, "the embedding has 5 rows, and inputs have 97"),
+    ({"embedding": np.zeros((5, 2), np.float32)}, "the embedding has 5 rows, but inputs have 97"),
   ],
 )
 def test_a_pool_that_does_not_fit_together_is_refused(change, sentence, data, make_learner):
@@ -350,5 +350,5 @@ def test_a_pool_that_does_not_fit_together_is_refused(change, sentence, data, ma
 
 @pytest.mark.parametrize("subset", [6, 98])
 def test_pool_subset_outside_its_range_is_refused(subset, data, make_learner):
-  with pytest.raises(ValueError, match=rf"pool_subset={subset} must lie between acq_size, 7, and the pool's 97 "):
+  with pytest.raises(ValueError, match=rf"pool_subset={subset} must be between acq_size=7 and the pool size, 97"):
     checks.check(make_learner(pool_subset=subset).plan, data)

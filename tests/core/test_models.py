@@ -1,4 +1,4 @@
-"""The networks, and the lowering of a convolution to matrix products."""
+"""Networks, and the lowering of convolutions to matrix products."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ from tests.support import reference
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
-# batch, height, width, in, kh, kw, out. Up to 64 products a value are joined by im2col, more go by row shares.
+# batch, height, width, in, kh, kw, out. Up to 64 products per value use im2col, more use row contributions.
 IM2COL = [(2, 8, 8, 1, 3, 3, 4), (3, 6, 9, 4, 2, 5, 3), (1, 5, 5, 64, 1, 1, 8), (2, 4, 3, 5, 4, 3, 2)]
 SHARES = [
   (2, 8, 8, 16, 3, 3, 5),
@@ -41,7 +41,7 @@ def arrays(shape, seed: int = 0):
 
 
 def assert_close(got, expected, products: int) -> None:
-  """Equal to within float32 rounding of sums of that many products of order 1."""
+  """Asserts equality within float32 rounding of sums of that many products of order 1."""
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=2e-6 * np.sqrt(products) * np.abs(expected).max())
 
 
@@ -83,7 +83,7 @@ def test_lowering_under_vmap_over_kernels(shape):
   got = jax.jit(jax.vmap(value_and_gradients(layers.conv_valid_matrix), in_axes=(None, 0)))(x, kernels)
   one_by_one = [jax.jit(value_and_gradients(layers.conv_valid))(x, kernel) for kernel in kernels]
   expected = jax.tree.map(lambda *leaves: np.stack(leaves), *one_by_one)
-  # Sine passes the rounding of sums of up to 160 products on to the gradients: hence the wider bound.
+  # Through the sine, gradients inherit the rounding of sums of up to 160 products, hence the wider bound.
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max()), got, expected)
 
 
@@ -105,13 +105,13 @@ def test_one_kernel_after_another_under_vmap(batched):
 
 
 def convolves(function, platform: str, *args) -> bool:
-  """Whether the program that this host lowers for a platform holds a convolution."""
+  """Whether the program lowered for a platform contains a convolution."""
   lowered = jax.jit(function).trace(*args).lower(lowering_platforms=(platform,))
   return "stablehlo.convolution" in lowered.as_text()
 
 
 def scales_of(shape, own: bool, samples: int = 4) -> np.ndarray:
-  """`[samples, 1 or B, 1, 1, I]` factors, a third of them 0."""
+  """`[samples, 1 or B, 1, 1, I]` scales, a third of them 0."""
   rng = np.random.default_rng(1)
   size = (samples, shape[0] if own else 1, 1, 1, shape[3])
   return (rng.uniform(-1, 2, size) * (rng.random(size) > 1 / 3)).astype(np.float32)
@@ -124,7 +124,7 @@ def test_convolution_of_scaled_channels(shape, own):
   scales, products = scales_of(shape, own), kernel[..., 0].size
   expected = np.stack([reference.conv_valid(x * scale, kernel) for scale in scales])
   assert_close(jax.jit(layers.conv_valid_scaled)(x, scales[0], kernel), expected[0], products)
-  # All scales share the convolution of each channel, which is a product of matrices.
+  # All scales share the per-channel convolutions, which are matrix products.
   mapped = jax.vmap(layers.conv_valid_scaled, in_axes=(None, 0, None))
   assert_close(jax.jit(mapped)(x, scales, kernel), expected, products)
   assert not convolves(mapped, "cpu", x, scales, kernel)
@@ -192,7 +192,7 @@ def test_a_program_is_lowered_for_its_own_platform(shape):
   for platform in ("tpu", "cuda"):
     assert convolves(train, platform, kernel, x) and convolves(score, platform, kernel, x)
     assert not convolves(step("matrix")[0], platform, kernel, x)
-    # One convolution of many kernels there, one after another here.
+    # One convolution with many kernels on those platforms, one after another on CPU.
     many = jax.jit(jax.vmap(score, (0, None))).trace(np.stack([kernel] * 3), x)
     assert "stablehlo.while" not in many.lower(lowering_platforms=(platform,)).as_text()
   assert not convolves(train, "cpu", kernel, x) and convolves(step("conv")[0], "cpu", kernel, x)
@@ -200,7 +200,7 @@ def test_a_program_is_lowered_for_its_own_platform(shape):
   assert ("stablehlo.while" in many.lower(lowering_platforms=("cpu",)).as_text()) == (shape in SHARES)
 
 
-# height, width, in, kernel size, strides, padding: both forms of the matrix lowering, and strides that leave rows over.
+# height, width, in, kernel size, strides, padding: both matrix lowerings, strides that do not divide the size.
 WINDOWS = [
   (6, 9, 3, (3, 3), 1, "SAME"),
   (7, 6, 20, (3, 3), 1, "SAME"),
@@ -216,7 +216,7 @@ WINDOWS = [
 
 
 def convolution_and_gradients(x, kernel, bias, cotangent, strides: int, padding: str):
-  """In float64: the output, and the gradients of its product with the cotangent."""
+  """Float64 reference: the output, and the gradients of its product with the cotangent."""
   kh, kw = kernel.shape[:2]
   pad = ((kh - 1) // 2, (kw - 1) // 2) if padding == "SAME" else (0, 0)
   padded = np.pad(x.astype(np.float64), [(0, 0), (pad[0], pad[0]), (pad[1], pad[1]), (0, 0)])
@@ -230,7 +230,7 @@ def convolution_and_gradients(x, kernel, bias, cotangent, strides: int, padding:
   return out, (grad_x, grad_kernel, cotangent.sum(axis=(0, 1, 2)))
 
 
-# On its own a lowering is quick at one window; "auto" is made of them.
+# Single lowerings are tested quickly for one window; "auto" combines them.
 _LONE = [pytest.param(how, case, marks=pytest.mark.slow) for how in ("conv", "one_by_one") for case in WINDOWS[1:]]
 
 
@@ -277,7 +277,7 @@ def test_conv_layer_without_bias_and_with_a_kernel_that_cannot_pad():
     layers.Conv(3, (2, 3), padding="SAME").init(jax.random.key(0), x)
   with pytest.raises(ValueError, match="padding='same' is unknown"):
     layers.Conv(3, (3, 3), padding="same").init(jax.random.key(0), x)
-  with pytest.raises(ValueError, match="no room"):
+  with pytest.raises(ValueError, match="kernel is larger than"):
     layers.Conv(3, (5, 5)).init(jax.random.key(0), x)
 
 
@@ -288,7 +288,7 @@ def test_max_pool_equals_flax(size):
 
 
 def shapes(image_shape, num_classes: int = 10, network: type[nn.Module] = CNN):
-  """Shapes of a network's parameters and of its output for a batch of two, without computing anything."""
+  """Shapes of a network's parameters and of its output for a batch of two. Computes nothing."""
   model = network(num_classes=num_classes)
   x = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
   variables = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -315,7 +315,7 @@ def test_cnn_takes_other_images_and_classes(image_shape):
 
 
 def test_cnn_trains_and_predicts_with_the_same_function():
-  # Training multiplies matrices and prediction convolves; without dropout the logits must agree.
+  # Training uses matrix products and prediction convolutions; without dropout the logits must agree.
   model = CNN(dropout_rate=0.0)
   x = jnp.array(np.random.default_rng(0).normal(size=(3, 8, 8, 1)), jnp.float32)
   variables = jax.jit(model.init)(jax.random.key(0), x)
@@ -346,7 +346,7 @@ def test_dropout_is_on_in_training_only():
 
 
 def count(params) -> int:
-  """Parameters in a tree of shapes."""
+  """Number of parameters in a tree of shapes."""
   return int(sum(np.prod(size) for size in jax.tree.leaves(params, is_leaf=lambda leaf: isinstance(leaf, tuple))))
 
 
@@ -363,7 +363,7 @@ def test_networks_have_the_stated_size(network, parameters):
   least = SMALLEST[network]
   assert count(shapes((least, least, 2), network=network)[0]["Dense_0"]) > 128
   if least > 1:
-    with pytest.raises(ZeroDivisionError):  # nothing is left to initialise a dense layer by
+    with pytest.raises(ZeroDivisionError):  # the dense layer has no inputs
       shapes((least - 1, least, 2), network=network)
 
 
@@ -404,7 +404,7 @@ def test_dropout_of_networks(network):
   logits = jax.jit(model.apply)(variables, x)
   np.testing.assert_array_equal(train(1), train(1))
   assert (train(1) != train(2)).any() and (train(1) != logits).any()
-  # Training multiplies matrices and prediction convolves; at a rate of 0 the logits must agree.
+  # Training uses matrix products and prediction convolutions; at a rate of 0 the logits must agree.
   off = initialised(network, dropout_rate=0.0)[0]
   np.testing.assert_allclose(
     jax.jit(functools.partial(off.apply, train=True))(variables, x), logits, rtol=1e-4, atol=1e-5
@@ -412,7 +412,7 @@ def test_dropout_of_networks(network):
 
 
 def dropouts(network, **changes):
-  """`(rate, input, output)` of every dropout layer in one training pass, in order."""
+  """`(rate, input, output)` of every dropout layer in one training pass, in call order."""
   variables = initialised(network)[1]
   seen = []
 
@@ -455,9 +455,9 @@ def test_dropout_rates(network, rates):
     dropped = (into != 0) & (out == 0)
     np.testing.assert_allclose(out[~dropped], into[~dropped] / (1 - rate), rtol=1e-6)
     assert dropped.any() and not dropped.all()
-    if network is BatchBALDNet and i < 2:  # whole channels, of an input that has no zeros of its own
+    if network is BatchBALDNet and i < 2:  # whole channels, for an input without zeros
       assert (dropped.any(axis=(1, 2)) == dropped.all(axis=(1, 2))).all()
-      assert len({tuple(channels) for channels in dropped[:, 0, 0]}) == 3  # each image has channels of its own
+      assert len({tuple(channels) for channels in dropped[:, 0, 0]}) == 3  # each image has its own mask
     else:
       mixed = dropped.reshape(-1, dropped.shape[-1])
       assert (mixed.any(axis=0) & ~mixed.all(axis=0)).any()
@@ -471,7 +471,7 @@ def test_dropout_behind_convolutions_is_spatial_in_the_batchbald_net_alone(netwo
     live = into != 0
     dropped, kept = (live & (out == 0)).any(axis=(1, 2)), (live & (out != 0)).any(axis=(1, 2))
     assert dropped.any() and kept.any()
-    assert (dropped & kept).any() == (not channelwise)  # a channel of an image that is dropped in part
+    assert (dropped & kept).any() == (not channelwise)  # a partly dropped channel of an image
 
 
 def test_batchbald_net_equals_the_reference():
@@ -489,7 +489,7 @@ def test_batchbald_net_equals_the_reference():
 
 
 class DroppingFirst(nn.Module):
-  """The BatchBALD net as published: a convolution's channels are dropped ahead of pooling and ReLU."""
+  """The BatchBALD network as published: channels are dropped before pooling and ReLU."""
 
   dropout_rate: float = 0.5
 
@@ -506,7 +506,7 @@ class DroppingFirst(nn.Module):
 
 @pytest.mark.slow
 def test_batchbald_net_trains_as_if_it_dropped_ahead_of_the_pooling():
-  """At the published rate factors are 0 and 2: not a bit of logits and gradients differs."""
+  """At the published rate, scales are 0 and 2: logits and gradients are bitwise equal."""
   variables = initialised(BatchBALDNet)[1]
   x = jnp.array(np.random.default_rng(0).normal(size=(5, 16, 16, 1)), jnp.float32)
 

@@ -1,4 +1,4 @@
-"""Networks of Flax modules, of nnx modules and of functions alone: what the loop asks of each."""
+"""Networks from Flax modules, nnx modules and plain functions meet the requirements of `types.Network`."""
 
 import dataclasses
 import functools
@@ -37,7 +37,7 @@ KEY = jax.random.key(3)
 
 
 class Attentive(nn.Module):
-  """Attention whose weights are dropped."""
+  """Attention with dropout of its weights."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -55,7 +55,7 @@ class Block(nn.Module):
 
 
 class Stacked(nn.Module):
-  """Four layers of dropout of 6,400 ones under `nn.scan`; class 1 has the share that is left, times 100."""
+  """Four dropout layers on 6,400 ones under `nn.scan`; the logit of class 1 is 100 times the share that is kept."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -67,7 +67,7 @@ class Stacked(nn.Module):
 
 
 class Rematerialized(nn.Module):
-  """Its last dense layer is within a transformation."""
+  """A module whose last dense layer is within a transformation."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -76,7 +76,7 @@ class Rematerialized(nn.Module):
 
 
 class Off(nn.Module):
-  """A dropout that the module itself keeps off, before one that training turns on."""
+  """A dropout layer that the module turns off, before one that is on in training."""
 
   off: float = 0.9
   on: float = 0.5
@@ -89,7 +89,7 @@ class Off(nn.Module):
 
 
 class NnxWithin(NnxMLP):
-  """Its last linear layer is within a transformation."""
+  """A module whose last linear layer is within a transformation."""
 
   def __call__(self, x):
     x = self.dropout(nnx.relu(self.hidden(x.reshape((x.shape[0], -1)))))
@@ -97,7 +97,7 @@ class NnxWithin(NnxMLP):
 
 
 class NnxCounting(nnx.Module):
-  """Counts the batches that it is trained on, which padding would enter for all that is known."""
+  """Counts its training batches: state that padding might enter."""
 
   def __init__(self, rngs: nnx.Rngs):
     self.out, self.seen = nnx.Linear(64, 10, rngs=rngs), nnx.Variable(jnp.float32(0))
@@ -111,7 +111,7 @@ NETWORKS = {"mlp": NETWORK} | KINDS
 
 
 def fitted(network, batch, steps: int = 2) -> types.PyTree:
-  """Variables after some steps, so that what training keeps is not what it began with."""
+  """Variables after some steps, so that running statistics differ from their initial values."""
   variables = network.init(jax.random.key(0), inputs.rows(batch, jnp.arange(1)))
   for step in range(steps):
     _, variables = network.apply(variables, batch, key=jax.random.fold_in(KEY, step), weights=None)
@@ -132,7 +132,7 @@ def test_row_i_of_a_sample_depends_on_the_key_and_on_row_i_alone(name):
   for key in (None, KEY):
     logits, features = sample(key, variables, batch)
     assert logits.shape == (6, 10) and features.shape[0] == 6 and features.ndim == 2
-    elsewhere = jnp.array([4, 0, 4, 2])  # another size, another order, a row twice
+    elsewhere = jnp.array([4, 0, 4, 2])  # another batch size and order, one row twice
     moved = sample(key, variables, inputs.rows(batch, elsewhere))
     others = jax.tree.map(lambda x, y: x.at[3].set(y[3]), batch_for(name, 6, seed=1), batch)
     among_others = sample(key, variables, others)
@@ -178,7 +178,7 @@ def test_equal_modules_give_equal_networks():
   assert from_flax(TinyMLP(hidden=17)) != NETWORK
   assert from_flax(TinyMLP(), head="Dense_1") == from_flax(TinyMLP(), head="Dense_1") != NETWORK
   assert from_nnx(NnxMLP) == NETWORKS["nnx"] != from_nnx(NnxNormed)
-  listed = from_flax(TinyMLP(dropout_rate=jnp.float32(0.5)))  # what cannot be hashed makes a network all the same
+  listed = from_flax(TinyMLP(dropout_rate=jnp.float32(0.5)))  # unhashable modules make networks, too
   assert listed.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]["Dense_0"]["kernel"].shape == (64, 16)
 
 
@@ -221,7 +221,7 @@ def test_an_nnx_network_begins_as_its_module_does():
   np.testing.assert_allclose(logits, module(x), rtol=1e-5, atol=1e-6)
 
 
-# What padding must not touch.
+# Effects of padding.
 
 
 def step_of(network):
@@ -233,7 +233,7 @@ NORMED = ["batch norm", "nnx batch norm"]
 
 
 def without_dropout(name: str) -> types.Network:
-  """Dropout draws for a whole batch, and so other masks for one of another size."""
+  """A dropout layer draws for the whole batch, so masks depend on the batch size."""
   return from_flax(NormedConv(dropout_rate=0.0)) if name == "batch norm" else from_nnx(nnx_normed_without_dropout)
 
 
@@ -245,7 +245,7 @@ def nnx_normed_without_dropout(rngs: nnx.Rngs) -> NnxNormed:
 
 @pytest.mark.parametrize("name", NORMED)
 def test_a_step_does_not_depend_on_the_inputs_of_rows_of_no_weight(name):
-  """Neither its statistics nor its loss nor its gradient, whatever lies there: it is the step of the others alone."""
+  """Padding affects no statistic, loss or gradient, whatever its values: the step equals one without the padding."""
   network, batch = NETWORKS[name], batch_for(name, 7)
   start, labels = fitted(network, batch), jnp.arange(7) % 10
   weights = jnp.array([1, 1, 1, 1, 0, 0, 0], jnp.float32)
@@ -260,7 +260,7 @@ def test_a_step_does_not_depend_on_the_inputs_of_rows_of_no_weight(name):
 
 @pytest.mark.parametrize("name", NORMED)
 def test_epochs_are_trained_as_without_padding(name, data):
-  """Two epochs of 7 rows in batches of 3: the same batches one by one in Python, the last of one row."""
+  """Two epochs of 7 rows in minibatches of 3 equal the same minibatches in Python, the last with one row."""
   network, optimizer, count, size = without_dropout(name), optax.sgd(0.1), 7, 3
   plan, keys = types.TrainPlan(size, epochs=2), fitting.Keys(*jax.random.split(KEY, 3))
   ids = np.array([50, 3, 71, 8, 22, 4, 60, 0, 0], np.int32)
@@ -281,11 +281,11 @@ def test_epochs_are_trained_as_without_padding(name, data):
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), variables, expected)
   state = lambda variables: jax.tree.leaves({k: v for k, v in variables.items() if k != "params"})
   moved = [np.abs(a - b).max() for a, b in zip(state(variables), state(start), strict=True)]
-  assert len(moved) == 2 and min(moved) > 1e-3  # of mean and variance
+  assert len(moved) == 2 and min(moved) > 1e-3  # mean and variance
 
 
 class Counting(nn.Module):
-  """Counts the batches that it is trained on, which padding would enter for all that is known."""
+  """Counts its training batches: state that padding might enter."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -303,7 +303,7 @@ COUNTING = {"linen": (from_flax(Counting()), "counts"), "nnx": (from_nnx(NnxCoun
 def test_state_that_padding_would_enter_is_refused_where_there_is_padding(kind, data, make_learner):
   network, _ = COUNTING[kind]
   learner = make_learner("random", network=network, epochs=2)
-  sentence = "keeps state beside its parameters and the statistics of batch .* steps in place of epochs"
+  sentence = "state other than parameters and batch statistics.* steps instead of epochs"
   with pytest.raises(ValueError, match=sentence) as caught:
     loop.init_state(KEY, data, learner)
   assert "\n" not in str(caught.value)
@@ -314,7 +314,7 @@ def test_state_that_padding_would_enter_is_refused_where_there_is_padding(kind, 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTING)
 def test_state_is_carried_from_step_to_step_and_only_by_training(kind, data, make_learner):
-  """From round to round where training starts warm, else it begins anew."""
+  """State is kept between rounds with a warm start, and reset otherwise."""
   network, collection = COUNTING[kind]
   warm = make_learner("entropy", network=network, warm_start=True)
   start, counted = loop.init_state(KEY, data, warm), lambda state: int(state.variables[collection]["seen"])

@@ -1,4 +1,4 @@
-"""The oracle that errs: how often, towards what, and that everything in a run hears the same answers."""
+"""Label noise: rate, distribution of wrong classes, and the same labels everywhere in a run."""
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +26,13 @@ CLASSES, MANY = 7, 40_000
 
 
 def pool_of(labels) -> types.Dataset:
-  """A pool of these labels, all of whose inputs are alike."""
+  """A pool with these labels and equal inputs."""
   rows = np.zeros((len(labels), 1), np.float32)
   return types.Dataset(rows, np.asarray(labels, np.int32), rows[:1], np.int32([0]), CLASSES)
 
 
 def shifts(key, labels, rate) -> np.ndarray:
-  """How far each answer is from the label, 0 where it is right."""
+  """The shift of each answer from its label; 0 if correct."""
   answers = np.asarray(oracle.noisy_labels(key, pool_of(labels), rate))
   assert answers.dtype == np.int32 and answers.min() >= 0 and answers.max() < CLASSES
   return (answers - labels) % CLASSES
@@ -96,8 +96,8 @@ PLANS = [
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_a_run_hears_the_answers_for_training_and_validation_and_nothing_else(plan, data, make_learner):
-  """It is the run of a pool that has the answers for labels; its test labels are the true ones."""
-  learner = make_learner("margin", **plan)  # its initial set is random, and so free of labels
+  """A run with label noise equals a run on the noisy labels; test labels are the true ones."""
+  learner = make_learner("margin", **plan)  # a random initial set does not depend on labels
   noisy = changed(learner, label_noise=0.3)
   heard = with_labels(data, np.asarray(oracle.noisy_labels(KEY, data, 0.3)))
   run = by_hand(KEY, data, noisy)
@@ -144,5 +144,5 @@ def test_a_balanced_initial_set_is_of_true_classes(data, make_learner):
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_what_is_no_probability_is_refused(rate, data, make_learner):
   learner = changed(make_learner(), label_noise=rate)
-  with pytest.raises(ValueError, match=rf"label_noise is a probability in \[0, 1\), not {rate}"):
+  with pytest.raises(ValueError, match=rf"label_noise must be a probability in \[0, 1\), not {rate}"):
     checks.check_learner(learner, data)

@@ -1,4 +1,4 @@
-"""Predictions by a posterior: what a sample is, in whatever chunks, and what is worked out once."""
+"""Posterior predictions: meaning of a sample, independence of chunks, and shared computations."""
 
 import dataclasses
 import functools
@@ -58,8 +58,8 @@ def test_deterministic(data, model):
 
 
 def mask_of(model, variables, key) -> np.ndarray:
-  """The hidden units that a pass of training keeps of one row."""
-  ones = jax.tree.map(jnp.ones_like, variables)  # so that no unit is off of itself
+  """The hidden units that a training pass keeps for one row."""
+  ones = jax.tree.map(jnp.ones_like, variables)  # so that no unit is 0 without dropout
   kept = lambda module, _: isinstance(module, nn.Dropout)
   row = jnp.ones((1, 8, 8, 1))
   _, seen = model.apply(ones, row, train=True, rngs={"dropout": key}, capture_intermediates=kept)
@@ -68,7 +68,7 @@ def mask_of(model, variables, key) -> np.ndarray:
 
 
 def test_mc_dropout_is_consistent(data, model):
-  """One mask a sample for the whole pool: the prediction is an ordinary forward pass of a thinned network."""
+  """One mask per sample for the whole pool: the prediction is a forward pass of the thinned network."""
   variables, samples = jax.device_get(variables_of(NETWORK)), 4
   log_probs = outputs(data, variables=variables).log_probs
   assert log_probs.shape == (data.pool_size, samples, 10)
@@ -77,7 +77,7 @@ def test_mc_dropout_is_consistent(data, model):
   hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
   masks = []
   for s in range(samples):
-    # The mask that training draws of one row of ones explains all rows.
+    # The mask that training draws for one row of ones applies to all rows.
     masks.append(mask_of(model, variables, jax.random.fold_in(KEY, s)))
     logits = hidden * masks[s] / 0.75 @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
     np.testing.assert_allclose(log_probs[:, s], jax.nn.log_softmax(logits), rtol=1e-4, atol=1e-5)
@@ -111,7 +111,7 @@ def test_per_example_masks_differ_between_equal_rows(data):
 )
 @pytest.mark.parametrize("per_example", [False, True])
 def test_a_sample_is_what_training_computes_of_each_row_alone(make, per_example):
-  """By the sample's key or, with masks of its own, that folded with the row's id: whatever draws it."""
+  """Masks come from the sample's key or, with per-example masks, from that key folded with the row's id."""
   module, rng = make(), np.random.default_rng(0)
   size = 16 if make is BatchBALDNet else 8
   rows = jnp.array(rng.normal(size=(5, size, size, 1)), jnp.float32)
@@ -129,14 +129,14 @@ def test_a_sample_is_what_training_computes_of_each_row_alone(make, per_example)
 
 
 def test_samples_of_batch_normalisation_have_running_statistics_and_drop(data):
-  """The statistics of training are of batches; samples read what was kept of them, and leave it."""
+  """Training uses minibatch statistics; samples read the running statistics and do not change them."""
   module = NormedConv()
   network, x = from_flax(module), np.asarray(data.inputs, np.float32) / 16
   variables = variables_of(network)
   statistics = jax.tree.map(lambda leaf: leaf + 0.5 + jnp.arange(leaf.size) / 10, variables["batch_stats"])
   variables = variables | {"batch_stats": statistics}
   log_probs = np.asarray(outputs(data, network, variables=variables).log_probs)
-  # With its own running statistics and dropout alone on, Linen gives the same.
+  # Linen with running statistics and dropout on gives the same.
   running = module.clone(frozen=True)
   for s in range(4):
     key = jax.random.fold_in(KEY, s)
@@ -144,11 +144,11 @@ def test_samples_of_batch_normalisation_have_running_statistics_and_drop(data):
     np.testing.assert_allclose(log_probs[:, s], jax.nn.log_softmax(jax.vmap(one)(x)), rtol=1e-4, atol=1e-5)
   assert log_probs.std(axis=1).max() > 0.02
   fresh = outputs(data, network, variables=variables_of(network)).log_probs
-  assert np.abs(fresh - log_probs).max() > 0.1  # the statistics are read
+  assert np.abs(fresh - log_probs).max() > 0.1  # the statistics matter
 
 
 def test_layers_of_a_scanned_stack_drop_each_for_itself(data):
-  """Four layers of one half leave a sixteenth, where one mask for all of them would leave a half."""
+  """Four layers of rate 1/2 keep a sixteenth; one mask for all of them would keep a half."""
   log_probs = np.asarray(outputs(data, from_flax(Stacked()), jnp.arange(2)).log_probs, np.float64)
   left = (log_probs[..., 1] - log_probs[..., 0]) / 100
   np.testing.assert_allclose(left[0], left[1], atol=1e-6)  # one set of masks for all rows
@@ -156,7 +156,7 @@ def test_layers_of_a_scanned_stack_drop_each_for_itself(data):
 
 
 def products(text: str) -> list[tuple[str, int]]:
-  """Of each matrix product in a compiled program's text, the shape of its result and the loops that it lies in."""
+  """For each matrix product in a compiled program's text, the shape of its result and its enclosing loops."""
   blocks = dict(re.findall(r"^(?:ENTRY )?%([\w.\-]+) \(.*?\{\n(.*?)^\}", text, flags=re.M | re.S))
   found = []
 
@@ -173,9 +173,9 @@ def products(text: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("features", [False, True])
 def test_layers_below_the_first_dropout_are_worked_out_once_a_row(data, model, features):
-  """The loop over samples lies in that over chunks: the hidden layer in the outer one, the logits in the inner one.
+  """The loop over samples is inside the loop over chunks; the hidden layer is computed in the outer loop only.
 
-  Features are the hidden layer's output, and cost no other product.
+  Features are the output of the hidden layer and need no further product.
   """
   variables = variables_of(NETWORK)
   predict = lambda ids: outputs(data, ids=ids, variables=variables, features=features)
@@ -188,13 +188,13 @@ def lowered_for(platform: str, function, ids) -> str:
 
 
 def elsewhere(*args, default, **_):
-  """`platform_dependent` on a platform that no branch names."""
+  """`platform_dependent` for a platform without its own branch."""
   return default(*args)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_on_an_accelerator_they_are_too(platform, data, model, monkeypatch):
-  """Samples are worked out all at once there, from a hidden layer that is worked out once."""
+  """On accelerators, all samples are computed at once from a hidden layer that is computed once."""
   variables, ids = variables_of(NETWORK), np.arange(20)
   predict = lambda ids: outputs(data, ids=ids, variables=variables).log_probs
   text = lowered_for(platform, predict, jnp.arange(20))
@@ -210,7 +210,7 @@ def test_on_an_accelerator_they_are_too(platform, data, model, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("per_example", [False, True])
 def test_samples_of_spatial_dropout_share_the_convolution_of_each_channel(per_example, monkeypatch):
-  """No sample convolves, as each does in an accelerator's program, and samples are those of one pass each."""
+  """No sample has its own convolution, unlike in an accelerator's program, and samples equal those of single passes."""
   network, by = from_flax(BatchBALDNet()), posterior.mc_dropout(6, per_example=per_example)
   rows = jnp.array(np.random.default_rng(0).normal(size=(7, 16, 16, 1)), jnp.float32)
   variables = jax.jit(network.init)(jax.random.key(0), rows[:1])
@@ -273,14 +273,14 @@ class Bare(nn.Module):
 @pytest.mark.parametrize("module", [Bare(), Rematerialized()], ids=["none", "within nn.remat"])
 def test_features_that_cannot_be_reached_are_refused_in_a_sentence(module, data):
   network, name = from_flax(module), type(module).__name__
-  sentence = rf"^{name} has no features: .* input of its last dense layer, .* within nn\.remat, scan or jit"
+  sentence = rf"^{name} has no features: .* a dense layer outside nn\.remat, scan and jit"
   for by in (posterior.deterministic(), posterior.mc_dropout(3)):
     with pytest.raises(ValueError, match=sentence):
       outputs(data, network, by=by, features=True)
   with pytest.raises(ValueError, match=sentence):
     inputs_of = functools.partial(inputs.of_pool, data)
     posterior.only_features(network, variables_of(network), inputs_of, jnp.arange(3), chunk_size=2)
-  assert outputs(data, network, jnp.arange(3)).log_probs.shape == (3, 4, 10)  # without them it predicts
+  assert outputs(data, network, jnp.arange(3)).log_probs.shape == (3, 4, 10)  # predictions need no features
 
 
 def test_an_ensemble_predicts_as_each_of_its_members(data):
@@ -298,9 +298,9 @@ def test_an_ensemble_predicts_as_each_of_its_members(data):
 @pytest.mark.parametrize(
   ("make", "message"),
   [
-    (lambda: posterior.mc_dropout(0), "a dropout posterior cannot have 0 samples"),
-    (lambda: posterior.mc_dropout(-2, per_example=True), "a dropout posterior cannot have -2 samples"),
-    (lambda: posterior.ensemble(0), "posterior cannot have 0"),
+    (lambda: posterior.mc_dropout(0), "a dropout posterior needs .* not 0"),
+    (lambda: posterior.mc_dropout(-2, per_example=True), "a dropout posterior needs .* not -2"),
+    (lambda: posterior.ensemble(0), "an ensemble posterior needs .* not 0"),
   ],
 )
 def test_posterior_mistakes(make, message):
@@ -314,7 +314,7 @@ def test_mc_dropout_without_a_key_is_refused(data):
 
 
 def test_equal_arguments_give_the_same_posterior():
-  """However they are written: a posterior of another identity would compile every program anew."""
+  """Equal arguments in any spelling: a different object would compile every program again."""
   dropout, own = posterior.mc_dropout(3), posterior.mc_dropout(3, per_example=True)
   for again in (posterior.mc_dropout(3), posterior.mc_dropout(samples=3), posterior.mc_dropout(3, per_example=False)):
     assert again == dropout and hash(again) == hash(dropout)
@@ -331,7 +331,7 @@ LAPLACE_ROWS = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
 
 
 def linear_network(classes: int) -> types.Network:
-  """Its features are its inputs."""
+  """A network whose features are its inputs."""
   head = lambda variables, x: x @ variables["params"]["kernel"] + variables["params"]["bias"][None]
   init = lambda key, x: {"params": {"kernel": jax.random.normal(key, (4, classes)), "bias": jnp.arange(1.0 * classes)}}
   return types.Network(
@@ -343,7 +343,7 @@ def linear_network(classes: int) -> types.Network:
 
 
 def fitted_laplace(classes: int, samples: int, prior: float):
-  """The posterior, its network, and what it fits on seven rows, two of which are padding."""
+  """The posterior, its network, and the variables fitted on seven rows, two of them padding."""
   network = linear_network(classes)
   made = posterior.laplace(samples, prior_precision=prior)
   variables = network.init(jax.random.key(1), LAPLACE_ROWS[:1])
@@ -376,7 +376,7 @@ def test_laplaces_samples_are_normal_around_the_fit():
   log_probs = np.asarray(out.log_probs, np.float64)
   assert log_probs.shape == (2, count, 3)
   np.testing.assert_array_equal(out.features, LAPLACE_ROWS[[2, 6]])
-  # Differences of logits, which the softmax keeps.
+  # Differences of logits, which the softmax preserves.
   moved = (log_probs[..., 1:] - log_probs[..., :1]).transpose(1, 0, 2).reshape(count, 4)
   root = np.asarray(fitted["laplace"]["root"], np.float64)
   covariance = np.linalg.inv(root @ root.T).reshape(3, 5, 3, 5)
@@ -397,7 +397,7 @@ def test_a_run_by_laplace(data, make_learner):
   learner = changed(make_learner("bald"), posterior=posterior.laplace(4), network=from_flax(MODEL, head="Dense_1"))
   _, info = loop.run(jax.random.key(0), data, learner)
   assert (info.selected[:-1] >= 0).all() and (info.scores[:-1] > 0).all()
-  with pytest.raises(ValueError, match="TinyMLP has no head, which a laplace posterior reads"):
+  with pytest.raises(ValueError, match="a laplace posterior needs a head, and TinyMLP has none"):
     loop.run(jax.random.key(0), data, changed(learner, network=from_flax(MODEL)))
   assert posterior.laplace(4) == posterior.laplace(samples=4) != posterior.laplace(4, prior_precision=2)
   with pytest.raises(ValueError, match="prior_precision must be positive, not 0"):

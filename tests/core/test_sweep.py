@@ -1,4 +1,4 @@
-"""Many runs as one program: packings, grids, what the program touches, and where it can be compiled."""
+"""Many runs as one program: packings, grids, transfers, and compilation for other platforms."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ KEYS = jax.vmap(jax.random.key)(jnp.arange(4, dtype=jnp.uint32))
 
 @pytest.fixture(scope="module", autouse=True)
 def quick(fast_compilation):
-  """Programs of this module are compiled without optimisations."""
+  """Compiles the programs of this module without optimizations."""
 
 
 def of_run(runs: Runs, k: int) -> types.RoundInfo:
@@ -42,7 +42,7 @@ def assert_equal(a, b):
 
 
 def test_under_vmap_every_draw_is_that_of_the_run_alone(data, make_learner):
-  """Initial sets, initial weights and what random acquires; what training makes of them may differ in the last bits."""
+  """Initial sets, initial weights and random's ids are equal; results of training may differ in the last bits."""
   learner = make_learner("random")
   (runs,) = sweep(KEYS, data, (learner,), pack="vmap")
   together = jax.vmap(lambda key: loop.init_state(key, data, learner))(KEYS)
@@ -50,7 +50,7 @@ def test_under_vmap_every_draw_is_that_of_the_run_alone(data, make_learner):
     state = loop.init_state(key, data, learner)
     assert_equal(state.variables, jax.tree.map(lambda leaf, k=k: leaf[k], together.variables))
     assert sorted(runs.initial[k].tolist()) == np.flatnonzero(state.labeled).tolist()
-    for selected in runs.info.selected[k][:-1]:  # what random acquires does not depend on the parameters
+    for selected in runs.info.selected[k][:-1]:  # random does not depend on the parameters
       ids, _ = rounds.JITTED_PHASES.acquire(state, data, learner=learner)
       np.testing.assert_array_equal(selected, ids)
       state = rounds.label(state, ids, learner.plan)
@@ -68,7 +68,7 @@ def test_under_vmap_scores_of_given_parameters_agree_within_rounding(name, data,
   for k, state in enumerate(states):
     alone_ids, alone = jax.jit(acquire)(state)
     np.testing.assert_allclose(scores[k], alone, rtol=1e-5, atol=1e-6)
-    if np.diff(alone).max() < -1e-5:  # no near ties: the order is that of the scores
+    if np.diff(alone).max() < -1e-5:  # no near ties, so the order is that of the scores
       np.testing.assert_array_equal(ids[k], alone_ids)
 
 
@@ -87,13 +87,13 @@ def test_packed_by_map_a_run_is_the_run_alone_and_other_keys_compile_nothing(dat
 
 
 def test_unknown_packing_is_refused(data, make_learner):
-  with pytest.raises(ValueError, match="unknown packing 'pmap'; choose from map, vmap"):
+  with pytest.raises(ValueError, match="unknown packing 'pmap': choose from map, vmap"):
     sweep(KEYS, data, (make_learner(),), pack="pmap")
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-  """A learner of the tiny pool by numbers any of which may be traced."""
+  """A learner for the tiny pool; all its numbers may be traced."""
 
   plan: types.Plan
 
@@ -111,7 +111,7 @@ def make_power(coldness):
   return acquisition.power(ACQUISITIONS["bald"], coldness=coldness)
 
 
-# The first point, one that differs in each value, and one that differs in all.
+# A first point, points that differ from it in one value each, and one that differs in all.
 GRID = {
   "learning_rate": [1e-2, 3e-3, 1e-2, 1e-2, 1e-2, 1e-2, 3e-3],
   "dropout_rate": [0.25, 0.25, 0.5, 0.25, 0.25, 0.25, 0.5],
@@ -123,7 +123,7 @@ POINTS = 7
 
 
 def sweep_of_points(data, recipe, *, pack: str, **changes) -> Runs:
-  """The runs of `GRID`, but for the changes, with one key."""
+  """The runs of `GRID` with these changes and one key."""
   points = {name: jnp.array(axis, jnp.float32) for name, axis in (GRID | changes).items()}
   return sweep(jnp.stack([KEYS[0]] * POINTS), data, (recipe,), pack=pack, points=points)[0]
 
@@ -135,7 +135,7 @@ def test_a_grid_is_its_points_run_one_by_one(pack, data, make_learner):
   runs = sweep_of_points(data, recipe, pack=pack)
   losses = np.asarray(runs.info.fit.loss)
   assert len(set(losses[:, -1].tolist())) == POINTS, "a value without effect"
-  # The last point by numbers that are no arguments of the program; under vmap the first too.
+  # The last point with constants instead of program arguments; under vmap also the first.
   for k in (POINTS - 1,) if pack == "map" else (0, POINTS - 1):
     _, info = loop.run(KEYS[0], data, recipe({name: axis[k] for name, axis in GRID.items()}))
     np.testing.assert_allclose(losses[k], info.fit.loss, rtol=2e-3, atol=1e-4)
@@ -154,7 +154,7 @@ def test_a_diverging_run_leaves_the_others_alone(data, make_learner):
 
 @dataclasses.dataclass(frozen=True)
 class Noisy:
-  """A learner by the rate at which the oracle errs, traced."""
+  """A learner with a traced label noise rate."""
 
   learner: Learner
 
@@ -185,7 +185,7 @@ def test_the_program_moves_nothing_between_host_and_device(pack, names, data, ma
   learners = tuple(map(make_learner, names))
   arguments = jax.device_put((KEYS, data))
   program = lambda: sweep(*arguments, learners, pack=pack)
-  program()  # compiling may move
+  program()  # compilation may transfer
   with jax.transfer_guard("disallow"):
     runs = program()
   assert (np.asarray(runs[0].info.num_labeled) == [10, 17, 24]).all()
@@ -197,7 +197,7 @@ def test_the_program_moves_nothing_between_host_and_device(pack, names, data, ma
 @pytest.mark.parametrize("pack", PACKS)
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_whole_program_lowers_for_other_devices(platform, pack, data, make_learner):
-  """Of the default network and of every kind of strategy: nothing in it is tied to this machine's backend."""
+  """Programs of the default network with every kind of strategy are not tied to this machine's backend."""
   names = ("entropy", "power_bald", "batchbald", "badge", "bait", "typiclust")
   learners = tuple(changed(make_learner(name), network=from_flax(CNN())) for name in names)
   lowered = sweep_program.trace(KEYS[:2], data, learners, pack=pack).lower(lowering_platforms=(platform,))
@@ -213,7 +213,7 @@ def test_bfloat16_scores_agree_with_float32_but_for_near_ties(data, make_learner
   exact_ids, exact_scores = rounds.JITTED_PHASES.acquire(state, data, learner=exact)
   assert scores.dtype == jnp.float32 and not np.array_equal(scores, exact_scores)
   np.testing.assert_allclose(np.sort(scores), np.sort(exact_scores), atol=0.02)
-  assert len(set(ids.tolist()) & set(exact_ids.tolist())) >= 4  # of 7
+  assert len(set(ids.tolist()) & set(exact_ids.tolist())) >= 4  # out of 7
   dtypes = {var.aval.dtype.name for var in _variables(learner, state, data)}
   assert "bfloat16" in dtypes
 

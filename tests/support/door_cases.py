@@ -1,7 +1,7 @@
-"""Wrong and odd things that the library may be given, and what comes out: `python -m tests.support.door_cases`.
+"""Invalid and unusual inputs of the library, and their results: `python -m tests.support.door_cases`.
 
-Prints the table of docs/inputs.md. Each case makes a call on the same small pool of digits; one that is refused raises
-a sentence, one that is right returns what proves it.
+Prints the table of docs/inputs.md. Each case is a call on the same small pool of digits. It either raises a
+one-sentence error, or returns a value that shows the result to be correct.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ POOL, TEST = 97, 43
 
 
 class Net(nn.Module):
-  """One hidden layer; its size is the first of a list."""
+  """One hidden layer, whose size is the first entry of `hidden`."""
 
   classes: int = 10
   hidden: Any = (16,)
@@ -41,7 +41,7 @@ class Net(nn.Module):
 
 
 class Bare(nn.Module):
-  """No dense layer."""
+  """A network without a dense layer."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -49,7 +49,7 @@ class Bare(nn.Module):
 
 
 class Counting(nn.Module):
-  """Keeps a count beside its parameters."""
+  """A network with state other than its parameters."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -68,7 +68,7 @@ class Tokens(nn.Module):
 
 
 class Both(nn.Module):
-  """A dict of an image and a sum."""
+  """Takes a dict of an image and a sum."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -77,7 +77,7 @@ class Both(nn.Module):
 
 
 class Squeezed(nn.Module):
-  """Its logits lack the axis of classes."""
+  """Returns logits without the class axis."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -85,7 +85,7 @@ class Squeezed(nn.Module):
 
 
 class Raises(nn.Module):
-  """A network with a fault, told in several lines."""
+  """Raises an error of several lines."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -93,7 +93,7 @@ class Raises(nn.Module):
 
 
 def digits() -> types.Dataset:
-  """97 digits of 8 x 8 bytes in the pool, 43 to test on."""
+  """A pool of 97 digits of 8 x 8 bytes, and 43 test digits."""
   images, labels = load_digits(return_X_y=True)
   images = images.astype(np.uint8).reshape(-1, 8, 8, 1)[: POOL + TEST]
   labels = labels.astype(np.int32)[: POOL + TEST]
@@ -118,34 +118,34 @@ def run(data: types.Dataset = DATA, learner: Any = None, key: Any = KEY, **chang
 
 
 def of(data: types.Dataset = DATA, learner: Any = None, **fields) -> types.RoundInfo:
-  """A run on the data set with other fields."""
+  """The diagnostics of a run on the data set with changed fields."""
   return run(dataclasses.replace(data, **fields), learner)
 
 
 def put(array: Any, place: Any, value: Any) -> np.ndarray:
-  """The array with another value at a place."""
+  """A copy of the array with `value` at `place`."""
   out = np.array(array)
   out[place] = value
   return out
 
 
 class Case(NamedTuple):
-  """Something given, and what becomes of it."""
+  """An input and its expected result."""
 
   given: str
   call: Callable[[], Any]
-  right: str | None = None  # what comes out where it is not refused
-  proves: Callable[[Any], bool] | None = None  # of what the call returns, that this is so
-  compiles: int = 2  # programs at most, of a refused call: reductions of values; more where what comes before runs
+  right: str | None = None  # the result, if the input is not refused
+  proves: Callable[[Any], bool] | None = None  # checks the returned value for this result
+  compiles: int = 2  # most compilations of a refused call: reductions that read values, and preceding calls
 
 
 def same_ids(info: types.RoundInfo) -> bool:
-  """As with the plain pool."""
+  """Whether the ids equal those of the plain pool."""
   return info.selected[0].tolist() == run().selected[0].tolist()
 
 
 def acquisition_of(select: Callable, **needs) -> types.RoundInfo:
-  """A run with a strategy of one's own."""
+  """A run with a custom acquisition."""
   return run(acquisition=al_jax.Acquisition(select, needs=al_jax.Needs(**needs)))
 
 
@@ -155,13 +155,13 @@ def network_of(module: nn.Module, **changes) -> types.RoundInfo:
 
 
 def tree_of(data: types.Dataset) -> types.Dataset:
-  """Inputs that are a dict of two arrays."""
+  """The data set with inputs that are a dict of two arrays."""
   both = lambda images: {"image": np.float32(images) / 16, "sum": np.float32(images).sum((1, 2, 3))[:, None] / 500}
   return dataclasses.replace(data, inputs=both(data.inputs), test_inputs=both(data.test_inputs), prepare=None)
 
 
 class Series:
-  """What is like an array and is none, as pandas has it."""
+  """Array-like but not an array, like a pandas Series."""
 
   def __init__(self, values: np.ndarray):
     self.values, self.shape, self.dtype = values, values.shape, values.dtype
@@ -171,46 +171,46 @@ class Series:
 
 
 class UnhashableAugment(list):
-  """An augmentation that has no hash."""
+  """An unhashable augmentation."""
 
   def __call__(self, key, batch):
     return batch
 
 
 class Unhashable(list):
-  """A way to prepare that has no hash."""
+  """An unhashable `prepare`."""
 
   def __call__(self, batch):
     return batch / 16
 
 
 def score_vector() -> types.RoundInfo:
-  """A score of one image has to be one number."""
+  """A run with an acquisition that scores a row with several numbers."""
   return run(acquisition=al_jax.acquisition.from_score(lambda log_probs: log_probs.mean(0)))
 
 
-def told(answer: Any) -> None:
-  """An answer to a question."""
+def tell_answer(answer: Any) -> None:
+  """Calls `tell` with an answer for id 3."""
   unlabeled = dataclasses.replace(DATA, labels=np.full(POOL, -1), known=np.zeros(POOL, bool))
   state = al_jax.start(KEY, unlabeled, LEARNER)
   al_jax.tell(state, unlabeled, LEARNER, [3], answer)
 
 
 def stale(what: str) -> None:
-  """A question by the state, or the data, of before what was told."""
+  """Calls `ask` with the state, or the data, from before `tell`."""
   unlabeled = dataclasses.replace(DATA, labels=np.full(POOL, -1), known=np.zeros(POOL, bool))
   state = al_jax.start(KEY, unlabeled, LEARNER)
-  told, data = al_jax.tell(state, unlabeled, LEARNER, [3, 5], [1, 2])
-  al_jax.ask(*((state, data) if what == "state" else (told, unlabeled)), LEARNER)
+  newer, data = al_jax.tell(state, unlabeled, LEARNER, [3, 5], [1, 2])
+  al_jax.ask(*((state, data) if what == "state" else (newer, unlabeled)), LEARNER)
 
 
 def with_nan() -> types.Dataset:
-  """Floats, of which one is NaN."""
+  """The float data set with one NaN."""
   return dataclasses.replace(FLOATS, inputs=put(FLOATS.inputs, (12, 3, 3, 0), NAN))
 
 
 def written_to() -> types.RoundInfo:
-  """An array of NumPy may change after it was read."""
+  """A run on a NumPy array that is changed after it was checked."""
   data = dataclasses.replace(FLOATS, inputs=FLOATS.inputs.copy())
   al_jax.door.check_values(data, all_known=True)
   data.inputs[30] = NAN
@@ -218,69 +218,69 @@ def written_to() -> types.RoundInfo:
 
 
 def doubles(value: float) -> dict[str, np.ndarray]:
-  """Inputs in double precision, one of which is the value."""
+  """Inputs in double precision, with `value` in row 6."""
   return {"inputs": put(np.float64(FLOATS.inputs), (6, 0, 0, 0), value), "test_inputs": np.float64(FLOATS.test_inputs)}
 
 
 def wide_tokens() -> types.Dataset:
-  """Token ids of 64 bits."""
+  """Token ids of 64 bits, one of them too large for 32 bits."""
   return dataclasses.replace(
     TOKENS, inputs=put(np.int64(TOKENS.inputs), (3, 2), 2**40), test_inputs=np.int64(TOKENS.test_inputs)
   )
 
 
 def in_two_ways(**images) -> types.Dataset:
-  """A dict of which one array is images."""
+  """A dict data set in which one array is images."""
   scaled = al_jax.inputs.images(std=16, **images)
   return dataclasses.replace(tree_of(DATA), prepare=al_jax.inputs.by_name(image=scaled, sum=al_jax.inputs.as_they_are))
 
 
 def half() -> types.Dataset:
-  """Half of the pool."""
+  """The data set with the first half of the pool."""
   return dataclasses.replace(DATA, inputs=DATA.inputs[:48], labels=DATA.labels[:48])
 
 
 def variables_of(dtype: Any) -> types.PyTree:
-  """The network's variables in another dtype."""
+  """Variables of the network's shapes in another dtype."""
   variables = al_jax.network.abstract(NETWORK, jax.eval_shape(al_jax.inputs.example, DATA))
   return jax.tree.map(lambda leaf: np.ones(leaf.shape, dtype), variables)
 
 
 def asked(select: Callable) -> al_jax.Question:
-  """A question by a strategy of one's own; rows 0 to 9 are labeled."""
+  """A question with a custom `select`; rows 0 to 9 are labeled."""
   learner = changed(LEARNER, acquisition=al_jax.Acquisition(select))
   return al_jax.ask(al_jax.start(KEY, STARTED, learner), STARTED, learner)
 
 
 def scored_by(score: Callable) -> types.RoundInfo:
-  """A run by a score of one's own."""
+  """A run with a custom score."""
   return run(acquisition=al_jax.acquisition.from_score(score))
 
 
 def scored(dtype: str, inputs: np.ndarray | None = None) -> np.ndarray:
-  """Log-probabilities of token ids by an untrained network, scored in a dtype."""
+  """Log-probabilities of token ids by an untrained network with this `score_dtype`."""
   data = TOKENS if inputs is None else dataclasses.replace(TOKENS, inputs=inputs)
   learner = changed(OF_TOKENS, score_dtype=dtype)
   return np.asarray(al_jax.views.pool_view(al_jax.init_state(KEY, TOKENS, learner), data, learner)[0].log_probs)
 
 
 def whole_logits(key: Any, variables: Any, x: Any) -> tuple:
-  """Classes in place of logits."""
+  """A `sample` that returns integers as logits."""
   return jnp.zeros((x.shape[0], 10), jnp.int32), None
 
 
 def without_state(variables: Any, x: Any, *, key: Any, weights: Any) -> tuple:
-  """Returns the parameters alone."""
+  """An `apply` that returns only the parameters."""
   return al_jax.from_flax(Counting()).apply(variables, x, key=key, weights=weights)[0], {"params": variables["params"]}
 
 
 def features_3d(key: Any, variables: Any, x: Any) -> tuple:
-  """Features with an axis too many."""
+  """A `sample` with one axis too many in its features."""
   return NETWORK.sample(key, variables, x)[0], jnp.ones((x.shape[0], 4, 2))
 
 
 def in_64_bits() -> types.RoundInfo:
-  """With double precision switched on."""
+  """A run with double precision enabled."""
   with jax.enable_x64(True):
     return run()
 
@@ -461,7 +461,7 @@ CASES = [
   Case(
     "prepare that makes NaN",
     lambda: of(prepare=lambda x: x / 16 + jnp.nan),
-    "`info.fit.first_bad_step` says the step",
+    "`info.fit.first_bad_step` holds the step",
     lambda info: bool((info.fit.first_bad_step == 0).all()),
   ),
   Case("noise below 0", lambda: of(noise=-0.1, noise_key=KEY)),
@@ -691,19 +691,19 @@ CASES = [
   Case(
     "a wrapper around an acquisition without its brackets", lambda: al_jax.acquisition.power(al_jax.acquisition.bald)
   ),
-  Case("an answer that is no class", lambda: told([10]), compiles=12),
-  Case("an answer of another type", lambda: told(["three"]), compiles=12),
+  Case("an answer that is no class", lambda: tell_answer([10]), compiles=12),
+  Case("an answer of another type", lambda: tell_answer(["three"]), compiles=12),
   Case(
     "a learning rate of NaN",
     lambda: run(optimizer=optax.adam(NAN)),
-    "`info.fit.first_bad_step` says the step",
+    "`info.fit.first_bad_step` holds the step",
     lambda info: bool((info.fit.first_bad_step >= 0).all()),
   ),
 ]
 
 
-def said(case: Case) -> str:
-  """What comes out of a case: its sentence, or what is right."""
+def result_of(case: Case) -> str:
+  """The result of a case: its error message, or its expected result."""
   if case.right is not None:
     return case.right
   try:
@@ -714,10 +714,10 @@ def said(case: Case) -> str:
 
 
 def row(case: Case, sentence: str) -> str:
-  """A line of the table."""
+  """A row of the table."""
   out = f"{sentence}" if case.right else f"refused: {sentence}"
   return f"| {case.given} | {out.replace('|', chr(92) + '|')} |"
 
 
 if __name__ == "__main__":
-  print("| given | what comes out |", "|---|---|", *(row(case, said(case)) for case in CASES), sep="\n")
+  print("| given | what comes out |", "|---|---|", *(row(case, result_of(case)) for case in CASES), sep="\n")

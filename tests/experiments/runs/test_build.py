@@ -217,16 +217,16 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
   [
     (
       {"acq": ("bald",), "posterior": "deterministic"},
-      "bald: this acquisition compares posterior samples, 2 or more, and has 1",
+      "bald: this acquisition needs at least 2 posterior samples and has 1",
     ),
     ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN drops nothing"),
     ({"pool_size": 5000}, "--pool_size=5000 is more than the 1297 training images of digits"),
-    ({"pool_subset": 3}, "pool_subset=3 must lie between acq_size, 10"),
+    ({"pool_subset": 3}, "pool_subset=3 must be between acq_size=10"),
     ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
     ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 rows"),
     (
       {"model": "batchbald"},
-      "BatchBALDNet cannot take inputs of 8 x 8 x 1 (uint8): a 5 x 5 convolution has no room in 2 x 2",
+      "BatchBALDNet cannot take inputs of 8 x 8 x 1 (uint8): a 5 x 5 kernel is larger than the 2 x 2",
     ),
     (
       {"init_ids": (3, 1297), "init_labels": 2, "init_file": "ids"},
@@ -238,7 +238,7 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
       "--init_file=ids: initial id 3 is given more than once",
     ),
     ({"full_data": True, "init_ids": (3, 4), "init_file": "ids"}, "--init_file=ids: 2 initial ids are given"),
-    ({"vmap_over": (("label_noise", (0.1, 1.0)),)}, "entropy: label_noise is a probability in [0, 1), not 1.0"),
+    ({"vmap_over": (("label_noise", (0.1, 1.0)),)}, "entropy: label_noise must be a probability in [0, 1), not 1.0"),
   ],
 )
 def test_what_cannot_be_carried_out_is_told_in_one_sentence(changes, sentence):
