@@ -1,4 +1,4 @@
-"""Learners made anew: alike ones share a program, others never do."""
+"""Equivalent learners share a compiled program; different ones never do."""
 
 import dataclasses
 
@@ -21,10 +21,10 @@ PLAN = al_jax.Plan(10, 7, 2, al_jax.TrainPlan(batch_size=8, steps=5), init_balan
 
 
 def made_anew(*, rate=1e-2, shift=0.0, classes=10, scale=None, plan=PLAN) -> al_jax.Learner:
-  """As the cell of a notebook makes it, every time it is run."""
+  """Defined anew on every call, as in a notebook cell."""
 
   class Net(nn.Module):
-    hidden: list  # of which no hash can be made
+    hidden: list  # unhashable
 
     @nn.compact
     def __call__(self, x, *, train=False):
@@ -136,7 +136,7 @@ def test_the_drivers_learners_are_not_traced_twice(data, make_learner, monkeypat
   traced = []
   form = alike.form
   monkeypatch.setattr(alike, "form", lambda *args: traced.append(args) or form(*args))
-  for table in ("_TRAINERS", "_LEARNERS"):  # without what other tests left there
+  for table in ("_TRAINERS", "_LEARNERS"):  # without the entries of other tests
     monkeypatch.setattr(programs, table, alike.Table())
   for name in ("random", "kcenter", "badge"):
     programs.shared(KEY, data, make_learner(name, network=al_jax.from_flax(TinyMLP(hidden=11))))

@@ -1,4 +1,4 @@
-"""Chunked work: the same as all at once, whatever the sizes."""
+"""Chunked results equal those of a single call, for all sizes."""
 
 from hypothesis import given
 from hypothesis import settings

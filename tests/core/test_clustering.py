@@ -1,4 +1,4 @@
-"""Distances, k-means++ and k-means against float64, scikit-learn and the exact distribution."""
+"""Distances, k-means++ and k-means, compared with float64, scikit-learn and the exact distribution."""
 
 import functools
 
@@ -28,7 +28,7 @@ def blobs(seed: int = 0, rows: int = ROWS) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="num")
 def plus_plus(key: jax.Array, x: jax.Array, valid: jax.Array, *, num: int) -> jax.Array:
-  """Seeds by Euclidean distances."""
+  """k-means++ seeds with Euclidean distances."""
   return clustering.kmeans_plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), valid, num=num)
 
 

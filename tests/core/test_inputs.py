@@ -1,4 +1,4 @@
-"""What enters a network: prepared inputs, copies, the noise of a row, and augmentation in training alone."""
+"""Network inputs: preparation, copies, noise per row, and augmentation in training only."""
 
 import dataclasses
 import functools
@@ -91,7 +91,7 @@ def test_copies_and_noise(data):
   seen = np.asarray(inputs.of_pool(copies, ids))
   clean = np.asarray(inputs.of_pool(dataclasses.replace(copies, noise=0.0), ids))
   np.testing.assert_array_equal(clean, np.broadcast_to(np.asarray(data.inputs[4:5], np.float32) / 16, clean.shape))
-  np.testing.assert_array_equal(seen[0], seen[3])  # an id has one noise, however often it is read
+  np.testing.assert_array_equal(seen[0], seen[3])  # the noise of an id is the same on every read
   noise = np.asarray(inputs.of_pool(copies, jnp.arange(3 * 97))) - np.tile(
     np.asarray(data.inputs, np.float32) / 16, (3, 1, 1, 1)
   )
@@ -138,12 +138,12 @@ def test_cutout_blanks_a_square_around_a_place_of_the_image(size, shape):
   cut = np.asarray(inputs.Cutout(size)(KEY, images)) == 0
   blanked, size = inputs.Cutout(size), size or 4
   if cut.ndim == 4:
-    assert (cut == cut[..., :1]).all()  # all channels alike
+    assert (cut == cut[..., :1]).all()  # the same in all channels
     cut = cut[..., 0]
   seen = set()
   for image in cut:
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
-    assert image.sum() == len(rows) * len(columns)  # a rectangle, cut off at edges alone
+    assert image.sum() == len(rows) * len(columns)  # a rectangle, clipped only at edges
     for places, length in ((rows, shape[0]), (columns, shape[1])):
       assert 1 <= len(places) <= size and len(places) == places[-1] - places[0] + 1
       assert len(places) == min(size, length) or places[0] == 0 or places[-1] == length - 1
@@ -160,12 +160,12 @@ def test_a_chain_applies_its_parts_in_order_each_with_a_key_of_its_own():
     step = part(jax.random.fold_in(KEY, i), step)
   np.testing.assert_array_equal(chain(KEY, images), step)
   twice = np.asarray(inputs.Chain((inputs.Flip(), inputs.Flip()))(KEY, images))
-  assert (twice != images).any()  # with one key for both, every image is as it was
+  assert (twice != images).any()  # with one key for both, every image would be unchanged
   assert hash(chain) == hash(inputs.Chain((inputs.Flip(), inputs.Flip(), inputs.Crop(1))))
 
 
 def blank(key, batch):
-  """An augmentation that leaves nothing to learn from."""
+  """An augmentation that sets everything to 0."""
   del key
   return jnp.zeros_like(batch)
 
@@ -178,7 +178,7 @@ def test_only_training_is_augmented(data, make_learner):
   fitted, _ = rounds.JITTED_PHASES.fit(start, data, trainer=plain.trainer)
   blind, _ = rounds.JITTED_PHASES.fit(start, data, trainer=blanked.trainer)
   kernel = lambda state: np.asarray(state.variables["params"]["Dense_0"]["kernel"])
-  np.testing.assert_array_equal(kernel(blind), kernel(start))  # from nothing but zeros no gradient comes
+  np.testing.assert_array_equal(kernel(blind), kernel(start))  # zero inputs give zero gradients
   assert (kernel(fitted) != kernel(start)).any()
   measured = [rounds.JITTED_PHASES.evaluate(fitted, data, trainer=one.trainer) for one in (plain, blanked)]
   acquired = [rounds.JITTED_PHASES.acquire(fitted, data, learner=one) for one in (plain, blanked)]
@@ -188,7 +188,7 @@ def test_only_training_is_augmented(data, make_learner):
 
 @pytest.mark.slow
 def test_every_step_augments_anew(data, make_learner):
-  """All of a batch of one row over and over: the draws differ from step to step and with the run's key."""
+  """Minibatches repeat one row: draws differ between steps and between run keys."""
   seen = []
 
   def record(key, batch):

@@ -1,4 +1,4 @@
-"""Metrics and learning-curve summaries against slow references and worked examples."""
+"""Metrics and learning-curve summaries, compared with slow references and worked examples."""
 
 import math
 
@@ -35,14 +35,14 @@ def test_accuracy_of_each_class_is_recall_and_its_mean_balanced_accuracy():
   measured = jax.jit(metrics.class_accuracy)(log_probs, labels)
   np.testing.assert_allclose(measured, recall_score(labels, said, average=None), rtol=1e-6)
   assert metrics.balanced_accuracy(measured) == pytest.approx(balanced_accuracy_score(labels, said))
-  some = labels < 3  # class 3 is not there
+  some = labels < 3  # no row of class 3
   measured = metrics.class_accuracy(log_probs[some], labels[some])
   assert math.isnan(measured[3]) and metrics.balanced_accuracy(measured) == pytest.approx(float(measured[:3].mean()))
   assert math.isnan(metrics.balanced_accuracy([math.nan]))
 
 
 def test_worked_calibration_error():
-  # Bin 9 holds 0.65 twice, one of them right; bin 14 holds 0.95 once, wrong: (2 |0.5 - 0.65| + |0 - 0.95|) / 3.
+  # Bin 9 contains 0.65 twice, once correct; bin 14 contains 0.95 once, wrong: (2 |0.5 - 0.65| + |0 - 0.95|) / 3.
   log_probs = jnp.log(jnp.array([[0.65, 0.35], [0.65, 0.35], [0.05, 0.95]]))
   labels = jnp.array([0, 1, 0])
   np.testing.assert_allclose(metrics.expected_calibration_error(log_probs, labels), (0.3 + 0.95) / 3, rtol=1e-6)

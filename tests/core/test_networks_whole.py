@@ -1,4 +1,4 @@
-"""Networks of every kind through the whole loop: one program, round by round, killed and resumed, as an ensemble."""
+"""Networks of every kind in the whole loop: as one program, round by round, killed and resumed, as an ensemble."""
 
 import functools
 
@@ -37,17 +37,17 @@ def learner_for(name: str, make_learner, acq: str = "margin", **changes):
 
 
 class Killed(Exception):
-  """Stands for a kill."""
+  """Simulates a kill."""
 
 
 class Driven:
-  """A run that the driver makes: its rows without times, the rounds it trained, and the state after each row."""
+  """A run of the driver: its rows without times, the rounds trained, and the state after each row."""
 
   def __init__(self):
     self.rows, self.trained, self.states = [], [], []
 
   def go_on(self, data, learner, checkpoints=None, kill_at=None) -> "Driven":
-    """From the rows so far to the end; `kill_at` raises before the row of that round is written."""
+    """Continues from the present rows to the end; raises before the row of round `kill_at` is written."""
     self.trained = []
     on_phase = lambda r, phase: self.trained.append(r) if phase == "fit" else None
     on_round = lambda row, state: self.states.append(state)
@@ -59,7 +59,7 @@ class Driven:
 
 
 def killed_and_resumed(data, learner, folder, kill_at: int) -> Driven:
-  """A run that is killed when a round's checkpoint is written and its row is not, and goes on in a new process."""
+  """A run that is killed between writing a round's checkpoint and its row, and is resumed in a new process."""
   driven = Driven()
   with Checkpoints(folder) as checkpoints, pytest.raises(Killed):
     driven.go_on(data, learner, checkpoints, kill_at)
@@ -68,13 +68,13 @@ def killed_and_resumed(data, learner, folder, kill_at: int) -> Driven:
 
 
 def kept(variables) -> list:
-  """What a network keeps beside its parameters."""
+  """State of a network other than its parameters."""
   return jax.tree.leaves({name: leaf for name, leaf in variables.items() if name != "params"})
 
 
 @pytest.mark.parametrize("name", [name if name == "batch norm" else slow(name) for name in NETWORKS])
 def test_a_run_that_is_killed_after_a_round_goes_on_from_all_that_the_network_keeps(name, data, make_learner, tmp_path):
-  """Warm starts: the next training begins with the last one's parameters and statistics."""
+  """Warm start: the next training starts from the previous parameters and statistics."""
   data, learner = data_for(name, data), learner_for(name, make_learner, warm_start=True, keep_optimizer=True)
   whole = Driven().go_on(data, learner)
   resumed = killed_and_resumed(data, learner, tmp_path, kill_at=1)
@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_within_a_training_goes_on_with_it(
 @pytest.mark.parametrize("length", [{"steps": 12}, {"epochs": 2}], ids=["steps", "epochs"])
 @by_name
 def test_one_program_its_rounds_one_by_one_and_the_driver_are_the_same_run(name, length, data, make_learner):
-  """By samples of MC dropout, in what is acquired and in what is reported."""
+  """MC dropout samples in acquisition and evaluation."""
   data = data_for(name, data)
   learner = learner_for(name, make_learner, "bald", eval_posterior=posterior.mc_dropout(2), **length)
   state, info = loop.run(KEY, data, learner)
@@ -147,7 +147,7 @@ def test_one_program_its_rounds_one_by_one_and_the_driver_are_the_same_run(name,
 @pytest.mark.slow
 @by_name
 def test_an_ensembles_members_are_networks_of_their_own(name, data, make_learner, tmp_path):
-  """With parameters, statistics and dropout of their own, in one program and in a run that is killed and resumed."""
+  """Members have their own parameters, statistics and dropout, in one program and when killed and resumed."""
   data = data_for(name, data)
   alone = learner_for(name, make_learner, warm_start=True)
   learner = changed(alone, acquisition=acquisition.bald(), **MEMBERS)
@@ -169,8 +169,9 @@ def test_an_ensembles_members_are_networks_of_their_own(name, data, make_learner
     for ours, others in zip(kept(member(i)), kept(member((i + 1) % 3)), strict=True):
       assert (ours != others).all()
 
-  # The first is the lone network: by outputs, for what moves none, such as a bias ahead of a norm, has a gradient of
-  # noise alone; after two steps, for vmap takes sums in another order, which training amplifies.
+  # The first member equals the single network. Outputs are compared, because parameters without effect, such as a bias
+  # before a norm, have gradients of pure rounding noise; after two steps, because vmap sums in another order, which
+  # training amplifies.
   alone, learner = changed(alone, steps=2), changed(learner, steps=2)
   fit = lambda learner: rounds.JITTED_PHASES.fit(loop.init_state(KEY, data, learner), data, trainer=learner.trainer)
   lone, three = (fit(learner)[0].variables for learner in (alone, learner))
@@ -186,4 +187,4 @@ def test_every_network_learns(name, length, data, make_learner):
   sizes = {"init_labels": 60, "acq_size": 10, "rounds": 1, "batch_size": 16}
   learner = learner_for(name, make_learner, **sizes, **length)
   _, info = loop.run(KEY, data_for(name, data), learner)
-  assert info.metrics.test_accuracy[-1] > 0.6  # of ten classes
+  assert info.metrics.test_accuracy[-1] > 0.6  # ten classes

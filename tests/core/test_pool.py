@@ -1,4 +1,4 @@
-"""The labeled-mask algebra: properties over made-up pools, and the draws' distributions."""
+"""Mask operations: properties on synthetic pools, and distributions of draws."""
 
 import functools
 
@@ -21,7 +21,7 @@ balanced_subset = jax.jit(pool.balanced_subset, static_argnames=("num", "num_cla
 labeled_ids = jax.jit(pool.labeled_ids, static_argnames="size")
 reveal = jax.jit(pool.reveal)
 
-SIZES = st.sampled_from([1, 2, 7, 16])  # few, because each is a compilation
+SIZES = st.sampled_from([1, 2, 7, 16])  # few, because each one compiles
 SPECIAL = st.sampled_from([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan, np.finfo(np.float32).max, np.finfo(np.float32).min])
 FLOATS = st.floats(width=32, allow_subnormal=False) | SPECIAL
 SEEDS = st.integers(0, 2**31 - 1)
@@ -29,7 +29,7 @@ SEEDS = st.integers(0, 2**31 - 1)
 
 @st.composite
 def masks_and_num(draw, size=SIZES):
-  """A candidate mask and how many to take: from one of many to all there are."""
+  """A candidate mask and a number of ids to take, from one to all candidates."""
   size = draw(size)
   num = draw(st.sampled_from([n for n in (1, 5, 7) if n <= size]))
   places = draw(st.sets(st.integers(0, size - 1), min_size=num))
@@ -47,7 +47,7 @@ def test_masked_top_k(mask_num, more):
 
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf, 0.0, np.finfo(np.float32).min])
 def test_masked_top_k_returns_candidates_whatever_the_scores(value):
-  # Everything labeled scores infinitely high, everything for sale as badly as can be.
+  # Labeled rows score plus infinity, candidates the worst possible values.
   mask = np.arange(9) % 2 == 1
   scores = np.where(mask, value, np.inf).astype(np.float32)
   assert top_k(scores, mask, num=4).tolist() == [1, 3, 5, 7]
@@ -89,7 +89,7 @@ def test_random_subset_is_uniform():
   mask = np.array([1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1], bool)  # 8 candidates, 3 drawn
   ids = draws(functools.partial(pool.random_subset, candidates=mask, num=3), 4000)
   counts = np.bincount(ids.ravel(), minlength=mask.size)
-  # Eight counts and 24 below: 4.5 standard errors are passed by chance once in some 4,000 seeds.
+  # Eight counts here and 24 below: chance exceeds 4.5 standard errors for about one seed in 4,000.
   assert worst_z(counts[mask], 3 / 8, 4000) < 4.5
   for place in range(3):  # the order is random as well
     assert worst_z(np.bincount(ids[:, place], minlength=mask.size)[mask], 1 / 8, 4000) < 4.5
@@ -99,7 +99,7 @@ def test_random_subset_is_uniform():
 def test_balanced_subset_counts(mask_num, seed, more):
   mask, num = mask_num
   num_classes = 4
-  # Classes may be missing altogether, and some may be too small for their share.
+  # Classes may be missing or too small for their share.
   labels = more.draw(hnp.arrays(np.int32, mask.size, elements=st.integers(0, num_classes - 1)))
   ids = np.asarray(balanced_subset(jax.random.key(seed), labels, mask, num=num, num_classes=num_classes))
   assert ids.dtype == np.int32 and ids.shape == (num,)

@@ -1,4 +1,4 @@
-"""Ids do not depend on how short an accelerator's products are; those of TF32 are emulated by rounded operands."""
+"""Ids do not depend on reduced-precision matrix products; TF32 is emulated by rounding operands."""
 
 import functools
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 @pytest.fixture
 def short_products(monkeypatch):
-  """Products whose precision is not asked for take operands of TF32's 10 bits; counts those and the others."""
+  """Rounds the operands of products below HIGHEST precision to TF32's 10 bits; counts both kinds."""
   exact, counts = internal.dot_general, {"short": 0, "full": 0}
 
   @functools.wraps(exact)

@@ -1,4 +1,4 @@
-"""The core is pure and light: what it imports, what it never touches, and how its functions take keys and sizes."""
+"""Purity of the core: its imports, forbidden calls, and conventions for keys and sizes."""
 
 import ast
 import importlib
@@ -28,7 +28,7 @@ def tree_of(file: Path) -> ast.Module:
 
 
 def imported_modules(tree: ast.Module) -> set[str]:
-  """Top-level names of everything imported, wherever in the file."""
+  """Top-level names of all imports anywhere in the file."""
   names = set()
   for node in ast.walk(tree):
     if isinstance(node, ast.Import):
@@ -75,7 +75,7 @@ def test_defines_every_name_once(file):
 
 
 def public_functions() -> dict:
-  """Every public function that a module of the core defines, by its full name."""
+  """All public functions of the core's modules, by full name."""
   found = {}
   for name in MODULES:
     for attribute, value in vars(importlib.import_module(name)).items():
@@ -111,12 +111,12 @@ def test_public_functions_say_what_they_do(name):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_randomness_comes_in_through_an_argument(file):
-  """A function that draws takes a key or what holds it, the state or a noisy pool, itself or in what it returns."""
+  """A function that draws, or returns one that does, takes a key, a state or a noisy pool as an argument."""
   for node in tree_of(file).body:
     if not isinstance(node, ast.FunctionDef):
       continue
     calls = {ast.unparse(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)}
-    calls -= {"jax.random.key_data"}  # which draws nothing
+    calls -= {"jax.random.key_data"}  # draws nothing
     if any(call.startswith("jax.random.") or call == "role_key" for call in calls):
       functions = [inner for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef | ast.Lambda)]
       arguments = {argument.arg.split("_")[0] for function in functions for argument in function.args.args}

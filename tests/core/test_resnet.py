@@ -1,4 +1,4 @@
-"""The residual network, against PyTorch's."""
+"""The residual network, compared with PyTorch's."""
 
 import functools
 import json
@@ -19,19 +19,19 @@ TORCH = json.loads((pathlib.Path(__file__).parent / "resnet18_torch.json").read_
 
 
 def by_formula(i: int, shape, scale: float, shift: float = 0.0) -> np.ndarray:
-  """The array of number i, as the file of PyTorch's outputs says."""
+  """The i-th array, by the formula in the file of PyTorch's outputs."""
   n = np.arange(np.prod(shape), dtype=np.float64)
   values = shift + scale * np.sin(i + 0.7 * n + 0.001 * n * np.sqrt(n))
   return values.reshape(shape).astype(np.float32)
 
 
 def shapes(shape, **changes):
-  """Shapes of the variables for a batch of images, without computing anything."""
+  """Shapes of the variables for a batch of images. Computes nothing."""
   return jax.eval_shape(ResNet18(**changes).init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
 def filled(variables):
-  """Variables of these shapes with the values of the formula."""
+  """Variables of these shapes with values by the formula."""
   flat = traverse_util.flatten_dict(variables, sep="/")
   for i, path in enumerate(sorted(flat)):
     shape = flat[path].shape
@@ -44,11 +44,11 @@ def filled(variables):
 
 @pytest.mark.parametrize("norm", [pytest.param("group", marks=pytest.mark.slow), "batch"])
 def test_outputs_are_those_of_pytorch(norm):
-  """Of images of an odd size, so that the strides leave rows over."""
+  """Images have an odd size, which the strides do not divide."""
   model, expected = ResNet18(norm=norm), TORCH[norm]
   x = by_formula(0, (2, 17, 19, 3), 1.0)
   variables = filled(shapes(x.shape, norm=norm))
-  # The tolerance is far below what any two classes or images differ in.
+  # The tolerance is far below the difference between any two classes or images.
   assert np.unique(np.round(expected["eval"], 4)).size == 20
   np.testing.assert_allclose(jax.jit(model.apply)(variables, x), expected["eval"], rtol=0, atol=3e-5)
   train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
@@ -58,7 +58,7 @@ def test_outputs_are_those_of_pytorch(norm):
   for path, statistics in expected.get("statistics", {}).items():
     before, after = (traverse_util.flatten_dict(tree["batch_stats"], sep="/") for tree in (variables, updated))
     np.testing.assert_allclose(after[f"{path}/mean"][:3], statistics["mean"], rtol=0, atol=1e-5)
-    # PyTorch's running variance is that of the population.
+    # PyTorch's running variance is divided by n - 1.
     kept, places = 0.9 * before[f"{path}/var"], statistics["places"]
     population = kept + (after[f"{path}/var"] - kept) * places / (places - 1)
     np.testing.assert_allclose(population[:3], statistics["var"], rtol=1e-5)
@@ -110,8 +110,8 @@ def test_dropout_is_of_single_features():
     dropped = functools.partial(ResNet18(width=8, dropout_rate=rate).apply, train=True)
     return dropped(variables, x, rngs={"dropout": jax.random.key(1)})
 
-  jax.eval_shape(functools.partial(ResNet18(width=8).apply, train=True), variables, x)  # draws nothing: needs no key
-  # The identity in place of the dense layer shows which features are dropped.
+  jax.eval_shape(functools.partial(ResNet18(width=8).apply, train=True), variables, x)  # draws nothing, needs no key
+  # With the identity in place of the dense layer, outputs show which features are dropped.
   variables["params"]["Dense_0"] = {"kernel": jnp.eye(64, 10), "bias": jnp.zeros(10)}
   features, dropped = np.asarray(logits(variables, 0.0)), np.asarray(logits(variables, 0.5))
   np.testing.assert_allclose(features, jax.jit(ResNet18(width=8).apply)(variables, x), rtol=1e-4, atol=1e-5)

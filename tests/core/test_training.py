@@ -1,7 +1,7 @@
-"""Fitting: what is read, how often, with what weight, and that the arithmetic is the textbook's.
+"""Fitting: which rows are read, how often, with what weight, and equality with textbook formulas.
 
-Most tests fit a linear model to one-hot features: row i of its kernel then moves only when example i is in a batch,
-and by how much says with which weight.
+Most tests fit a linear model to one-hot features: row i of its kernel changes only if example i is in a minibatch, in
+proportion to its weight.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ CLASSES = 4
 
 
 class Linear(nn.Module):
-  """`inputs @ W` from zero."""
+  """`inputs @ W`, with W initialized to 0."""
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -51,7 +51,7 @@ def one_hot_data(size: int) -> types.Dataset:
 
 
 ADAM = optax.adam(1e-2)
-sgd = functools.cache(optax.sgd)  # one object a rate: programs are shared by those whose parts are the same
+sgd = functools.cache(optax.sgd)  # one object per rate, so that programs are shared
 
 
 def keys_of(seed: int) -> fitting.Keys:
@@ -65,13 +65,13 @@ def at_rest(size: int) -> types.PyTree:
 
 @functools.cache
 def fit_of(optimizer, **sizes):
-  """The compiled training of a linear model."""
+  """Compiled training of a linear model."""
   plan = types.TrainPlan(**sizes)
   return jax.jit(functools.partial(fitting.fit, network=LINEAR, optimizer=optimizer, plan=plan))
 
 
 def fit_linear(data, ids, count, optimizer, *, seed: int = 0, **sizes):
-  """The fitted kernel `[features, CLASSES]` and how it went."""
+  """The fitted kernel `[features, CLASSES]` and the diagnostics."""
   fit = fit_of(optimizer, **sizes)
   ids, start = jnp.asarray(ids, jnp.int32), at_rest(data.inputs.shape[1])
   variables, info = fit(keys_of(seed), start, data, ids, jnp.int32(count))
@@ -79,7 +79,7 @@ def fit_linear(data, ids, count, optimizer, *, seed: int = 0, **sizes):
 
 
 def shares(kernel, data, rate: float) -> np.ndarray:
-  """How much of every example's gradient the kernel holds: the sum over its visits of 1 / batch."""
+  """Weight of every example's gradient in the kernel: the sum of 1 / batch size over its visits."""
   one_step = rate * (np.eye(CLASSES)[np.asarray(data.labels)] - 1 / CLASSES)
   return (kernel * one_step).sum(axis=1) / (one_step**2).sum(axis=1)
 
@@ -90,12 +90,12 @@ def shares(kernel, data, rate: float) -> np.ndarray:
 )
 def test_an_epoch_visits_every_example_once(count, batch_size, last):
   data, rate = one_hot_data(11), 0.5
-  ids = [9, 2, 4, 0, 7, 1, 8, 3, 0, 0]  # buffers are padded with an id that may be among the labeled
+  ids = [9, 2, 4, 0, 7, 1, 8, 3, 0, 0]  # buffers are padded with 0, which may be a labeled id
   kernel, info = fit_linear(data, ids, count, sgd(rate), batch_size=batch_size, epochs=1)
   batches = -(-count // batch_size)
   assert info.steps == batches
   got = shares(kernel, data, rate)
-  # The last batch's examples count 1 / last each: its loss is a mean over what it holds.
+  # Examples of the last minibatch count 1 / last each, because the loss is a mean over that minibatch.
   expected = [1 / batch_size] * (batch_size * (batches - 1)) + [1 / last] * last
   np.testing.assert_allclose(sorted(got[ids[:count]]), sorted(expected), rtol=1e-5)
   rest = np.setdiff1d(np.arange(11), ids[:count])
@@ -106,7 +106,7 @@ def test_every_further_epoch_visits_every_example_once_more():
   data, rate = one_hot_data(9), 1e-3
   kernel, info = fit_linear(data, range(9), 6, sgd(rate), batch_size=2, epochs=5)
   assert info.steps == 15
-  # At this rate the gradient barely changes from visit to visit: 5 visits of 1/2 each, to a part in a thousand.
+  # At this rate the gradient barely changes between visits: 5 visits of 1/2 each, within 0.1%.
   np.testing.assert_allclose(shares(kernel, data, rate)[:6], 2.5, rtol=2e-3)
 
 
@@ -138,7 +138,7 @@ MOST_STEPS = 200
 
 @functools.cache
 def recorder_of(size: int, **sizes):
-  """A compiled training at rest that keeps its gradients, its optimizer and its plan."""
+  """A compiled training with constant parameters that records gradients, its optimizer and its plan."""
 
   def record(grads, seen, params=None):
     step, rows = seen
@@ -151,7 +151,7 @@ def recorder_of(size: int, **sizes):
 
 
 def recorded_batches(count, *, buffer=11, size=11, **sizes) -> np.ndarray:
-  """`[steps, size]`: each example's share of the batch at every step, read off the gradients of a model at rest."""
+  """`[steps, size]`: each example's share of the minibatch at every step, from gradients at constant parameters."""
   data, (advance, recorder, plan) = one_hot_data(size), recorder_of(size, **sizes)
   start = fitting.begin(at_rest(size), optimizer=recorder, plan=plan)
   ids = jnp.arange(buffer, dtype=jnp.int32)[::-1]
@@ -176,7 +176,7 @@ def test_an_epoch_of_draws_goes_over_the_rows_again_until_it_has_so_many(count, 
   np.testing.assert_allclose(visits, visits.round(), atol=1e-5)
   visits = visits.round().astype(int)
   np.testing.assert_array_equal(visits.sum(axis=2), [sizes] * epochs)
-  # The places are 0..count-1 over and over; the ids run down from the last of the buffer.
+  # Positions repeat 0..count-1; ids descend from the last of the buffer.
   expected = np.zeros(11, int)
   expected[10 - np.arange(count)] = np.bincount(np.arange(draws) % count)
   np.testing.assert_array_equal(visits.sum(axis=1), [expected] * epochs)
@@ -213,7 +213,7 @@ def test_an_epoch_of_draws_in_parts_is_the_training_in_one(most):
 
 
 def tiny_fit(optimizer=None, **sizes):
-  """The compiled training of the tiny network, on given rows."""
+  """Compiled training of the tiny network on given rows."""
   how = {"network": NETWORK, "optimizer": ADAM if optimizer is None else optimizer, "plan": types.TrainPlan(**sizes)}
   return jax.jit(functools.partial(fitting.fit, **how))
 
@@ -328,7 +328,7 @@ def test_a_bad_row_is_reported_at_its_step(bad):
   "sizes", [{"steps": 4}, {"epochs": 2}, {"epochs": 2, "min_epoch_size": 5}], ids=["steps", "epochs", "draws"]
 )
 def test_a_bad_row_in_the_padding_does_no_harm(sizes):
-  # Buffers are padded with id 0, which need not be labeled: 0 times not a number is not a number.
+  # Buffers are padded with id 0, which may be unlabeled: a weight of 0 times NaN is NaN.
   data = one_hot_data(6)
   spoiled = dataclasses.replace(data, inputs=data.inputs.at[0].set(jnp.nan))
   kernel, info = fit_linear(spoiled, [4, 2, 5, 0, 0, 0], 3, sgd(0.1), batch_size=2, **sizes)
@@ -337,7 +337,7 @@ def test_a_bad_row_in_the_padding_does_no_harm(sizes):
 
 
 def test_divergence_is_reported_at_the_first_bad_step():
-  # The first loss is log 4; the step overflows, so the second is not a number.
+  # The first loss is log 4; the step overflows, so the second is NaN.
   _, info = fit_linear(one_hot_data(1), [0], 1, sgd(np.inf), batch_size=1, steps=6)
   assert (info.first_bad_step, info.steps) == (1, 6)
 
@@ -350,7 +350,7 @@ def test_an_update_that_no_loss_follows_is_checked(sizes):
 
 
 def test_no_key_of_an_ensemble_is_drawn_from_and_a_parent():
-  """A member's epochs and steps have keys under its own: none of them is another member's."""
+  """Keys of a member's epochs and steps derive from the member's key and never equal another member's."""
   key = jax.random.key(3)
   members = training.member_keys(key, 6)
   assert (members[0] == key).all() and len({key_data.tobytes() for key_data in map(data_of, members)}) == 6
@@ -400,7 +400,7 @@ def test_new_variables_read_the_shape_of_one_row_and_the_key(data, make_learner)
   assert (first["Dense_0"]["kernel"] != other["Dense_0"]["kernel"]).any()
 
 
-# Early stopping, against a loop in Python. Rows are few, so that accuracy on those that are held out wanders.
+# Early stopping, compared with a Python loop. Few rows make the validation accuracy fluctuate.
 _IDS = np.array([5, 90, 13, 7, 44, 60, 2, 31, 8, 11, 0, 0], np.int32)
 _COUNT = 10
 _HELD_OUT = np.arange(20, 41)
@@ -420,9 +420,9 @@ _QUICK = optax.adam(2e-2)
 
 
 def _stopped_in_python(keys, variables, network, data, optimizer, validate, patience, stretches, batches):
-  """Variables of the earliest best check, those at the end, and the steps taken, with the checks' scores.
+  """Variables of the earliest best check, final variables, number of steps, and scores of the checks.
 
-  `batches(i)` gives a stretch's ids and weights.
+  `batches(i)` returns the ids and weights of a stretch.
   """
   step = _step_of(network, optimizer)
   opt_state, taken, best, kept, waited, scores = optimizer.init(variables["params"]), 0, -1.0, variables, 0, []
@@ -468,8 +468,8 @@ _LENGTHS = {"steps": {"steps": 30}, "epochs": {"epochs": 9}}
 
 
 def _batches(mode: str, keys, batch: int):
-  """`(i) -> ids and weights` of the batches of a stretch, and how many stretches there are."""
-  if mode == "steps":  # the last of eight stretches is of two steps
+  """`(i) -> ids and weights` of the minibatches of a stretch, and the number of stretches."""
+  if mode == "steps":  # the last of eight stretches has two steps
     places = jax.random.randint(jax.random.fold_in(keys.batches, 0), (30 * batch,), 0, _COUNT)
     drawn = _IDS[np.asarray(places)].reshape(30, batch)
     return lambda i: [(ids, np.ones(batch)) for ids in drawn[i * 4 : (i + 1) * 4]], 8
@@ -486,7 +486,7 @@ _shuffled = jax.jit(fitting.shuffled_positions, static_argnames="size")
 
 
 def test_early_stopping_that_never_stops_trains_on_the_same_batches(data):
-  """With a score rising at every check, the last variables are kept: those of a training without checks."""
+  """If the score rises at every check, the last variables are kept and equal those of training without checks."""
   rising = lambda variables: jnp.sum(variables["params"]["Dense_0"]["kernel"] ** 2)
   plan = types.TrainPlan(3, steps=10)
   how = functools.partial(fitting.fit, network=NETWORK, optimizer=ADAM)
@@ -499,7 +499,7 @@ def test_early_stopping_that_never_stops_trains_on_the_same_batches(data):
 
 
 def _stopped_by_hand(scores, patience: int) -> tuple[int, int]:
-  """The check that is kept and the number of checks, counted from 1: wait for a strictly better score, else count."""
+  """The kept check and the number of checks, counted from 1, if only strictly better scores reset the patience."""
   best, kept, counter = None, 0, 0
   for i, score in enumerate(scores, start=1):
     if best is None or score > best:
@@ -511,7 +511,7 @@ def _stopped_by_hand(scores, patience: int) -> tuple[int, int]:
   return kept, len(scores)
 
 
-# (epochs or steps): the ceiling in steps, and the step at which each of eight checks is made.
+# (epochs or steps): the upper limit in steps, and the step of each of eight checks.
 _PLANS = {
   "epochs": ({"epochs": 8, "batch_size": 4}, [3 * i for i in range(1, 9)]),
   "draws": ({"epochs": 8, "batch_size": 4, "min_epoch_size": 17}, [5 * i for i in range(1, 9)]),
@@ -521,7 +521,7 @@ _PLANS = {
 
 @functools.cache
 def _scripted(mode: str, patience: int):
-  """A compiled training whose parameters count its steps: scores of eight checks -> the kept count and the steps."""
+  """Compiled training whose parameters count steps: scores of eight checks -> the kept count and the steps taken."""
   sizes, steps = _PLANS[mode]
   counting = optax.GradientTransformation(lambda params: (), lambda grads, state, params=None: (_ones(grads), state))
   data = one_hot_data(10)
@@ -554,11 +554,11 @@ def test_early_stopping_waits_for_a_strictly_better_check(mode, patience, scores
   assert tuple(map(int, _scripted(mode, patience)(jnp.array(scores)))) == (steps[kept - 1], steps[checks - 1])
 
 
-# What is kept beside the parameters.
+# State other than parameters.
 
 
 def counting_network(classes: int = CLASSES) -> types.Network:
-  """A linear network that counts the batches it is trained on: a statistic that shows which check it is of."""
+  """A linear network that counts its minibatches, so that its state identifies a check."""
 
   def init(key, inputs):
     del key
@@ -581,7 +581,7 @@ COUNTING = counting_network()
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("mode", _PLANS)
 def test_early_stopping_restores_the_statistics_of_the_check_that_it_keeps(mode, keep):
-  """The parameters are of the same step: a third of a unit in each."""
+  """Parameters, which change by a third of a unit per step, belong to the same step as the state."""
   scores, patience = [0.25, 0.5, 0.75, 0.5, 0.75, 0.25, 1.0, 1.0], 2
   kept, checks = _stopped_by_hand(scores, patience)
   sizes, steps = _PLANS[mode]
@@ -601,13 +601,13 @@ def test_early_stopping_restores_the_statistics_of_the_check_that_it_keeps(mode,
 
 
 def linear_learner(make_learner, *, optimizer, **changes):
-  """A linear model whose batches are all of ten labeled rows: its training is the textbook's."""
+  """A linear model with full batches of ten labeled rows, which matches textbook training."""
   return make_learner("random", network=LINEAR, optimizer=optimizer, batch_size=10, steps=None, **changes)
 
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_moments_are_kept_from_round_to_round_where_the_plan_says_so(keep, make_learner):
-  """Two rounds of 20 epochs over the same rows: 40 steps of Adam, or 20 and 20 of a new one."""
+  """Two rounds of 20 epochs on the same rows: 40 steps of one Adam, or twice 20 steps of a new one."""
   data = one_hot_data(30)
   learner = linear_learner(make_learner, optimizer=ADAM, epochs=20, warm_start=True, keep_optimizer=keep)
   state, kernels = loop.init_state(jax.random.key(1), data, learner), []
@@ -621,14 +621,14 @@ def test_moments_are_kept_from_round_to_round_where_the_plan_says_so(keep, make_
   one = reference.adam(1e-2)
 
   def anew(grad, memory, step):
-    """Adam that forgets after 20 steps."""
+    """Adam whose state is reset after 20 steps."""
     return one(grad, memory if keep or step != 21 else 0.0, step if keep or step < 21 else step - 20)
 
   for steps, kernel in zip((20, 40), kernels, strict=True):
     expected, _ = reference.fit_softmax_regression(np.eye(10), labels, CLASSES, anew, steps)
     np.testing.assert_allclose(kernel, expected, rtol=1e-4, atol=1e-6)
   other, _ = reference.fit_softmax_regression(np.eye(10), labels, CLASSES, one, 40)
-  assert keep or np.abs(kernels[1] - other).max() > 1e-3  # the two ways are told apart
+  assert keep or np.abs(kernels[1] - other).max() > 1e-3  # the two cases differ
 
 
 @pytest.mark.slow
@@ -671,7 +671,7 @@ def test_a_first_round_in_parts_is_the_one_in_one(make_learner):
     jax.tree.map(np.testing.assert_array_equal, fitted.variables, whole.variables)
 
 
-# The optimizer that is told how far the training is.
+# An optimizer that uses the progress of the training.
 
 
 @pytest.mark.parametrize("most", [None, 4])
@@ -681,7 +681,7 @@ def test_a_first_round_in_parts_is_the_one_in_one(make_learner):
   ids=["steps", "epochs", "draws"],
 )
 def test_scale_by_cosine_is_its_formula(sizes, total, most):
-  """Each update is times `(1 + cos(pi k / K)) / 2`, k the steps behind and K all of them, however they are cut up."""
+  """Updates are scaled by `(1 + cos(pi k / K)) / 2` after k of K steps, however training is split into calls."""
 
   def record(ones, seen, params=None):
     step, factors = seen

@@ -1,4 +1,4 @@
-"""Uncertainty scores against slow references, their bounds, and what must not matter to them."""
+"""Uncertainty scores: comparison with slow references, bounds and invariances."""
 
 import functools
 import math
@@ -12,7 +12,7 @@ from al_jax import uncertainty
 from tests.support import reference
 
 SCORES = ["least_confidence", "margin", "entropy"]
-# Of samples that disagree: 0 where all agree.
+# Measures of disagreement: 0 if all samples agree.
 DISAGREEMENT = ["mutual_information", "variation_ratio", "mean_std", "vote_entropy"]
 CLASSES = 5
 
@@ -53,7 +53,7 @@ def test_log_mean_is_the_log_of_the_mean(kind):
 
 @pytest.mark.parametrize("samples", [2, 20])
 def test_mutual_information_of_what_is_barely_possible_is_finite(samples):
-  """Where one sample's probability is a number and the mean over samples is rounded to 0."""
+  """Log-probabilities where one sample's probability is positive and the mean rounds to 0."""
   others = jnp.log1p(-jnp.exp(jnp.float32(-60.0)))
   for exponent in np.linspace(-87.3 + np.log(samples) - 3, -87.0, 40):
     log_probs = jnp.full((samples, 2), jnp.array([others, -200.0])).at[0, 1].set(exponent)
@@ -67,7 +67,7 @@ def test_mutual_information_keeps_its_digits_near_agreement(apart):
   log_probs = np.asarray(jax.nn.log_softmax(jnp.array(rng.normal(size=(50, 1, CLASSES)) + np.zeros((50, 8, 1)))))
   log_probs = np.asarray(jax.nn.log_softmax(log_probs + apart * rng.normal(size=log_probs.shape)), np.float32)
   expected = [reference.mutual_information(example) for example in log_probs]
-  # Inputs are rounded to some 1e-7, and the score is a square of differences of `apart`.
+  # Inputs are rounded to about 1e-7, and the score is quadratic in differences of size `apart`.
   np.testing.assert_allclose(vmapped("mutual_information")(log_probs), expected, rtol=1e-6 / apart)
 
 
@@ -108,7 +108,7 @@ def test_bounds(kind, samples):
     scores = vmapped(name)(log_probs)
     assert scores.shape == (200,) and scores.dtype == jnp.float32
     assert np.isfinite(scores).all()
-    # Float32 rounds a mean of S probabilities: a few units in the last place of 1, never more.
+    # Float32 rounding of a mean of S probabilities is at most a few units in the last place of 1.
     assert scores.min() >= -1e-6 and scores.max() <= highest[name] + 1e-6
 
 
@@ -117,7 +117,7 @@ def test_least_and_most_uncertain(name):
   score = getattr(uncertainty, name)
   certain = jnp.array([[0.0, -jnp.inf, -jnp.inf]])
   uniform = jnp.full((1, 3), -math.log(3.0))
-  disagreeing = jnp.where(jnp.eye(3, dtype=bool), 0.0, -jnp.inf)  # three sure samples, three answers
+  disagreeing = jnp.where(jnp.eye(3, dtype=bool), 0.0, -jnp.inf)  # three certain samples, three different classes
   most = {"least_confidence": 2 / 3, "margin": 1.0, "entropy": math.log(3.0)}[name]
   np.testing.assert_allclose(score(certain), 0.0, atol=1e-7)
   np.testing.assert_allclose([score(uniform), score(disagreeing)], most, rtol=1e-6)
@@ -145,7 +145,7 @@ def test_repeating_a_sample_changes_nothing(name):
 def test_samples_that_agree_score_exactly_nothing(name, kind):
   log_probs = np.repeat(examples(kind, 1), 7, axis=1)
   scores = np.asarray(vmapped(name)(log_probs))
-  if name == "mean_std":  # a mean of seven equal numbers may be off by a rounding
+  if name == "mean_std":  # a mean of seven equal numbers may have a rounding error
     np.testing.assert_allclose(scores, 0, atol=1e-7)
   else:
     assert (scores == 0).all()

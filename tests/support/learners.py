@@ -1,4 +1,4 @@
-"""Learners that differ from others in some part."""
+"""Modified learners."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from al_jax.learner import Learner
 
 
 def changed(learner: Learner, **changes) -> Learner:
-  """The learner with other fields of its `TrainPlan`, of its plan, of its trainer or of its own."""
+  """The learner with changed fields of its `TrainPlan`, `Plan`, trainer or itself."""
   of = lambda fields: {field: changes.pop(field) for field in list(changes) if field in fields}
   train = {"train": dataclasses.replace(learner.plan.train, **of(types.TrainPlan.__annotations__))}
   plan = dataclasses.replace(learner.plan, **train | of(types.Plan.__annotations__))

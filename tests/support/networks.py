@@ -1,4 +1,4 @@
-"""Small networks of every kind, and the data that each takes."""
+"""Small networks of every kind, with data for each."""
 
 import dataclasses
 
@@ -14,13 +14,13 @@ from al_jax import inputs
 from al_jax import types
 from al_jax.models import Transformer
 
-LENGTH, TOKENS = 8, 20  # of a text; of these, one of the first ten is the class's and occurs twice
+LENGTH, TOKENS = 8, 20  # of a text: the token of its class, one of the first ten, occurs twice
 
 
 class NormedConv(nn.Module):
-  """A convolution, batch normalisation and dropout."""
+  """A convolution, batch normalization and dropout."""
 
-  frozen: bool = False  # whether training has the running statistics too
+  frozen: bool = False  # whether training also uses the running statistics
   dropout_rate: float = 0.25
 
   @nn.compact
@@ -31,7 +31,7 @@ class NormedConv(nn.Module):
 
 
 class Recurrent(nn.Module):
-  """An LSTM over the rows of an image, and dropout of its last state."""
+  """An LSTM over the rows of an image, with dropout of its last state."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -40,7 +40,7 @@ class Recurrent(nn.Module):
 
 
 class TwoInputs(nn.Module):
-  """An image and a row of a table, given as a dict."""
+  """A dict of an image and a table row as input."""
 
   @nn.compact
   def __call__(self, x, *, train=False):
@@ -50,7 +50,7 @@ class TwoInputs(nn.Module):
 
 
 class NnxMLP(nnx.Module):
-  """The tiny network once more."""
+  """The tiny MLP in nnx."""
 
   def __init__(self, rngs: nnx.Rngs):
     self.hidden, self.out = nnx.Linear(64, 16, rngs=rngs), nnx.Linear(16, 10, rngs=rngs)
@@ -61,7 +61,7 @@ class NnxMLP(nnx.Module):
 
 
 class NnxNormed(nnx.Module):
-  """Batch normalisation and dropout."""
+  """An MLP with batch normalization and dropout in nnx."""
 
   def __init__(self, rngs: nnx.Rngs):
     self.hidden, self.out = nnx.Linear(64, 16, rngs=rngs), nnx.Linear(16, 10, rngs=rngs)
@@ -73,7 +73,7 @@ class NnxNormed(nnx.Module):
 
 
 def by_hand() -> types.Network:
-  """A network of functions alone: one dense layer, the inputs dropped."""
+  """A network of plain functions: dropout of the inputs and one dense layer."""
 
   def init(key, inputs):
     return {"params": {"kernel": jax.random.normal(key, (inputs[0].size, 10)) / 8}}
@@ -85,7 +85,7 @@ def by_hand() -> types.Network:
     return jnp.where(jax.random.bernoulli(key, 0.5, (1, x.shape[1])), 2 * x, 0)
 
   def apply(variables, inputs, *, key, weights):
-    del weights  # no row enters what another gets
+    del weights  # rows do not affect each other
     return logits_of(variables, dropped(key, inputs.reshape((inputs.shape[0], -1)))), variables
 
   def sample(key, variables, inputs):
@@ -107,7 +107,7 @@ NETWORKS = {
 
 
 def batch_for(name: str, size: int, seed: int = 0) -> types.PyTree:
-  """Random inputs as the network takes them."""
+  """Random prepared inputs for the network."""
   rng = np.random.default_rng(seed)
   if name == "tokens":
     return jnp.array(rng.integers(0, TOKENS, (size, LENGTH)), jnp.int32)
@@ -118,7 +118,7 @@ def batch_for(name: str, size: int, seed: int = 0) -> types.PyTree:
 
 
 def data_for(name: str, digits: types.Dataset) -> types.Dataset:
-  """The digits as the network takes them: images, sequences of their rows, images beside sums of rows, or texts."""
+  """The digits as inputs of the network: images, sequences of rows, images with sums of rows, or texts."""
 
   def text(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     texts = rng.integers(10, TOKENS, (len(labels), LENGTH))

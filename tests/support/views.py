@@ -1,4 +1,4 @@
-"""What tests of strategies make pool views with."""
+"""Helpers for pool views in tests of strategies."""
 
 import jax.numpy as jnp
 
@@ -6,6 +6,6 @@ from al_jax import types
 
 
 def ties_by_id(view: types.PoolView) -> types.PoolView:
-  """A view whose ties go to the lowest id, as those of the references do."""
+  """The view with ties going to the lowest id, as in the references."""
   size = view.candidates.shape[0]
   return view._replace(tie_break=jnp.arange(size, 0, -1, jnp.float32) / (size + 1))

@@ -1,4 +1,4 @@
-"""Every acquisition by name, and one of each wrapper."""
+"""All acquisitions by name, and one example of each wrapper."""
 
 import functools
 
@@ -9,7 +9,7 @@ NAMES = [*acquisition.REGISTRY, *(f"{wrapper}_bald" for wrapper in acquisition.W
 
 
 def hyper_parameters(name: str) -> dict[str, int | float]:
-  """With the defaults, the wrapper's too."""
+  """Default hyper-parameters, including the wrapper's."""
   wrapper, _, base = name.partition("_")
   if wrapper not in acquisition.WRAPPERS:
     return acquisition.REGISTRY[name].hyper_parameters
@@ -18,7 +18,7 @@ def hyper_parameters(name: str) -> dict[str, int | float]:
 
 @functools.cache
 def make(name: str, **hyper) -> types.Acquisition:
-  """One object for equal arguments, so that programs are shared; hyper-parameters go to the acquisition."""
+  """One object for equal arguments, so that programs are shared. `hyper` is passed to the base acquisition."""
   wrapper, _, base = name.partition("_")
   if wrapper not in acquisition.WRAPPERS:
     return acquisition.make(name, **hyper)
