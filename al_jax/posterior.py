@@ -156,7 +156,7 @@ def _ensemble(members: int) -> types.Posterior:
 
 def _at_least_one(name: str, samples: int) -> None:
   if isinstance(samples, bool) or not isinstance(samples, int | jnp.integer) or samples < 1:
-    raise ValueError(f"a {name} posterior needs an integer number of samples, at least 1, not {samples!r}")
+    raise ValueError(f"the {name} posterior needs an integer number of samples, at least 1, not {samples!r}")
 
 
 @functools.cache

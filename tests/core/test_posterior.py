@@ -298,9 +298,9 @@ def test_an_ensemble_predicts_as_each_of_its_members(data):
 @pytest.mark.parametrize(
   ("make", "message"),
   [
-    (lambda: posterior.mc_dropout(0), "a dropout posterior needs .* not 0"),
-    (lambda: posterior.mc_dropout(-2, per_example=True), "a dropout posterior needs .* not -2"),
-    (lambda: posterior.ensemble(0), "an ensemble posterior needs .* not 0"),
+    (lambda: posterior.mc_dropout(0), "the dropout posterior needs .* not 0"),
+    (lambda: posterior.mc_dropout(-2, per_example=True), "the dropout posterior needs .* not -2"),
+    (lambda: posterior.ensemble(0), "the ensemble posterior needs .* not 0"),
   ],
 )
 def test_posterior_mistakes(make, message):

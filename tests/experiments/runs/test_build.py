@@ -219,7 +219,7 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
       {"acq": ("bald",), "posterior": "deterministic"},
       "bald: this acquisition needs at least 2 posterior samples and has 1",
     ),
-    ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN drops nothing"),
+    ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN has none"),
     ({"pool_size": 5000}, "--pool_size=5000 is more than the 1297 training images of digits"),
     ({"pool_subset": 3}, "pool_subset=3 must be between acq_size=10"),
     ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
