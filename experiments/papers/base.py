@@ -1,6 +1,6 @@
-"""What a file of this folder says about its publication: protocols, published numbers, and the runs that repeat them.
+"""The types that describe a publication: its protocols, its published numbers, and the runs that reproduce them.
 
-Labels are totals, the initial set included; accuracies are of the test set, in 0..1.
+Numbers of labels are totals that include the initial set. Accuracies are test accuracies in 0..1.
 """
 
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-  """Flag values, with where they come from and what to expect of them.
+  """Flag values, their source and their expected results.
 
-  Run by `python -m experiments.mnist --preset=NAME`; `python -m experiments.reproduce` runs those of publications and
-  holds them against what was published.
+  `python -m experiments.mnist --preset=NAME` runs a preset. `python -m experiments.reproduce` runs the presets of
+  publications and compares the results with the published ones.
   """
 
   summary: str  # one line for --help
   values: Mapping[str, Any]  # by flag
-  source: str = ""  # whose protocol it is
-  cost: str = ""  # what a run of it takes
-  expect: str = ""  # what it should come to
-  departures: tuple[str, ...] = ()  # where it does not do as its source did
+  source: str = ""  # the publication whose protocol it is
+  cost: str = ""  # run time
+  expect: str = ""  # expected results
+  departures: tuple[str, ...] = ()  # differences from the source's protocol
 
   def __post_init__(self):
     object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
@@ -34,24 +34,24 @@ class Preset:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-  """What was published of one strategy."""
+  """The published results of one strategy."""
 
   label: str  # method and setting, in the authors' terms
-  accuracy: Mapping[int, tuple[float, ...]]  # by labels: one number, or lower quartile, median and upper quartile
-  # By accuracy: labels of each run, inf for never, or their median alone.
+  accuracy: Mapping[int, tuple[float, ...]]  # by labels: one number, or (lower quartile, median, upper quartile)
+  # By accuracy: the labels that each run needs (inf: never reached), or only their median.
   reached: Mapping[float, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-  # By accuracy: the fewest and the most labels over runs, where `reached` has the median alone.
+  # By accuracy: minimum and maximum over runs, if `reached` has only the median.
   ranges: Mapping[float, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-  # By the last of the labels: mean accuracy over `stretch`; one number, or the least, the median and the most of runs.
+  # By last label of `budgets`: mean accuracy over it; one number, or (minimum, median, maximum) over runs.
   means: Mapping[int, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-  first: int = 20  # labels with which the runs start
+  first: int = 20  # size of the initial set
 
-  def stretch(self, last: int) -> range:
-    """The labels over which the curve's mean accuracy is taken: every tenth from the first on."""
+  def budgets(self, last: int) -> range:
+    """The numbers of labels that a mean accuracy averages over: from `first` to `last` in steps of 10."""
     return range(self.first, last + 1, 10)
 
   def spread(self, accuracy: float) -> tuple[float, float] | None:
-    """The fewest and the most labels at which a run reached an accuracy; None where one number was published."""
+    """Minimum and maximum over runs of the labels needed for an accuracy; None if only one number was published."""
     if accuracy in self.ranges:
       return self.ranges[accuracy]
     runs = self.reached[accuracy]
@@ -59,26 +59,26 @@ class Curve:
 
 
 class Publication(NamedTuple):
-  """What was published of one protocol."""
+  """The published results of one protocol."""
 
   source: str
-  curves: dict[str, Curve]  # by acquisition, with its wrapper, without hyper-parameters; ", 5 a round" tells two apart
+  curves: dict[str, Curve]  # by strategy without hyper-parameters; ", 5 a round" marks a second batch size
   full_data: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class StudyCommand:
-  """One command of experiments.mnist and the folder of its results."""
+  """One command of experiments.mnist, and the name of its results folder."""
 
   name: str
   preset: str
   flags: tuple[str, ...] = ()
-  suffix: str = ""  # behind the names of its strategies, where another study of the reproduction has the same
+  suffix: str = ""  # appended to strategy names that another study of the reproduction also has
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-  """One published number, of a study's full-data line or of its first round, for which alone the study is run."""
+  """One published accuracy that a separate study reproduces: with its full-data line, or else with its first round."""
 
   study: str
   label: str
@@ -88,36 +88,36 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class Reproduction:
-  """What one preset is to show."""
+  """The studies of one preset, and what they are compared with."""
 
   title: str
   published: str | None  # key of the paper's PUBLISHED
   studies: Mapping[str, tuple[StudyCommand, ...]]  # by scale
-  signs: tuple[tuple[str, str], ...] = ()  # the first above the second; names without hyper-parameters
+  orderings: tuple[tuple[str, str], ...] = ()  # (above, below) by area; names without hyper-parameters
   references: tuple[Reference, ...] = ()
-  thresholds: tuple[float, ...] = ()  # accuracies whose labels are asked for, where nothing was published
-  scope: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by scale: what it does with less
+  thresholds: tuple[float, ...] = ()  # accuracies whose needed labels are reported, if nothing was published
+  scope: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by scale: the differences from the protocol
 
 
 class Notes(NamedTuple):
-  """What is to be known of the rows that are kept of a reproduction at one scale."""
+  """Comments on the archived rows of a reproduction at one scale."""
 
   remark: str  # at most five sentences
-  findings: tuple[tuple[str, str, str], ...]  # what was asked, what was found, and how: a command, rows, a machine
+  findings: tuple[tuple[str, str, str], ...]  # topic, finding, and its source: a command, rows, a machine
 
 
 def at(labels: Sequence[int], *percent: Sequence[float]) -> dict[int, tuple[float, ...]]:
-  """Accuracies by labels out of rows of percentages: one row, or the lower ends, medians and upper ends of spreads."""
+  """Accuracies by labels from rows of percentages: one row, or three rows (lower quartile, median, upper quartile)."""
   columns = zip(*percent, strict=True)
   return {n: tuple(round(value / 100, 4) for value in column) for n, column in zip(labels, columns, strict=False)}
 
 
-# As far as the rows of both papers of Kirsch et al. go.
+# The budgets of both papers of Kirsch et al.; a shorter row ends earlier.
 to_300 = functools.partial(at, (20, 50, 100, 150, 200, 250, 300))
 GPU = ("--chunk_size=500",)
 BATCHBALD = "--acq=batchbald(max_configs=40000)"  # as published
 BY_5 = ("--acq_size=5", "--rounds=56")
-# Of both papers of Kirsch et al.
+# Flags shared by both papers of Kirsch et al.
 KIRSCH = {
   "dataset": "mnist",
   "model": "batchbald",

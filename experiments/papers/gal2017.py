@@ -30,31 +30,32 @@ _GAL = {
 }
 _GAL_SOURCE = "Gal, Islam & Ghahramani 2017, Deep Bayesian Active Learning with Image Data, section 5.1"
 _GAL_DEPARTURES = (
-  "The paper chooses a weight decay by the 100 validation images, which are only set aside here; it is that of the"
-  " authors' released program, an L2 penalty on the kernel of the hidden dense layer of 3.5 over the number of labels.",
-  "The program scores 2,000 fresh candidates a round, --pool_subset=2000, does not take what it acquired out of the"
-  " pool, and tests with dropout off; its network, as left there, is another than the paper's.",
-  "variation_ratio counts votes, as public copies of the program do; the paper defines 1 - max of the mean prediction,"
-  " which is least_confidence(posterior=dropout).",
-  "How long the authors trained is not known: by its falls at 130 labels the series of table 1 fits 35 to 50 epochs,"
-  " and that from 20 labels fewer.",
+  "The paper chooses the weight decay on the 100 validation images; here they are held out but not used. The weight"
+  " decay is that of the authors' released program: an L2 penalty of 3.5 over the number of labels on the kernel of the"
+  " hidden dense layer.",
+  "The released program scores 2,000 new random candidates per round (--pool_subset=2000), does not remove acquired"
+  " images from the pool, and tests with dropout off. The network in it differs from the paper's.",
+  "variation_ratio counts votes, as public copies of the program do. The paper defines it as 1 - max of the mean"
+  " prediction, which is least_confidence(posterior=dropout).",
+  "The authors' number of epochs is not known. The drops at 130 labels suggest 35 to 50 epochs for the series of table"
+  " 1, and fewer for the series from 20 labels.",
 )
 
 _CPU_GAL = ("--mc_samples=20", "--pool_subset=2000")
 
 
 def _of_arrays(rows: Mapping[str, tuple], labels: Sequence[int], lasts: Sequence[int], first: int = 20):
-  """Curves of a series of the authors' arrays, by acquisition: accuracies at `labels` and means to `lasts`.
+  """Curves of one series of the authors' arrays, by acquisition: accuracies at `labels`, mean accuracies up to `lasts`.
 
-  A row has the name, the accuracies, the labels to 90% and to 95%, and the means.
+  A row has the name, the accuracies, the labels needed for 90% and for 95%, and the mean accuracies.
   """
   return {
-    name: Curve(said, at(labels, accuracies), {0.90: (ten,), 0.95: (five,)}, means=at(lasts, means), first=first)
-    for name, (said, accuracies, ten, five, means) in rows.items()
+    name: Curve(label, at(labels, accuracies), {0.90: (ten,), 0.95: (five,)}, means=at(lasts, means), first=first)
+    for name, (label, accuracies, ten, five, means) in rows.items()
   }
 
 
-# The runs with 20 initial labels and 10 a step.
+# The runs with 20 initial labels and 10 acquired per round.
 _FROM_20 = {
   "bald": ("BALD", (54.8, 64.3, 69.9, 85.2, 89.0, 95.1, 98.2), 320, 500, (79.34, 89.64)),
   "variation_ratio": ("variation ratios", (58.3, 62.6, 76.3, 91.7, 95.1, 96.7, 98.2), 170, 300, (84.39, 92.33)),
@@ -63,8 +64,8 @@ _FROM_20 = {
   "random": ("random", (59.9, 65.7, 77.1, 89.4, 90.9, 94.6, 96.6), 220, 590, (83.17, 90.54)),
 }
 
-# The runs of table 1 of the same paper, which start from 100 labels; it prints the images acquired until 10% and 5%
-# test error, 100 fewer than the labels here.
+# The runs of table 1 of the same paper, which start from 100 labels. The table prints the number of images acquired
+# until 10% and 5% test error, which is 100 fewer than the labels here.
 _TABLE_1 = {
   "bald": ("BALD", (83.0, 84.4, 89.3, 93.1, 94.3, 97.2, 97.8), 245, 435, (86.55, 93.99)),
   "variation_ratio": ("variation ratios", (85.6, 85.3, 88.9, 94.1, 95.4, 97.1, 98.0), 220, 395, (87.68, 94.50)),
@@ -75,32 +76,33 @@ _TABLE_1 = {
 
 PRESETS: dict[str, Preset] = {
   "gal2017": Preset(
-    "Deep Bayesian Active Learning on MNIST, as its text has it: 20 to 1,000 labels, 10 a round",
+    "Deep Bayesian Active Learning on MNIST, as in its text: 20 to 1,000 labels, 10 per round",
     _GAL | {"init_labels": 20, "acq_size": 10, "rounds": 98},
     source=_GAL_SOURCE,
-    cost="98 rounds of 100 passes over the pool: for a GPU, or --mc_samples=20 --pool_subset=2000",
-    expect="90% / 95% at: BALD 320 / 500, variation ratios 170 / 300, max entropy 200 / 370, random 220 / 590",
+    cost="98 rounds of 100 passes over the pool: use a GPU, or --mc_samples=20 --pool_subset=2000",
+    expect="labels needed for 90% / 95%: BALD 320 / 500, variation ratios 170 / 300, max entropy 200 / 370, random"
+    " 220 / 590",
     departures=_GAL_DEPARTURES,
   ),
   "gal2017_table1": Preset(
-    "the same as its table 1 was made: 100 to 1,100 labels, 5 a round",
+    "the same paper, as in its table 1: 100 to 1,100 labels, 5 per round",
     _GAL | {"init_labels": 100, "acq_size": 5, "rounds": 200},
     source=_GAL_SOURCE,
-    cost="twice gal2017",
+    cost="twice that of gal2017",
     expect="images acquired until 10% / 5% error: BALD 145 / 335, variation ratios 120 / 295, max entropy 165 / 355,"
-    " mean STD 230 / 695, random 255 / 835; totals are 100 more",
+    " mean STD 230 / 695, random 255 / 835; add 100 for the number of labels",
     departures=_GAL_DEPARTURES,
   ),
 }
 
 PUBLISHED: dict[str, Publication] = {
   "gal2017": Publication(
-    "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), arrays of the authors: means of their repeats",
+    "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), the authors' arrays: means of their repeats",
     _of_arrays(_FROM_20, (20, 50, 100, 200, 300, 500, 1000), (400, 1000)),
   ),
   "gal2017_table1": Publication(
-    "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), table 1, with the 100 initial labels added, and the"
-    " authors' arrays behind it: means of their repeats",
+    "Gal, Islam & Ghahramani 2017 (Deep Bayesian Active Learning), table 1 (the 100 initial labels are added here) and"
+    " the authors' arrays behind it: means of their repeats",
     _of_arrays(_TABLE_1, (100, 150, 200, 300, 400, 700, 1000), (300, 1000), first=100),
   ),
 }
@@ -113,10 +115,10 @@ REPRODUCTIONS: dict[str, Reproduction] = {
       "cpu": (StudyCommand("gal2017", "gal2017", ("--rounds=38", *_CPU_GAL)),),
       "full": (StudyCommand("gal2017", "gal2017", GPU),),
     },
-    signs=(("variation_ratio", "random"), ("entropy", "random")),
+    orderings=(("variation_ratio", "random"), ("entropy", "random")),
     scope={
-      "cpu": "400 labels instead of 1,000, 20 samples of MC dropout instead of 100, and 2,000 fresh candidates a round"
-      " instead of the whole pool.",
+      "cpu": "400 labels instead of 1,000, 20 MC dropout samples instead of 100, and 2,000 new random candidates per"
+      " round instead of the whole pool.",
       "full": "As published.",
     },
   ),
@@ -127,10 +129,10 @@ REPRODUCTIONS: dict[str, Reproduction] = {
       "cpu": (StudyCommand("gal2017_table1", "gal2017_table1", ("--rounds=40", *_CPU_GAL)),),
       "full": (StudyCommand("gal2017_table1", "gal2017_table1", GPU),),
     },
-    signs=(("bald", "random"), ("variation_ratio", "random"), ("entropy", "random")),
+    orderings=(("bald", "random"), ("variation_ratio", "random"), ("entropy", "random")),
     scope={
-      "cpu": "300 labels instead of 1,100, 20 samples of MC dropout instead of 100, and 2,000 fresh candidates a round"
-      " instead of the whole pool.",
+      "cpu": "300 labels instead of 1,100, 20 MC dropout samples instead of 100, and 2,000 new random candidates per"
+      " round instead of the whole pool.",
       "full": "As published.",
     },
   ),
@@ -139,72 +141,76 @@ REPRODUCTIONS: dict[str, Reproduction] = {
 NOTES: dict[tuple[str, str], Notes] = {
   ("gal2017", "cpu"): Notes(
     (
-      "Both signs hold on every seed, but both 95% intervals, of three seeds, contain zero, that of variation ratios"
-      " barely. The released program's weight decay brings the strategies that score the pool nearer to their"
-      " published curves, though not to within two points; 9 of 25 medians are within two points, as many as without"
-      " it. Random reaches 90% with 270, 280 and 290 labels, not with 220 as published. Almost all our runs and all"
-      " published curves fall at 130 labels, where a batch of 128 leaves two images for a last step. No number of"
-      " epochs alone makes our curves the published ones, and the preset stays with 50."
+      "Both orderings hold on every seed, but both 95% intervals (of three seeds) contain zero; the interval of"
+      " variation ratios only just does. The weight decay of the released program brings the strategies that score"
+      " the pool closer to their published curves, though not to within two points; 9 of 25 medians are within two"
+      " points, as many as without it. Random reaches 90% with 270, 280 and 290 labels, not with the published 220."
+      " Almost all our runs and all published curves drop at 130 labels, where a batch size of 128 leaves two images"
+      " for the last step of an epoch. No number of epochs alone reproduces the published curves, so the preset"
+      " stays at 50."
     ),
     (
       (
         "Runs",
         "all five strategies on all three seeds",
         (
-          "one core of an AMD EPYC per run, with the other core at work too; mean STD on another machine, of half"
+          "one core of an AMD EPYC per run; the other core was busy too; mean STD ran on another machine at half"
           " the speed"
         ),
       ),
       (
-        "Signs, with weight decay",
+        "Orderings, with weight decay",
         (
-          "variation ratios above random by 1.6 to 4.1 points, max entropy by 0.1 to 1.4, on every seed; both 95%"
-          " intervals, of three seeds, contain zero, that of variation ratios barely"
+          "variation ratios above random by 1.6 to 4.1 points and max entropy by 0.1 to 1.4, on every seed; both"
+          " 95% intervals (of three seeds) contain zero, that of variation ratios only just"
         ),
         "",
       ),
       (
-        "Signs, in an earlier series without weight decay",
-        "variation ratios +2.8 +2.5 +5.3; max entropy +1.2 +1.7 +1.3, beyond the interval",
+        "Orderings, in an earlier series without weight decay",
+        "variation ratios +2.8 +2.5 +5.3; max entropy +1.2 +1.7 +1.3, which is significant",
         "gal2017_without_decay.jsonl; --weight_decay=0; all five strategies on three seeds",
       ),
       (
-        "Variation ratios, labels",
+        "Labels needed by variation ratios",
         "90% with 170, 180 and 190 (published 170); 95% with 310, 350 and 360 (published 300)",
         "",
       ),
       (
-        "Max entropy, labels",
+        "Labels needed by max entropy",
         "90% with 190, 210 and 250 (published 200); 95% with 350 in one run of three (published 370)",
         "",
       ),
       (
-        "BALD, labels",
-        "90% with 170, 210 and 270 (published 320); 95% with 340, 400 and not by 400 (published 500)",
+        "Labels needed by BALD",
+        "90% with 170, 210 and 270 (published 320); 95% with 340, with 400 and not by 400 (published 500)",
         "",
       ),
       (
-        "Mean STD, labels",
+        "Labels needed by mean STD",
         (
           "90% with 190, 210 and 250 (published 220); 95% with 330, 330 and 360 (published 570; the published curve"
-          " is that of random, see table 1)"
+          " equals random's, see table 1)"
         ),
         "",
       ),
       (
-        "Random, labels",
+        "Labels needed by random",
         (
-          "90% with 270, 280 and 290, not with 220: 3.7 points below the published curve at 200 labels and 0.1 at"
-          " 300; both curves are so flat there that this is 60 labels"
+          "90% with 270, 280 and 290, not with 220; ours is 3.7 points below the published curve at 200 labels and"
+          " 0.1 at 300, and both curves are so flat there that the difference amounts to 60 labels"
         ),
         "",
       ),
       (
-        "Distance of our medians from the published ones, weight decay of 0 and of the released program",
         (
-          "strategies that score the pool come nearer, though not to within two points: over the five strategies and"
-          " the labels of the table 4.0 points without it and 2.9 with it; at 50 labels 7.8 and 4.8; at 100 labels"
-          " 6.3 and 4.5"
+          "Distance of our medians from the published ones, with a weight decay of 0 and with that of the released"
+          " program"
+        ),
+        (
+          "the released program's brings the strategies that score the pool closer, though not to within two"
+          " points; over the five strategies and the budgets of the table 4.0 points without it and 2.9 with the"
+          " program's; at 50 labels 7.8 and 4.8; at 100 labels 6.3 and 4.5"
         ),
         "gal2017_without_decay.jsonl; --weight_decay=0",
       ),
@@ -221,172 +227,177 @@ NOTES: dict[tuple[str, str], Notes] = {
       (
         "Medians within two points, weight decay instead of 0",
         (
-          "9 of 25, as many as without it: one fewer at 20 labels, where ours are 56.2% instead of 60.1% (published"
-          " first rounds, of the same kind of network, 54.8 to 59.9%), and one more at 200"
+          "9 of 25, as many as without it; one fewer at 20 labels, where ours are 56.2% instead of 60.1% (published"
+          " first rounds of the same kind of network: 54.8 to 59.9%), and one more at 200"
         ),
         "gal2017_without_decay.jsonl; --weight_decay=0",
       ),
       (
-        "Weight decay on 20, 50, 100, 200 and 300 random images",
+        "Effect of weight decay on 20, 50, 100, 200 and 300 random images",
         (
-          "decides little: 57.2, 72.9, 78.9, 86.1 and 90.3% without it, 57.5, 70.8, 78.2, 86.1 and 90.7% with it; so"
-          " it does not explain the published 89.4% of random at 200"
+          "small: 57.2, 72.9, 78.9, 86.1 and 90.3% without it, 57.5, 70.8, 78.2, 86.1 and 90.7% with it, so it does"
+          " not explain the published 89.4% of random at 200"
         ),
         "means of four seeds, dropout off; rows not kept",
       ),
       (
-        "The network left in the released program: 3x3 convolutions, pooling by 5 (here 128 hidden units)",
+        "The network in the released program: 3x3 convolutions, pooling by 5 (here with 128 hidden units)",
         (
-          "on the same sets 46.4, 59.6, 71.1, 87.6 and 91.9%; at 20 labels 8 points and more below every published"
+          "on the same sets 46.4, 59.6, 71.1, 87.6 and 91.9%; at 20 labels at least 8 points below every published"
           " first round"
         ),
         "rows not kept",
       ),
       (
-        "Twenty samples instead of 100",
-        "not told apart from the rest",
+        "Effect of twenty samples instead of 100",
+        "not isolated",
         "",
       ),
       (
-        "2,000 fresh candidates per round",
-        "what the released program has too",
+        "2,000 new candidates per round",
+        "the released program does the same",
         "",
       ),
       (
-        "Falls at 130 labels below the mean of the neighbours",
+        "Drop at 130 labels below the mean of the neighboring budgets",
         (
-          "all runs but one of these fifteen, by up to 16.4 points, 8.9 on average; all but one of the fifteen"
-          " without decay, by up to 10.1 points, 3.9 on average; the next falls, at 260 and at 80, are 1.2 and 1.1"
-          " points on average"
+          "in all but one of these fifteen runs, by up to 16.4 points and 8.9 on average; in all but one of the"
+          " fifteen runs without decay, by up to 10.1 points and 3.9 on average; the next largest drops, at 260 and"
+          " at 80, are 1.2 and 1.1 points on average"
         ),
         "",
       ),
       (
-        "Last step of an epoch with a batch of 128, as published",
+        "Last step of an epoch with a batch size of 128, as published",
         (
-          "an epoch of 130 images ends with a step on two of them, one of 260 with a step on four; such a step of"
-          " Adam is as large as one on a whole batch"
+          "an epoch of 130 images ends with a step on two of them, an epoch of 260 with a step on four; Adam makes"
+          " such a step as large as one on a full batch"
         ),
         "",
       ),
       (
-        "The 130 images of BALD's first run without decay, five seeds, batches of 128",
+        "The 130 images of BALD's first run without decay, five seeds, in batches of 128",
         "68.8 to 79.6%, mean 72.6%",
         "gal2017_130_by_128.jsonl (ids and rows); --init=file --rounds=0 --weight_decay=0",
       ),
       (
-        "The same 130 images by two batches of 65",
+        "The same 130 images in two batches of 65",
         "81.7 to 86.1%, mean 83.4%",
         "gal2017_130_by_65.jsonl (ids and rows); --init=file --rounds=0 --weight_decay=0",
       ),
       (
-        "The same 130 images by one batch of 130, half as many steps",
+        "The same 130 images in one batch of 130, so half as many steps",
         "78.1 to 84.3%, mean 79.7%",
         "gal2017_130_by_130.jsonl (ids and rows); --init=file --rounds=0 --weight_decay=0",
       ),
       (
-        "Falls of the published curves below the mean of the neighbours",
-        "all five: 20 to 38 points at 130 labels (BALD 33.7% between 69.2 and 71.2%), 4 to 14 at 260 labels",
-        "",
-      ),
-      (
-        "Falls of the authors' other series, table 1 from 100 labels",
+        "Drops of the published curves below the mean of the neighboring budgets",
         (
-          "5 to 15 and 0 to 1 points; so their batches were of 128 too, and ours, with 8.9 and 1.2, fall as those of"
-          " table 1"
+          "in all five curves: 20 to 38 points at 130 labels (BALD 33.7% between 69.2 and 71.2%), 4 to 14 at 260 labels"
         ),
         "",
       ),
       (
-        "Fall at 130 by the length of the trainings",
+        "The same drops in the authors' other series (table 1, from 100 labels)",
+        "5 to 15 and 0 to 1 points, so its batch size was 128 too; our drops, 8.9 and 1.2, resemble those of table 1",
+        "",
+      ),
+      (
+        "Drop at 130 labels by number of epochs",
         (
-          "among 120, 130 and 140 random images, two seeds, dropout off: 19.0 and 12.7 points by 25 epochs, 12.4 and"
-          " 4.6 by 35, 11.4 and 4.5 by 50, 1.1 and 3.6 by 200"
+          "among 120, 130 and 140 random images, two seeds, dropout off: 19.0 and 12.7 points with 25 epochs, 12.4"
+          " and 4.6 with 35, 11.4 and 4.5 with 50, 1.1 and 3.6 with 200"
         ),
         (
-          "gal2017_120_by_25_epochs.jsonl and so on; --acq=random --init_labels=120 --rounds=2 --seeds=2 --epochs=25"
-          " --eval_posterior=deterministic"
+          "gal2017_120_by_25_epochs.jsonl and so on; --acq=random --init_labels=120 --rounds=2 --seeds=2"
+          " --epochs=25 --eval_posterior=deterministic"
         ),
       ),
       (
         "Epochs of the published series from 20 labels",
-        "fewer than 50, it seems; the program was left at 5",
+        "probably fewer than 50; the released program is set to 5",
         "",
       ),
       (
-        "Random images by 20 epochs, with 20, 50, 100 and 130 labels",
-        "57.8, 66.6, 75.2 and 58.6%, near the published 59.9, 65.7, 77.1 and 56.7%",
+        "Random images, 20 epochs, at 20, 50, 100 and 130 labels",
+        "57.8, 66.6, 75.2 and 58.6%, close to the published 59.9, 65.7, 77.1 and 56.7%",
         "gal2017_random_by_20_epochs.jsonl; means of two seeds, dropout off",
       ),
       (
-        "Random images by 20 epochs, with 160, 200 and 300 labels",
-        "83.1, 85.7 and 88.8%, where 87.1, 89.4 and 90.9% were published",
+        "Random images, 20 epochs, at 160, 200 and 300 labels",
+        "83.1, 85.7 and 88.8%, compared with the published 87.1, 89.4 and 90.9%",
         "gal2017_random_by_20_epochs.jsonl; means of two seeds, dropout off",
       ),
       (
-        "BALD by 20 epochs, first seed, with 50, 100 and 200 labels",
-        "39.0, 61.1 and 70.0%, far below its published curve; with 260 it falls by 13.2 points, as that does",
+        "BALD, 20 epochs, first seed, at 50, 100 and 200 labels",
+        (
+          "39.0, 61.1 and 70.0%, far below its published curve; at 260 labels it drops by 13.2 points, as the"
+          " published curve does"
+        ),
         "gal2017_bald_by_20_epochs.jsonl",
       ),
       (
-        "Limit of following published curves: the authors' two series",
+        "How closely published curves can be followed: distance between the authors' two series",
         (
-          "with 140 to 400 labels, same strategies and as many labels, 2.8 points from each other in the mean over"
-          " labels and strategies; ours 2.0 from the one and 1.7 from the other"
+          "at 140 to 400 labels they differ by 2.8 points for the same strategy and the same number of labels (mean"
+          " over labels and strategies); ours differ by 2.0 from the one and by 1.7 from the other"
         ),
         "",
       ),
       (
         "The same distances for BALD and for random",
-        "BALD 3.5 between theirs, ours 4.1 and 0.8; random 3.2 between theirs, ours 1.9 and 1.5",
+        (
+          "BALD: 3.5 between the authors' series, 4.1 and 0.8 from ours; random: 3.2 between the authors' series,"
+          " 1.9 and 1.5 from ours"
+        ),
         "",
       ),
     ),
   ),
   ("gal2017_table1", "cpu"): Notes(
     (
-      "All three signs hold on every seed and beyond the interval, where the series from 20 labels leaves both of"
-      " its own open. From 140 labels on, all strategies but mean STD lie 1.2 to 1.9 points above the published"
-      " curves, and therefore reach 90% sooner. Mean STD does not come out: its published curve is random's, and the"
-      " likely reason is in the authors' program. With 100 labels, before anything is acquired, ours stand lower, in"
-      " part by the sets and in part, it seems, by the length of the trainings. No one number of epochs gives both"
-      " the higher accuracy with 100 labels and the fall with 130 labels."
+      "All three orderings hold on every seed and are significant; in the series from 20 labels, neither of the two"
+      " orderings is. From 140 labels on, all strategies except mean STD are 1.2 to 1.9 points above the published"
+      " curves, and therefore reach 90% sooner. Mean STD is not reproduced: its published curve equals random's, and"
+      " the likely reason is in the authors' program. At 100 labels, before anything is acquired, our accuracies are"
+      " lower, partly because of the initial sets and partly, it seems, because of the number of epochs. No single"
+      " number of epochs gives both the higher accuracy at 100 labels and the drop at 130 labels."
     ),
     (
       (
         "Runs",
         "all five strategies on three seeds",
         (
-          "one core of an AMD EPYC per run, of about half the speed of that of most runs from 20 labels, with other"
-          " work on the other core"
+          "one core of an AMD EPYC per run, about half as fast as the core of most runs from 20 labels; the other"
+          " core was busy too"
         ),
       ),
       (
-        "All strategies but mean STD beside the published curves",
+        "All strategies except mean STD, compared with the published curves",
         (
-          "1.2 to 1.9 points above from 140 labels on; over 100 to 300 labels all four within two points of the"
-          " published means; nine of their sixteen accuracies within two points"
+          "1.2 to 1.9 points above from 140 labels on; mean over 100 to 300 labels: all four within two points of"
+          " the published means; nine of their sixteen accuracies within two points"
         ),
         "",
       ),
       (
-        "Variation ratios to 90%",
-        "170, 185 and 195 labels (published 220)",
+        "Labels that variation ratios needs for 90%",
+        "170, 185 and 195 (published 220)",
         "",
       ),
       (
-        "Max entropy to 90%",
-        "170, 185 and 210 labels (published 265)",
+        "Labels that max entropy needs for 90%",
+        "170, 185 and 210 (published 265)",
         "",
       ),
       (
-        "BALD to 90%",
-        "170, 205 and 220 labels (published 245)",
+        "Labels that BALD needs for 90%",
+        "170, 205 and 220 (published 245)",
         "",
       ),
       (
-        "Random to 90%",
-        "265 labels in two runs, not by 300 in the third (published 355)",
+        "Labels that random needs for 90%",
+        "265 in two runs, not by 300 in the third (published 355)",
         "",
       ),
       (
@@ -397,56 +408,57 @@ NOTES: dict[tuple[str, str], Notes] = {
       (
         "Mean STD",
         (
-          "mean over the curve four points above the published one, accuracy with 300 labels five points above; 90%"
-          " with 185, 185 and 235 labels (published 330)"
+          "mean accuracy over the curve four points above the published one, accuracy at 300 labels five points"
+          " above; 90% with 185, 185 and 235 labels (published 330)"
         ),
         "",
       ),
       (
-        "The published curve of mean STD beside that of random",
+        "The published curve of mean STD, compared with that of random",
         (
-          "differs over its 181 budgets by 0.2 points on average (0.5 from budget to budget), and in the series from"
-          " 20 labels by 0.1 (1.0); BALD, variation ratios and max entropy are 2.6 to 3.3 above random"
+          "differs by 0.2 points on average over its 181 budgets (it varies by 0.5 from budget to budget), and by"
+          " 0.1 (1.0) in the series from 20 labels; BALD, variation ratios and max entropy are 2.6 to 3.3 above"
+          " random"
         ),
         "",
       ),
       (
         "Likely reason for mean STD's published curve",
         (
-          "public copies of the program take the standard deviation of one number for each class in place of the"
-          " samples; it is zero for every image, so they acquire what a sort of equal scores happens to leave last"
-          " (an older file of theirs does take the samples)"
+          "public copies of the program take the standard deviation of one number for each class, not of the"
+          " samples; it is zero for every image, so they acquire whatever a sort of equal scores leaves last (an"
+          " older file of theirs does use the samples)"
         ),
         "",
       ),
       (
         "Our mean STD, by the formula of the paper",
         (
-          "2.5, 1.3 and 3.4 points above random by area; the interval of three seeds, -0.2 to +5.0, barely leaves"
-          " that open"
+          "2.5, 1.3 and 3.4 points above random by area; the interval of three seeds, -0.2 to +5.0, only just"
+          " contains zero"
         ),
         "",
       ),
       (
-        "Accuracy with 100 labels, before anything is acquired",
+        "Accuracy at 100 labels, before anything is acquired",
         "82.5, 76.3 and 74.4% by seed, the same for all strategies; means of the authors' repeats 83.0 to 85.6%",
         "",
       ),
       (
-        "Effect of the sets with 100 labels",
-        "five seeds go from 73.6 to 82.5%",
+        "Effect of the initial sets at 100 labels",
+        "five seeds range from 73.6 to 82.5%",
         "",
       ),
       (
-        "100 images by 50, 100 and 200 epochs",
-        "five seeds 78.7, 80.6 and 82.3% on average; in batches of 128, 50 epochs of 100 images are 50 steps",
+        "100 images with 50, 100 and 200 epochs",
+        "five seeds reach 78.7, 80.6 and 82.3% on average; in batches of 128, 50 epochs of 100 images are 50 steps",
         "gal2017_100_by_50_epochs.jsonl and so on; --acq=random --rounds=0 --seeds=5 --mc_samples=20 --epochs=50",
       ),
       (
-        "Fall with 130 labels, where a batch of 128 leaves two images over",
+        "Drop at 130 labels, where a batch size of 128 leaves two images over",
         (
-          "ours 6.2 points on average below the mean of the neighbours, the published ones 5 to 14; by 200 epochs"
-          " ours would hardly fall"
+          "ours are 6.2 points on average below the mean of the neighboring budgets, the published ones 5 to 14;"
+          " with 200 epochs ours would hardly drop"
         ),
         "see the series from 20 labels",
       ),

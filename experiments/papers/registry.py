@@ -1,4 +1,4 @@
-"""The publications whose results are repeated here: one file each."""
+"""The publications whose results are reproduced here, one file each."""
 
 from experiments.common.spelling import named
 from experiments.papers import batchbald
@@ -10,13 +10,13 @@ from experiments.papers.base import Publication
 from experiments.papers.base import Reproduction
 
 PAPERS = (blog, batchbald, stochastic_batches, gal2017)
-# By preset: what was published of it, and what repeats it.
+# By preset: the published results, and the studies that reproduce them.
 PUBLISHED: dict[str, Publication] = {name: found for paper in PAPERS for name, found in paper.PUBLISHED.items()}
 REPRODUCTIONS: dict[str, Reproduction] = {name: own for paper in PAPERS for name, own in paper.REPRODUCTIONS.items()}
 
 
 def curve_of(preset: str | None, name: str) -> Curve | None:
-  """What a preset's source published of a strategy; None where it did not, and for the points of a grid."""
+  """The published curve of a strategy under a preset; None without one, and None for points of a grid."""
   if preset not in PUBLISHED or " [" in name:
     return None
   return PUBLISHED[preset].curves.get(named(name).name)

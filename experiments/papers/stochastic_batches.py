@@ -25,10 +25,10 @@ _STOCHASTIC = KIRSCH | {
 }
 _STOCHASTIC_SOURCE = "Kirsch et al. 2021, Stochastic Batch Acquisition, and the authors' logs"
 _STOCHASTIC_DEPARTURES = (
-  "A ceiling of 500 epochs.",
-  "The authors' BatchBALD and SoftRankBALD acquired 5 a round: --acq_size=5 --rounds=56.",
-  "The initial images are those of the BatchBALD paper: the authors' are not known, and their first networks, at 73%"
-  " on one copy and 60% on four, say that they were others.",
+  "Training stops after at most 500 epochs.",
+  "The authors' BatchBALD and SoftRankBALD acquire 5 per round: --acq_size=5 --rounds=56.",
+  "The initial images are those of the BatchBALD paper. The authors' initial images are not known; the accuracies of"
+  " their first networks, 73% on one copy and 60% on four, show that they were different.",
 )
 
 _SETS = f"{BATCHBALD},softrank_bald(coldness=1)"
@@ -37,7 +37,7 @@ _POWER_AND_SOFTMAX = "power_bald(coldness=8),softmax_bald(coldness=8)"
 
 _POINTWISE = f"--acq=random,bald,entropy(posterior=dropout),margin(posterior=dropout),{_POWER_AND_SOFTMAX}"
 
-# After five seeds the interval of power BALD above random had just included zero.
+# After five seeds, the interval of power BALD above random only just contained zero: hence ten seeds of these two.
 _TEN_SEEDS = "--acq=random,power_bald(coldness=8)"
 _FIVE_SEEDS = "--acq=bald,entropy(posterior=dropout),margin(posterior=dropout),softmax_bald(coldness=8)"
 
@@ -45,7 +45,8 @@ _QUICK_COPIES = (
   *("--seeds=2", "--mc_samples=10", "--pool_size=2500", "--init=balanced"),
   *("--val_size=500", "--early_stop_samples=1", "--early_stop=10"),
 )
-# By the spread of the published runs, five seeds to 150 labels tell signs from chance as three to 300 do, for less.
+# Judging by the spread of the published runs, five seeds up to 150 labels show an ordering as significantly as three
+# seeds up to 300 labels, at a lower cost.
 _CPU_NOISY = (
   *("--mc_samples=20", "--early_stop_samples=1", "--init=balanced"),
   *("--pool_size=5000", "--val_size=1024"),
@@ -55,7 +56,7 @@ _CPU_NOISY_5 = ("--seeds=5", "--acq_size=5", "--rounds=26", *_CPU_NOISY)
 
 PRESETS: dict[str, Preset] = {
   "repeated_mnist": Preset(
-    "Repeated MNIST of the stochastic-batch paper: four noisy copies, 20 to 300 labels, 10 a round",
+    "Repeated MNIST of the stochastic-batch paper: four noisy copies, 20 to 300 labels, 10 per round",
     _STOCHASTIC
     | {
       "acq": (
@@ -65,15 +66,15 @@ PRESETS: dict[str, Preset] = {
       "pool_copies": 4,
     },
     source=_STOCHASTIC_SOURCE,
-    cost="240,000 images in the pool and 82,000 passes a look: for a GPU",
-    expect="BALD and entropy below random; power BALD, softmax BALD, margin and BatchBALD above it",
+    cost="240,000 images in the pool, 82,000 forward passes per validation check: use a GPU",
+    expect="BALD and entropy below random; power BALD, softmax BALD, margin and BatchBALD above random",
     departures=_STOCHASTIC_DEPARTURES,
   ),
   "stochastic_mnist": Preset(
-    "the same paper's MNIST: one noisy copy, 20 to 300 labels, 10 a round",
+    "MNIST of the stochastic-batch paper: one noisy copy, 20 to 300 labels, 10 per round",
     _STOCHASTIC | {"acq": "random,bald,power_bald(coldness=8),softmax_bald(coldness=8),batchbald(max_configs=40000)"},
     source=_STOCHASTIC_SOURCE,
-    cost="a quarter of repeated_mnist's passes: for a GPU",
+    cost="a quarter of the forward passes of repeated_mnist: use a GPU",
     expect="mean accuracy over the curve: random 87, BALD 89, BatchBALD 91, power BALD 91, softmax BALD 92%",
     departures=_STOCHASTIC_DEPARTURES,
   ),
@@ -82,7 +83,7 @@ PRESETS: dict[str, Preset] = {
 PUBLISHED: dict[str, Publication] = {
   # Recomputed from the authors' result logs; 5 seeds.
   "repeated_mnist": Publication(
-    "Kirsch et al. 2021 (Stochastic Batch Acquisition), logs of the authors: quartiles of 5 seeds, four copies",
+    "Kirsch et al. 2021 (Stochastic Batch Acquisition), the authors' logs: quartiles of 5 seeds, four copies",
     {
       "random": Curve(
         "random, 10 a round",
@@ -159,7 +160,7 @@ PUBLISHED: dict[str, Publication] = {
     },
   ),
   "stochastic_mnist": Publication(
-    "Kirsch et al. 2021 (Stochastic Batch Acquisition), logs of the authors: quartiles of 5 seeds, one noisy copy",
+    "Kirsch et al. 2021 (Stochastic Batch Acquisition), the authors' logs: quartiles of 5 seeds, one noisy copy",
     {
       "random": Curve(
         "random, 10 a round",
@@ -242,7 +243,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         StudyCommand("repeated_mnist_5", "repeated_mnist", (_SETS, *BY_5, *GPU)),
       ),
     },
-    signs=(
+    orderings=(
       ("random", "bald"),
       ("random", "entropy"),
       ("power_bald", "random"),
@@ -252,17 +253,19 @@ REPRODUCTIONS: dict[str, Reproduction] = {
       ("softrank_bald", "random"),
     ),
     scope={
-      "quick": "2 seeds instead of 5, 100 labels instead of 300, 10 samples of MC dropout instead of 100, 10,000 joint"
-      " configurations instead of 40,000, copies of 2,500 images instead of 60,000, balanced initial sets, patience 10"
-      " instead of 20, and by 500 validation images instead of 4,096, with dropout off instead of 20 samples.",
-      "cpu": "150 labels instead of 300, 20 samples of MC dropout instead of 100, copies of 5,000 images instead of"
-      " 60,000, balanced initial sets, and validation by 1,024 images instead of 4,096, with dropout off instead of 20"
-      " samples; without SoftRankBALD. Random and power BALD by ten seeds, five of them added after a look: see below.",
+      "quick": "2 seeds instead of 5, 100 labels instead of 300, 10 MC dropout samples instead of 100, 10,000 joint"
+      " configurations instead of 40,000, copies of 2,500 images instead of 60,000, and balanced initial sets. Early"
+      " stopping has a patience of 10 instead of 20 and 500 validation images instead of 4,096, with dropout off"
+      " instead of 20 samples.",
+      "cpu": "150 labels instead of 300, 20 MC dropout samples instead of 100, copies of 5,000 images instead of"
+      " 60,000, and balanced initial sets. Validation uses 1,024 images instead of 4,096, with dropout off instead of"
+      " 20 samples. SoftRankBALD is left out. Random and power BALD have ten seeds; five of them were added after the"
+      " results of the first five were known (see below).",
       "full": "As published.",
     },
   ),
   "stochastic_mnist": Reproduction(
-    "The same paper's MNIST: one noisy copy",
+    "MNIST of the stochastic-batch paper: one noisy copy",
     "stochastic_mnist",
     {
       "cpu": (
@@ -276,7 +279,7 @@ REPRODUCTIONS: dict[str, Reproduction] = {
         StudyCommand("stochastic_mnist_5", "stochastic_mnist", (_SETS, *BY_5, *GPU)),
       ),
     },
-    signs=(
+    orderings=(
       ("bald", "random"),
       ("batchbald", "bald"),
       ("power_bald", "bald"),
@@ -284,9 +287,8 @@ REPRODUCTIONS: dict[str, Reproduction] = {
       ("softrank_bald", "bald"),
     ),
     scope={
-      "cpu": "150 labels instead of 300, 20 samples of MC dropout instead of 100, 5,000 images instead of 60,000,"
-      " balanced initial sets, and validation by 1,024 images instead of 4,096, with dropout off instead of 20"
-      " samples.",
+      "cpu": "150 labels instead of 300, 20 MC dropout samples instead of 100, 5,000 images instead of 60,000, and"
+      " balanced initial sets. Validation uses 1,024 images instead of 4,096, with dropout off instead of 20 samples.",
       "full": "As published.",
     },
   ),
@@ -295,58 +297,61 @@ REPRODUCTIONS: dict[str, Reproduction] = {
 NOTES: dict[tuple[str, str], Notes] = {
   ("repeated_mnist", "quick"): Notes(
     (
-      "BatchBALD above random is the smallest of the published differences. With ten samples the sign holds at five"
-      " acquired per round, as the authors acquired, but did not come out at ten per round. Ten samples cannot tell"
-      " more than 2.30 nats apart, and the first four images of a batch already tell 2.23 and 2.28 of these. The"
-      " small pool, the ten samples and the 100 labels belong to this scale. Where our medians leave the published"
-      " quartiles, they do so on two seeds, with balanced initial sets that are not the authors'."
+      "BatchBALD above random is the smallest of the published differences. With ten samples the ordering holds at"
+      " five acquired per round, which is what the authors acquired, but not at ten per round. With ten samples the"
+      " joint information of a batch is at most 2.30 nats, and the first four images of a batch already have 2.23"
+      " and 2.28 nats. The small pool, the ten samples and the 100 labels belong to this scale. Where our medians"
+      " are outside the published quartiles, they come from two seeds with balanced initial sets that are not the"
+      " authors'."
     ),
     (
       (
         "Published margins above random over the first 100 labels",
         (
-          "BatchBALD 2.7 points of area on the authors' five runs (77.6 to 82.0 beside 73.6 to 79.1); margin and"
-          " softmax BALD 5 points"
+          "BatchBALD 2.7 points of area on the authors' five runs (77.6 to 82.0 compared with 73.6 to 79.1); margin"
+          " and softmax BALD 5 points"
         ),
         "",
       ),
       (
         "BatchBALD above random with ten per round and ten samples",
-        "did not come out: -1.4 and -0.1 points on the two seeds",
+        "not reproduced: -1.4 and -0.1 points on the two seeds",
         "repeated_mnist_10.jsonl",
       ),
       (
         "Limit of ten samples",
         (
-          "they tell no more than ln 10 = 2.30 nats apart; on a network of 20 labels and on one of 100 the first"
-          " four images of a batch already tell 2.23 and 2.28 of these, and what is left, next to nothing, decides"
-          " the other six"
+          "the joint information of a batch is at most ln 10 = 2.30 nats; on a network of 20 labels and on one of"
+          " 100, the first four images already have 2.23 and 2.28 nats, and the little that is left decides the"
+          " other six"
         ),
         "",
       ),
       (
-        "BatchBALD above random with five per round, as the authors acquired",
-        "sign as in the table above",
+        "BatchBALD above random with five per round, which is what the authors acquired",
+        "as in the table of orderings above",
         "",
       ),
     ),
   ),
   ("repeated_mnist", "cpu"): Notes(
     (
-      "All six signs hold with 95% intervals that exclude zero; power BALD above random is the weakest if its five"
-      " later seeds are discounted, because the first five had left it open. BALD and entropy fall behind because the"
-      " 130 images they acquire are copies of 42 to 46 originals. Power BALD's third seed falls behind by the set it"
-      " acquired, not by its training. The rows at 20 labels, and less so those at 50, compare initial sets, because"
-      " our initial images are others. At 100 labels four strategies are more than two points from the published"
-      " medians, at 150 labels none; the few seeds, their sets and the smaller pool have not been told apart."
+      "All six orderings hold with 95% intervals that exclude zero; power BALD above random is the weakest if its"
+      " five later seeds are discounted, because the first five had left it open. BALD and entropy fall behind"
+      " because the 130 images they acquire are copies of only 42 to 46 originals. Power BALD's third seed falls"
+      " behind because of the images it acquired, not because of its training. The rows at 20 labels and, less so,"
+      " at 50 labels compare initial sets, because our initial images differ from the authors'. At 100 labels four"
+      " strategies are more than two points from the published medians, at 150 labels none; the effects of the few"
+      " seeds, their initial sets and the smaller pool have not been separated."
     ),
     (
       (
         "Runs",
         (
-          "seven strategies on five seeds; power BALD and random on ten; all sides are compared on seeds that both have"
+          "seven strategies on five seeds; power BALD and random on ten; two strategies are always compared on the"
+          " seeds that both have"
         ),
-        "one core of an AMD EPYC per run, with the other core at work too",
+        "one core of an AMD EPYC per run; the other core was busy too",
       ),
       (
         "Random above BALD and entropy; margin, softmax BALD and BatchBALD above random",
@@ -355,19 +360,20 @@ NOTES: dict[tuple[str, str], Notes] = {
       ),
       (
         "Power BALD above random, ten seeds",
-        "above on nine of ten, two points below on the third; +0.9 to +4.8 in the mean",
+        "above on nine of ten, two points below on the third; interval of the mean +0.9 to +4.8",
         "",
       ),
       (
         "Power BALD above random, first five seeds alone",
-        "-1.0 to +7.6, which left the sign open",
+        "interval -1.0 to +7.6, which left the ordering open",
         "",
       ),
       (
-        "Power BALD above random, the five seeds added",
+        "Power BALD above random, the five added seeds",
         (
-          "-0.2 to +4.9 by themselves; five more of power BALD and of random, ten in all, were decided before any of"
-          " them was run; a reader who discounts a second analysis will call this the weakest of the six signs"
+          "interval -0.2 to +4.9; five more runs of power BALD and of random, ten in all, were decided on before"
+          " any of them was run; a reader who discounts a second analysis will call this the weakest of the six"
+          " orderings"
         ),
         "",
       ),
@@ -380,39 +386,39 @@ NOTES: dict[tuple[str, str], Notes] = {
         "lists not kept",
       ),
       (
-        "Power BALD's third seed: ones, a tenth of the pool and of the test set",
+        "Power BALD's third seed: images of the digit one, a tenth of the pool and of the test set",
         (
-          "none among its first 60 images; 80.0% with 80 labels and two ones, both initial, where random has 12 ones"
+          "none among its first 60 images; 80.0% at 80 labels with two ones, both initial, where random has 12 ones"
           " and 85.5%; 89.7% at 110 labels, once four ones have been acquired"
         ),
         "",
       ),
       (
-        "Its 80 images, trained anew from three seeds",
+        "Its 80 images, trained again with three seeds",
         "79.7, 78.4 and 79.7%",
         "repeated_mnist_as_bought.jsonl (ids and rows); --init=file --rounds=0",
       ),
       (
-        "The same 80 images with six, of the classes acquired most, replaced by ones that random acquired",
-        "86.2, 86.2 and 87.0%: the set falls behind, not the training",
+        "The same 80 images, with six images of the most acquired classes replaced by ones that random acquired",
+        "86.2, 86.2 and 87.0%, so the set is the reason, not the training",
         "repeated_mnist_eight_ones.jsonl (ids and rows); --init=file --rounds=0",
       ),
       (
         "Reason for the missing ones on that seed",
         (
-          "BALD ranks ones low on these initial images (the top of its list brings none up to 150 labels), and a"
-          " draw by the eighth power of the score acquires none either for six rounds"
+          "BALD scores ones low on these initial images (its top-k contains none up to 150 labels), and sampling by"
+          " the eighth power of the score acquires none for six rounds either"
         ),
         "",
       ),
       (
-        "100 samples instead of 20, or the pool of 60,000, to rank ones higher",
+        "100 samples instead of 20, or the pool of 60,000, to raise the scores of ones",
         "not tried",
         "",
       ),
       (
-        "First round beside the published one",
-        "five points below to eleven above, by seed: each of our seeds draws 20 images of its own, two per class",
+        "First round, compared with the published one",
+        "by seed, five points below to eleven above: each of our seeds draws its own 20 images, two per class",
         "",
       ),
       (
@@ -427,12 +433,12 @@ NOTES: dict[tuple[str, str], Notes] = {
         "First networks of the authors",
         (
           "images not known; quartiles between 58.8 and 60.7%, so close together that all their runs seem to have"
-          " begun from one set"
+          " started from one set"
         ),
         "",
       ),
       (
-        "At 100 labels more than two points below the published medians",
+        "At 100 labels, more than two points below the published medians",
         (
           "power BALD 88.8% (published 91.1%; our first five seeds 88.2%), random 85.2% (published 87.4%; our first"
           " five seeds 86.0%)"
@@ -440,10 +446,10 @@ NOTES: dict[tuple[str, str], Notes] = {
         "",
       ),
       (
-        "At 100 labels more than two points above the published medians",
+        "At 100 labels, more than two points above the published medians",
         (
           "BALD 78.6% (published 76.1%; our first two seeds 79.1%), entropy 79.5% (published 77.2%; our first two"
-          " seeds 80.9%); so the strategies are nearer to each other than published"
+          " seeds 80.9%); so the strategies are closer to each other than published"
         ),
         "",
       ),
@@ -456,21 +462,22 @@ NOTES: dict[tuple[str, str], Notes] = {
   ),
   ("stochastic_mnist", "cpu"): Notes(
     (
-      "BALD lies above random, and power BALD, softmax BALD and SoftRankBALD lie above BALD, on every seed;"
-      " BatchBALD lies above BALD on four of five. For power BALD and BatchBALD above BALD the interval contains"
-      " zero. At 100 and 150 labels all accuracies but two are within two points of the published medians; at 100"
-      " labels BALD is above and softmax BALD below. The smaller pool may be a reason for both, though five seeds"
-      " leave that open; the number of samples is not the reason. The first rounds are lower than published because"
-      " their images are others, and four of the six curves lie below the published medians, outside the spread."
+      "BALD is above random, and power BALD, softmax BALD and SoftRankBALD are above BALD, on every seed; BatchBALD"
+      " is above BALD on four of five. For power BALD above BALD and for BatchBALD above BALD the interval contains"
+      " zero. At 100 and 150 labels all accuracies but two are within two points of the published medians; the two"
+      " are at 100 labels, where BALD is above and softmax BALD below. The smaller pool may be a reason for both,"
+      " though five seeds leave that open; the number of samples is not the reason. The first rounds are lower than"
+      " published because their images are different, and four of the six mean accuracies are below the published"
+      " medians and outside the spread."
     ),
     (
       (
         "Runs",
         "all six strategies on five seeds",
-        "one core of an AMD EPYC per run, with the other core at work too",
+        "one core of an AMD EPYC per run; the other core was busy too",
       ),
       (
-        "Signs that hold on every seed",
+        "Orderings that hold on every seed",
         (
           "BALD above random; power BALD, softmax BALD and SoftRankBALD above BALD (power BALD on the third seed by"
           " 0.0 points)"
@@ -479,19 +486,19 @@ NOTES: dict[tuple[str, str], Notes] = {
       ),
       (
         "Power BALD above BALD",
-        "interval -0.3 to +2.7, contains zero",
+        "interval -0.3 to +2.7, which contains zero",
         "",
       ),
       (
         "BatchBALD above BALD",
-        "on four seeds of five (-0.1 on the first); interval -0.2 to +1.5, contains zero",
+        "on four of five seeds (-0.1 on the first); interval -0.2 to +1.5, which contains zero",
         "",
       ),
       (
         "Accuracies at 100 and 150 labels",
         (
-          "all six within two points of the published medians but two, both at 100; so the strategies are nearer to"
-          " each other than published, as they are on four copies"
+          "all six within two points of the published medians except for two, both at 100; so the strategies are"
+          " closer to each other than published, as they are on four copies"
         ),
         "",
       ),
@@ -509,12 +516,12 @@ NOTES: dict[tuple[str, str], Notes] = {
         "",
       ),
       (
-        "BALD at 100 labels, the whole pool with other first images",
+        "BALD at 100 labels, whole pool, other initial images",
         "89.6, 85.0, 87.9, 88.8 and 84.9%, median 87.9%: within two points",
         "stochastic_mnist_whole_pool.jsonl; BALD and softmax BALD without --pool_size, with --rounds=8",
       ),
       (
-        "Softmax BALD at 100 labels, the whole pool with other first images",
+        "Softmax BALD at 100 labels, whole pool, other initial images",
         "90.8, 90.9, 92.8, 89.9 and 90.1%, median 90.8%: within two points",
         "stochastic_mnist_whole_pool.jsonl; BALD and softmax BALD without --pool_size, with --rounds=8",
       ),
@@ -526,34 +533,38 @@ NOTES: dict[tuple[str, str], Notes] = {
       (
         "The smaller pool as a reason for both",
         (
-          "it may be one, though five seeds leave that open: 2.1 points more between the two on average, -1.4 to"
-          " +5.5; either median alone moves by less than two points, which by the spread of five seeds may be chance"
+          "possible, though five seeds leave it open: with the whole pool the two strategies differ by 2.1 points"
+          " more on average, -1.4 to +5.5; each median alone changes by less than two points, which may be chance,"
+          " given the spread of five seeds"
         ),
         "stochastic_mnist_whole_pool.jsonl",
       ),
       (
         "Possible effect of the pool's size",
-        "of 60,000 images the top of a list holds more that are alike, and a draw has more to choose from",
+        (
+          "with 60,000 images, the highest scores belong to more images that are alike, and sampling has more"
+          " images to choose from"
+        ),
         "",
       ),
       (
         "The whole pool at 50 labels",
         (
-          "BALD 77.1% and softmax BALD 82.3%, still 4.3 and 2.0 points below the published ones, as their first"
+          "BALD 77.1% and softmax BALD 82.3%, still 4.3 and 2.0 points below the published medians, as their first"
           " rounds are"
         ),
         "stochastic_mnist_whole_pool.jsonl",
       ),
       (
         "BALD at 100 labels, 5,000 images, 100 samples instead of 20",
-        "91.2, 87.9, 87.9, 89.2 and 89.9%, median 89.2%: it is not the samples",
+        "91.2, 87.9, 87.9, 89.2 and 89.9%, median 89.2%, so the samples are not the reason",
         "stochastic_mnist_by_100_samples.jsonl; BALD without --mc_samples, with --rounds=8",
       ),
       (
         "First rounds",
         (
           "64.2, 63.9, 71.5, 69.1 and 70.5%; published quartiles, by strategy, between 70 and 74%; their images are"
-          " others, as on four copies"
+          " different, as on four copies"
         ),
         "",
       ),
@@ -563,7 +574,7 @@ NOTES: dict[tuple[str, str], Notes] = {
         "",
       ),
       (
-        "Mean over the curve",
+        "Mean accuracy over the curve",
         (
           "all six within two points of the published medians; power BALD, softmax BALD, BatchBALD and SoftRankBALD"
           " 1.0 to 1.6 points below, outside the spread; BALD 0.9 above, at the upper end of it"

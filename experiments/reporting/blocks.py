@@ -1,4 +1,4 @@
-"""A page of headings, sentences, tables and images, written as Markdown and as one HTML file with all images inside."""
+"""A page of headings, paragraphs, tables and images, written as Markdown or as one self-contained HTML file."""
 
 import base64
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Heading(NamedTuple):
-  """Level 1 is the page's title."""
+  """A heading; level 1 is the page's title."""
 
   level: int
   text: str
@@ -21,33 +21,33 @@ class Text(NamedTuple):
 
 
 class Code(NamedTuple):
-  """Commands, to be copied."""
+  """Shell commands."""
 
   text: str
 
 
 class Table(NamedTuple):
-  """Cells as they are to be read; the first column names the row."""
+  """A table of formatted cells; the first column names the row."""
 
   header: Sequence[str]
   rows: Sequence[Sequence[str]]
-  numbers: bool = True  # the other columns are numbers, set to the right
+  numbers: bool = True  # the other columns are numbers, aligned right
 
 
 class Links(NamedTuple):
-  """Other pages: text and path."""
+  """A list of links, each a text and a path."""
 
   entries: Sequence[tuple[str, str]]
 
 
 class Image(NamedTuple):
-  """A PNG, lying beside the page under `file`."""
+  """A PNG whose path, relative to the page, is `file`."""
 
   file: str
   png: bytes
   alt: str
   caption: str
-  wide: bool = False  # as large as the page allows
+  wide: bool = False  # up to the full width of the page
 
 
 Block = Heading | Text | Code | Table | Links | Image
@@ -72,7 +72,7 @@ nav a { margin-right: .9rem; white-space: nowrap; }
 
 
 def to_markdown(blocks: Sequence[Block]) -> str:
-  """The page as GitHub's Markdown; images are named, not embedded."""
+  """The page as GitHub's Markdown; images are linked, not embedded."""
   return "\n\n".join(map(_markdown, blocks)) + "\n"
 
 
@@ -95,12 +95,12 @@ def _markdown(block: Block) -> str:
 
 
 def _plain(text: str) -> str:
-  """Text whose signs Markdown takes for no markup; `_` and `-` inside words are none."""
+  """Escapes Markdown's markup; `_` and `-` inside words need no escape."""
   return re.sub(r"([*\\`<\[\]])", r"\\\1", text.replace("\n", " "))
 
 
 def to_html(blocks: Sequence[Block]) -> str:
-  """The page as one HTML file that refers to no other; its first block is the title."""
+  """The page as one HTML file that refers to no other file; the first block is the title."""
   title = escape(blocks[0].text)
   sections = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
   nav = "".join(f'<a href="#{_anchor(text)}">{escape(text)}</a> ' for text in sections)

@@ -1,4 +1,4 @@
-"""The protocol card: which points of a sound comparison a study meets, as far as its files tell."""
+"""The protocol card: which requirements of a sound comparison a study meets, judged by its files."""
 
 from collections.abc import Callable
 import json
@@ -10,13 +10,13 @@ from experiments.analysis.records import generator
 from experiments.common.spelling import named
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
-from experiments.reporting.wording import many
+from experiments.reporting.wording import count_of
 
 MET, NOT_MET, NOT_KNOWN = "met", "not met", "not known"
-_MANY = 50  # seeds, the current standard
+_MANY = 50  # seeds: the current standard
 _INITIAL = {
   True: "as recorded in round 0",
-  False: "strategies of a seed started from different sets",
+  False: "some strategies of one seed started from different sets",
   None: "no seed has two strategies with a recorded initial set",
 }
 _TRAINING = ("model", "optimizer", "learning_rate", "momentum", "weight_decay", "decay_layers", "decay_over_labels")
@@ -32,7 +32,7 @@ class Point(NamedTuple):
 
 
 def card(study: Study, chosen: Chosen) -> list[Point]:
-  """All points, in order: the comparison, training, reference, what is published."""
+  """All points in order: comparison, training, references, published files."""
   return [*_comparison(study, chosen), *_training(study), *_reference(study, chosen), *_published(study)]
 
 
@@ -49,7 +49,7 @@ def _comparison(study: Study, chosen: Chosen) -> list[Point]:
     Point(
       "many seeds",
       _verdict(count >= _MANY),
-      f"{many(count, 'matched seed')}; {_MANY} are the current standard, and 3 can turn a result round",
+      f"{count_of(count, 'matched seed')}; {_MANY} are the current standard, and 3 can reverse a result",
     ),
     Point(
       "same initial set for all strategies of a seed",
@@ -59,16 +59,16 @@ def _comparison(study: Study, chosen: Chosen) -> list[Point]:
     Point(
       "same initial weights",
       _verdict(True if start else None),
-      "round 0 has one accuracy for all strategies of a seed" if start else "round 0 does not show it",
+      "in round 0, all strategies of a seed have the same accuracy" if start else "round 0 does not show it",
     ),
-    Point("seeds apart by role", MET, "each draw has a key of its own role and round, from the seed alone"),
-    Point("several budgets", _verdict(budgets > 2), f"{many(budgets, 'budget')}, the first before any acquisition"),
-    Point("several query sizes", NOT_MET, f"one: {study.flags.get('acq_size', 'not recorded')} labels a round"),
+    Point("separate random keys", MET, "each draw uses a separate key, derived from the seed, its role and its round"),
+    Point("several budgets", _verdict(budgets > 2), f"{count_of(budgets, 'budget')}, the first before any acquisition"),
+    Point("several batch sizes", NOT_MET, f"one: {study.flags.get('acq_size', 'not recorded')} labels per round"),
   ]
 
 
 def _agree(study: Study, group: Callable, value: Callable) -> bool | None:
-  """Whether the rows of round 0 that share a seed and a group have one value; None where there are no two of them."""
+  """Whether the rows of round 0 with the same seed and group have the same value; None if no two rows share them."""
   groups: dict[tuple, list] = {}
   for row in study.rows:
     if row["round"] == 0 and "error" not in row and value(row) is not None:
@@ -86,8 +86,8 @@ def _training(study: Study) -> list[Point]:
   )
   over = [name for name, _ in flags.get("vmap_over") or ()]
   if over:
-    settings += f"; a grid over {', '.join(over)}, the same for all"
-  validation = "none, and so nothing was chosen on one"
+    settings += f"; a grid over {', '.join(over)}, the same for all strategies"
+  validation = "none, so nothing was chosen on one"
   if flags.get("val_last"):
     validation = f"the last {flags['val_last']:.0%} of the labeled rows"
   if flags.get("val_size"):
@@ -95,35 +95,35 @@ def _training(study: Study) -> list[Point]:
   stopping = "no early stopping"
   if flags.get("early_stop"):
     samples = flags.get("early_stop_samples", 1)
-    by = f", by {samples} samples of MC dropout" if samples > 1 else ""
+    by = f", measured with {samples} MC dropout samples" if samples > 1 else ""
     metric = "negative log-likelihood" if flags.get("early_stop_metric") == "nll" else "accuracy"
-    stopping = f"stopped after {flags['early_stop']} looks without a better {metric} on the validation set{by}"
-  weights = {True: "each round goes on from the last weights", False: "each round trains from new weights"}
+    stopping = f"stopped after {flags['early_stop']} validation checks without a better {metric}{by}"
+  weights = {True: "each round starts from the last round's weights", False: "each round starts from new weights"}
   warm = flags.get("warm_start")
   return [
-    Point("same optimiser settings for all strategies", MET, settings),
-    Point("hyper-parameters tuned by a stated rule", NOT_KNOWN, "the files do not tell how the settings were found"),
+    Point("same optimizer settings for all strategies", MET, settings),
+    Point("hyper-parameters tuned by a stated rule", NOT_KNOWN, "the files do not record how the settings were chosen"),
     Point("validation set", _verdict(bool(flags.get("val_size") or flags.get("val_last"))), validation),
     Point("no early stopping on test data", MET, stopping),
-    Point("retraining or warm start said", NOT_KNOWN if warm is None else MET, weights.get(warm, "not recorded")),
+    Point("retraining or warm start stated", NOT_KNOWN if warm is None else MET, weights.get(warm, "not recorded")),
   ]
 
 
 def _reference(study: Study, chosen: Chosen) -> list[Point]:
   random = any(named(name).name == styles.RANDOM for name in chosen.runs)
-  full = f"{study.full_accuracy:.3f}, {many(len(study.full_data), 'seed')}" if study.full_data else None
+  full = f"{study.full_accuracy:.3f}, {count_of(len(study.full_data), 'seed')}" if study.full_data else None
   paired = len(chosen.seeds) > 1 and len(chosen.runs) > 1
   return [
     Point(
-      "random baseline, trained as hard",
+      "random baseline with the same training",
       _verdict(random),
-      "trained as every other strategy" if random else "add random to --acq and --resume",
+      "trained like every other strategy" if random else "add random to --acq and --resume",
     ),
     Point("full-data accuracy", _verdict(bool(full)), full or "run --full_data --resume on a workdir"),
     Point(
       "intervals and paired tests",
       _verdict(paired),
-      "in this report" if paired else "they need two matched seeds and two strategies",
+      "in this report" if paired else "these need two matched seeds and two strategies",
     ),
   ]
 
@@ -132,7 +132,7 @@ def _published(study: Study) -> list[Point]:
   rows = [row for row in study.rows if "error" not in row]
   memory = all(row.get("peak_bytes") is not None for row in rows)
   apart = all(row.get("seconds_train") is not None for row in rows)
-  cost = "training, scoring and testing apart" if apart else "a compiled program's mean time a round"
+  cost = "training, scoring and testing separately" if apart else "mean time per round of a compiled program"
   revisions = [config.get("git_revision") for config in study.configs]
   clean = None if None in revisions else not any(revision.endswith("+") for revision in revisions)
   sources = ["not recorded" if r is None else r.replace("+", ", modified since") for r in revisions]
@@ -144,10 +144,10 @@ def _published(study: Study) -> list[Point]:
   ]
   return [
     Point("time and memory of every round", _verdict(memory), cost if memory else f"{cost}; memory is missing"),
-    Point("acquired ids published", MET, "the selected ids of each row of results.jsonl, best first"),
+    Point("acquired ids published", MET, "the selected ids in each row of results.jsonl, best first"),
     Point("hardware", _verdict(bool(hardware) or None), _joined(hardware)),
     Point("versions", _verdict(bool(versions) or None), _joined(versions)),
-    Point("what makes draws", MET, ", ".join(f"{k} {v}" for k, v in generator(study.configs[0]).items())),
+    Point("random number generator", MET, ", ".join(f"{k} {v}" for k, v in generator(study.configs[0]).items())),
     Point("data hash", MET, f"SHA-256 {study.configs[0]['data_sha256']}"),
     Point("source revision", _verdict(clean), _joined(sources)),
   ]
@@ -158,6 +158,6 @@ def _joined(values: list[str]) -> str:
 
 
 def commands(study: Study) -> list[str]:
-  """The command of each workdir, as its config.json has it."""
-  said = [config["command"] for config in study.configs if "command" in config]
-  return list(dict.fromkeys(f"python -m experiments.{program} {shlex.join(words)}" for program, *words in said))
+  """The command of each workdir, as recorded in its config.json."""
+  recorded = [config["command"] for config in study.configs if "command" in config]
+  return list(dict.fromkeys(f"python -m experiments.{program} {shlex.join(words)}" for program, *words in recorded))

@@ -1,4 +1,4 @@
-"""The whole report, made in memory: nothing is written of one that fails."""
+"""The whole report, built in memory, so that a report that fails writes nothing."""
 
 from experiments.common.places import title
 from experiments.reporting import acquired
@@ -10,13 +10,13 @@ from experiments.reporting.blocks import Heading
 from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
-from experiments.reporting.wording import many
+from experiments.reporting.wording import count_of
+from experiments.reporting.wording import format_seeds
 from experiments.reporting.wording import number
-from experiments.reporting.wording import seeds_said
 
 
 def files(study: Study) -> dict[str, bytes]:
-  """The report's files by name: report.md, report.html, every figure as PNG and SVG, and the contact sheets shown.
+  """The report's files by name: report.md, report.html, each figure as PNG and SVG, and the contact sheets.
 
   Raises:
     UsageError: no run has a row to show.
@@ -53,15 +53,16 @@ def files(study: Study) -> dict[str, bytes]:
 def _head(study: Study, chosen: Chosen, incomplete: int) -> list[blocks.Block]:
   best, *others = chosen.runs
   labels = chosen.labels(best)
-  said = (
-    f"{many(len(chosen.runs), 'strategy', 'strategies')}, {labels[0]} to {labels[-1]} labels, {seeds_said(chosen)}."
+  summary = (
+    f"{count_of(len(chosen.runs), 'strategy', 'strategies')}, {labels[0]} to {labels[-1]} labels,"
+    f" {format_seeds(chosen)}."
   )
   if others:
-    said += f" Largest mean area under the curve: {best}, {number(chosen.areas(best).mean())}."
+    summary += f" Largest mean area under the curve: {best}, {number(chosen.areas(best).mean())}."
   if incomplete:
-    said += f" {many(incomplete, 'run')} did not come to an end and {'is' if incomplete == 1 else 'are'} named below."
+    summary += f" {count_of(incomplete, 'run')} did not finish and {'is' if incomplete == 1 else 'are'} listed below."
   return [
     Heading(1, f"Active learning on {title(study.flags.get('dataset', 'a data set'))}"),
-    Text(said),
+    Text(summary),
     *map(Text, chosen.remarks),
   ]

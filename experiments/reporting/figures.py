@@ -1,4 +1,4 @@
-"""The figures of a report, each drawn to PNG and SVG in memory."""
+"""The figures of a report, each drawn in memory as PNG and SVG."""
 
 from collections.abc import Sequence
 import io
@@ -18,11 +18,11 @@ from experiments.analysis.curves import quartiles
 from experiments.papers.base import Curve
 from experiments.reporting.study import Chosen
 
-_WIDTH = 5.6  # inches: letters stay readable on a phone
-_LONG = 30  # letters of a name that stand in one line
-_TITLE = 44  # letters that stand in one line above a panel
-_NUMBERED = 14  # columns of a heat map beyond which cells hold no number
-_OTHERS = {"color": "#C8C8C8", "linewidth": 0.8, "zorder": 1}  # lines that are there to compare with
+_WIDTH = 5.6  # inches: text stays readable on a phone
+_LONG = 30  # characters of a name per line
+_TITLE = 44  # characters of a panel title per line
+_NUMBERED = 14  # columns up to which the cells of a heat map show numbers
+_OTHERS = {"color": "#C8C8C8", "linewidth": 0.8, "zorder": 1}  # lines of the other strategies
 _STYLE = {"font.size": 9, "svg.hashsalt": "al_jax", "savefig.dpi": 160, "axes.grid": False}
 
 
@@ -64,15 +64,15 @@ def curves(
   full_data: float | None = None,
   published_full_data: float | None = None,
 ) -> Drawing:
-  """A metric's mean over seeds with its bootstrap band, a line a strategy.
+  """Mean of a metric over seeds with a bootstrap band, one line per strategy.
 
   Args:
     chosen: the runs.
-    metric: a name of the rows.
-    metric_name: the axis's.
-    over: `labels`, or `seconds` for the time a run has taken until then, mean over seeds.
-    full_data: accuracy of full supervision, a horizontal line.
-    published_full_data: what others published of it, another.
+    metric: field of the rows.
+    metric_name: label of the vertical axis.
+    over: `labels`, or `seconds` for the mean over seeds of the time that a run has taken so far.
+    full_data: accuracy of full supervision, drawn as a horizontal line.
+    published_full_data: published accuracy of full supervision, drawn as another horizontal line.
   """
   figure, axes = plt.subplots(figsize=(_WIDTH, 4), layout="constrained")
   drawn = styles.lines(list(chosen.runs))
@@ -86,9 +86,9 @@ def curves(
     if band is not None:
       axes.fill_between(x, *band, color=drawn[name]["color"], alpha=0.13, linewidth=0)
   references = {"all labels": (full_data, (0, (6, 2))), "all labels, published": (published_full_data, (0, (1, 2)))}
-  for said, (level, dash) in references.items():
+  for label, (level, dash) in references.items():
     if level is not None:
-      axes.axhline(level, color="#888888", linestyle=dash, linewidth=1.2, label=f"{said}: {level:.3f}")
+      axes.axhline(level, color="#888888", linestyle=dash, linewidth=1.2, label=f"{label}: {level:.3f}")
   axes.set_xlabel(over)
   axes.set_ylabel(metric_name)
   axes.grid(alpha=0.25)
@@ -98,11 +98,11 @@ def curves(
 
 @matplotlib.rc_context(_STYLE)
 def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
-  """Median test accuracy over labels, a panel a published strategy; the other strategies' lines are grey.
+  """Median test accuracy over labels, one panel per published strategy; the other strategies are gray lines.
 
   Args:
-    chosen: the runs; a band lies between their quartiles.
-    published: what others published, by strategy, at least one: hollow stars, with a bar between quartiles.
+    chosen: the runs; a band spans their quartiles.
+    published: published curves by strategy, at least one; drawn as hollow stars with bars that span the quartiles.
   """
   columns = min(2, len(published))
   rows = math.ceil(len(published) / columns)
@@ -122,8 +122,8 @@ def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
     axes.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (name, curve.label)), fontsize=7)
     axes.grid(alpha=0.25)
   last = max(chosen.labels(name)[-1] for name in chosen.runs)
-  axes.set_xlim(right=min(axes.get_xlim()[1], 1.1 * last))  # of all panels: as far as there is something to compare
-  for axes in grid.flat[len(published) - columns : len(published)]:  # the last of each column
+  axes.set_xlim(right=min(axes.get_xlim()[1], 1.1 * last))  # shared by all panels: cut where our runs end
+  for axes in grid.flat[len(published) - columns : len(published)]:  # the last panel of each column
     axes.tick_params(labelbottom=True)
   for axes in grid.flat[len(published) :]:
     axes.set_axis_off()
@@ -133,25 +133,25 @@ def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
 
 
 def _stars(axes, curve: Curve) -> None:
-  """Published figures: accuracies joined by a thin line, labels to an accuracy on their own."""
-  look = {"marker": "*", "markersize": 7, "color": "black", "markerfacecolor": "white", "markeredgewidth": 0.7}
-  look |= {"elinewidth": 0.8, "capsize": 2, "zorder": 4}
+  """Draws published numbers: accuracies joined by a thin line, labels to an accuracy as separate stars."""
+  style = {"marker": "*", "markersize": 7, "color": "black", "markerfacecolor": "white", "markeredgewidth": 0.7}
+  style |= {"elinewidth": 0.8, "capsize": 2, "zorder": 4}
   if curve.accuracy:
     quartiles_of = np.array([numbers if len(numbers) == 3 else numbers * 3 for numbers in curve.accuracy.values()])
     low, middle, high = quartiles_of.T
-    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], linewidth=0.6, **look)
+    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], linewidth=0.6, **style)
   for accuracy, runs in curve.reached.items():
     low, middle, high = quartiles(runs)
     if middle < math.inf:
       right = 0 if high == math.inf else high - middle
-      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], linestyle="none", **look)
+      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], linestyle="none", **style)
 
 
 @matplotlib.rc_context(_STYLE)
 def heat_map(
   matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, x: str, y: str, top: float, digits: int = 2
 ) -> Drawing:
-  """A matrix from 0 (white) to `top` (dark), its numbers in the cells where there is room; NaN cells stay empty."""
+  """A matrix as colors from 0 (white) to `top` (dark), with numbers in the cells if they fit; NaN cells stay empty."""
   names = list(map(_wrapped, rows))
   height = sum(0.16 + 0.14 * (1 + name.count("\n")) for name in names)
   figure, axes = plt.subplots(figsize=(_WIDTH, 0.8 + height), layout="constrained")
@@ -173,7 +173,7 @@ def heat_map(
 
 @matplotlib.rc_context(_STYLE)
 def critical_difference(ranks: dict[str, float], p_values) -> Drawing:
-  """Average ranks on a line, best to the left; a bar joins strategies that the test does not tell apart."""
+  """Average ranks on a line, best to the left; a bar joins strategies that the test does not distinguish."""
   import scikit_posthocs
 
   names = {name: _wrapped(name) for name in ranks}

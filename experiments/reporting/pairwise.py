@@ -1,4 +1,4 @@
-"""The section on significance: pairs, penalties and ranks over matched seeds, or why they cannot be given."""
+"""The report's section on significance: pairs, penalties and ranks over matched seeds, or why there are none."""
 
 import numpy as np
 import pandas as pd
@@ -13,23 +13,23 @@ from experiments.reporting.study import Chosen
 from experiments.reporting.wording import NONE
 from experiments.reporting.wording import Drawings
 from experiments.reporting.wording import between
+from experiments.reporting.wording import count_of
 from experiments.reporting.wording import images
-from experiments.reporting.wording import many
 from experiments.reporting.wording import number
 from experiments.reporting.wording import numbered
 from experiments.reporting.wording import p_value
 
 
 def comparison(chosen: Chosen) -> tuple[list[Block], Drawings]:
-  """Everything that is paired; one sentence where nothing can be."""
+  """All paired comparisons; one sentence if none is possible."""
   seeds = len(chosen.seeds)
   if len(chosen.runs) < 2:
-    return [Text("One strategy: there is nothing to compare it with.")], {}
+    return [Text("A comparison needs two strategies; this study has one.")], {}
   if seeds < 2:
     return [
       Text(
-        f"{'One matched seed' if seeds else 'No matched seed'}: no interval, test or rank of differences can be given."
-        " Two matched seeds give the first; ten or more are of use."
+        f"{'One matched seed' if seeds else 'No matched seed'}: intervals, tests and ranks need at least two. Ten or"
+        " more give useful results."
       )
     ], {}
   areas = {name: chosen.areas(name) for name in chosen.runs}
@@ -55,7 +55,8 @@ def _pairs(areas: dict[str, np.ndarray], seeds: int) -> list[Block]:
   header = ["pair", "difference", "95% interval", *tests, "d_z", "rank-biserial", "detectable"]
   least = significance.smallest_wilcoxon(seeds)
   limit = (
-    f" With {seeds} seeds the signed-rank test cannot go below p = {least:.3g}, so it can reject nothing at 5%."
+    f" With {seeds} seeds the smallest possible p of the signed-rank test is {least:.3g}, so it can reject nothing at"
+    " 5%."
     if least > significance.ALPHA
     else ""
   )
@@ -63,12 +64,13 @@ def _pairs(areas: dict[str, np.ndarray], seeds: int) -> list[Block]:
     Heading(3, "Every pair, by area under the curve"),
     Table(header, rows),
     Text(
-      f"Mean difference over {seeds} matched seeds, the larger area first, with its 95% interval by Student's t;"
-      " two-sided paired t-test and Wilcoxon signed-rank test, each beside Holm's correction for"
-      f" {many(len(rows), 'pair')}.{limit} d_z: mean over standard deviation of the differences (Cohen)."
-      " Rank-biserial: share of the ranks that favour the first minus share against it. Detectable: the smallest true"
-      f" difference that the paired t-test at 5% finds with power 0.8 in {seeds} seeds, given that pair's deviation; a"
-      f" smaller one could not have been shown. {NONE}: all seeds differ by the same, which no t-test can judge."
+      f"Mean difference over {seeds} matched seeds, the larger area first, with its 95% interval by Student's t. Tests:"
+      " two-sided paired t-test and Wilcoxon signed-rank test, each without and with Holm's correction for"
+      f" {count_of(len(rows), 'pair')}.{limit} d_z: mean divided by standard deviation of the differences (Cohen)."
+      " Rank-biserial: share of the ranks that favor the first minus share that favor the second. Detectable: the"
+      f" smallest true difference that the paired t-test at 5% finds with power 0.8 in {seeds} seeds, given the pair's"
+      f" standard deviation; the study could not show a smaller one. {NONE}: the difference is equal on all seeds, and"
+      " no t-test applies."
     ),
   ]
 
@@ -78,7 +80,7 @@ def _penalties(chosen: Chosen) -> tuple[list[Block], Drawings]:
   accuracies = {name: chosen.values(name, "test_accuracy")[:, 1:] for name in chosen.runs}
   names, budgets = list(accuracies), next(iter(accuracies.values())).shape[1]
   if budgets == 0:
-    return [heading, Text("No budget after an acquisition: there is nothing to win.")], {}
+    return [heading, Text("The penalty matrix needs at least one round after an acquisition.")], {}
   matrix = significance.penalties(accuracies)
   shown = matrix.copy()
   np.fill_diagonal(shown, np.nan)
@@ -86,9 +88,10 @@ def _penalties(chosen: Chosen) -> tuple[list[Block], Drawings]:
   rows, columns = numbered(names)
   drawing = figures.heat_map(shown, [*rows, "column mean"], columns, x="column is beaten", y="row wins", top=1.0)
   caption = (
-    "Pairwise penalties: the share of budgets at which the row's strategy beats the column's. At each of the"
-    f" {budgets} budgets after an acquisition, a two-sided paired t-test at 5% on accuracy; a significant win adds"
-    f" 1/{budgets} (Ash et al. 2020). Column mean, over the other strategies: how often it was beaten, less is better."
+    "Pairwise penalties: the share of budgets at which the row's strategy beats the column's. It wins at one of the"
+    f" {budgets} budgets after an acquisition if its accuracy is higher and a two-sided paired t-test at 5% is"
+    f" significant; each win adds 1/{budgets} (Ash et al. 2020). Column mean, over the other strategies: how often the"
+    " strategy is beaten; lower is better."
   )
   drawn = {"penalties": drawing}
   return [heading, *images(drawn, {"penalties": caption})], drawn
@@ -99,20 +102,20 @@ def _ranks(areas: dict[str, np.ndarray], seeds: int) -> tuple[list[Block], Drawi
   ranks = significance.average_ranks(areas)
   table = Table(["strategy", "average rank"], [[k, number(v, 2)] for k, v in sorted(ranks.items(), key=lambda x: x[1])])
   if len(areas) < 3:
-    return [heading, table, Text("Friedman's test and the diagram need three strategies.")], {}
+    return [heading, table, Text("Friedman's test and the diagram need at least three strategies.")], {}
   friedman = significance.friedman(areas)
   rejected = friedman < significance.ALPHA
   names = list(areas)
   equal = pd.DataFrame(1.0, index=names, columns=names)
   drawing = figures.critical_difference(ranks, significance.nemenyi(areas) if rejected else equal)
   gap = significance.critical_difference(len(areas), seeds)
-  said = f"Friedman's test over {seeds} seeds: p {'= ' if friedman >= 0.001 else ''}{p_value(friedman)}."
+  test = f"Friedman's test over {seeds} seeds: p {'= ' if friedman >= 0.001 else ''}{p_value(friedman)}."
   if rejected:
-    said += f" Bars join strategies whose ranks differ by less than Nemenyi's critical difference at 5%, {gap:.2f}."
+    test += f" Bars join strategies whose ranks differ by less than Nemenyi's critical difference at 5%, {gap:.2f}."
   else:
-    said += " It does not reject that all rank alike, so that no pair is tested and one bar joins all."
-  caption = f"Average rank by area, seed by seed, 1 the best. {said}" + (
-    " Its distribution is rough below ten seeds." if seeds < 10 else ""
+    test += " It does not reject equal ranks, so that no pair is tested and one bar joins all strategies."
+  caption = f"Average rank by area over seeds; 1 is the best. {test}" + (
+    " Below ten seeds its p-value is a rough approximation." if seeds < 10 else ""
   )
   drawn = {"critical_difference": drawing}
   return [heading, table, *images(drawn, {"critical_difference": caption})], drawn

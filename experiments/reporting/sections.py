@@ -1,4 +1,4 @@
-"""What every report says, of one strategy and one seed as well: results, curves, label efficiency, protocol."""
+"""The sections of every report, even of one strategy and one seed: results, curves, label efficiency, protocol."""
 
 from collections.abc import Sequence
 
@@ -19,30 +19,33 @@ from experiments.reporting.blocks import Table
 from experiments.reporting.blocks import Text
 from experiments.reporting.study import Chosen
 from experiments.reporting.study import Study
-from experiments.reporting.wording import BESIDE_PUBLISHED
 from experiments.reporting.wording import NONE
+from experiments.reporting.wording import PUBLISHED_CAPTION
 from experiments.reporting.wording import Drawings
 from experiments.reporting.wording import between
+from experiments.reporting.wording import format_reached
+from experiments.reporting.wording import format_seeds
 from experiments.reporting.wording import images
 from experiments.reporting.wording import labels_needed
 from experiments.reporting.wording import mean_spread
 from experiments.reporting.wording import number
-from experiments.reporting.wording import reached_said
-from experiments.reporting.wording import seeds_said
 
 _SHARES = (0.80, 0.90, 0.95, 0.99)  # of full-data accuracy
 _ABSOLUTE = (0.80, 0.90, 0.95)
 
 
 def results(study: Study, chosen: Chosen) -> list[Block]:
-  """The table of strategies, and what its columns are."""
+  """The table of strategies, and an explanation of its columns."""
   full = study.full_accuracy
   if full is None:
     targets = [(f"to {level:.0%}", level) for level in _ABSOLUTE]
-    said = "There is no full_data.json (--full_data --resume makes one), so these accuracies are absolute."
+    note = "These accuracies are absolute, because there is no full_data.json (--full_data --resume makes one)."
   else:
     targets = [(f"to {share:.0%} of full data", share * full) for share in _SHARES]
-    said = f"Full data reach {number(full)}; the shares of it are {', '.join(number(level) for _, level in targets)}."
+    note = (
+      f"Full supervision has accuracy {number(full)}; its shares are"
+      f" {', '.join(number(level) for _, level in targets)}."
+    )
   header = ["strategy", "seeds", "area under the curve", *(name for name, _ in targets)]
   rows = []
   for name, by_seed in chosen.runs.items():
@@ -64,13 +67,13 @@ def results(study: Study, chosen: Chosen) -> list[Block]:
     blank = [NONE] * (1 + len(targets))
     rows.append(["full data", str(len(study.full_data)), *blank, number(full), NONE, NONE])
   return [
-    Table([*header, "final accuracy", "seconds a round", "peak MiB"], rows),
+    Table([*header, "final accuracy", "seconds per round", "peak MiB"], rows),
     Text(
-      "Area: trapezoid of test accuracy over labels divided by the range of labels, mean over seeds (from two seeds on"
-      " with its 95% percentile bootstrap interval). Labels to an accuracy: of the first round at or above it, median"
-      " over seeds and from two seeds on quartiles; a seed that never gets there counts as more than its last."
-      f" {said} Final accuracy: mean ± standard deviation. Peak memory: the most of any round; on a processor that is"
-      " the process's, with all that ran in it before."
+      "Area: test accuracy integrated over labels by the trapezoidal rule, divided by the range of labels; mean over"
+      " seeds and, from two seeds on, its 95% percentile bootstrap interval. Labels to an accuracy: the labels of the"
+      " first round at or above it; median over seeds and, from two seeds on, quartiles. A seed that never reaches it"
+      f" counts as needing more labels than any. {note} Final accuracy: mean ± standard deviation. Peak memory: the"
+      " maximum over rounds; on a CPU it is the whole process's, and includes earlier runs in the same process."
     ),
   ]
 
@@ -86,10 +89,12 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   theirs = {name: registry.curve_of(study.flags.get("preset"), name) for name in chosen.runs}
   theirs = {name: curve for name, curve in theirs.items() if curve}
   single = all(len(by_seed) < 2 for by_seed in chosen.runs.values())
-  band = f"Mean over {seeds_said(chosen)}, with its 95% percentile bootstrap band."
+  band = f"Mean over {format_seeds(chosen)}, with its 95% percentile bootstrap band."
   band = "One seed: there is no band." if single else band
   line = " Dashed: full supervision." if study.full_data else ""
-  dotted = f" Dotted: full supervision, {publication.source}." if publication and publication.full_data else ""
+  dotted = (
+    f" Dotted: published full supervision, {publication.source}." if publication and publication.full_data else ""
+  )
   full = {"full_data": study.full_accuracy}
   drawn = {
     "learning_curve": figures.curves(
@@ -105,17 +110,16 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   }
   captions = {
     "learning_curve": f"Test accuracy over labels. {band}{line}{dotted}",
-    "accuracy_over_time": "Test accuracy over the seconds that a run has taken for training, scoring and testing."
-    f" {band}{line}",
-    "nll": f"Negative log-likelihood of the test set over labels, less is better. {band}",
-    "ece": f"Expected calibration error (15 bins) over labels, less is better. {band}",
+    "accuracy_over_time": f"Test accuracy over a run's time in seconds for training, scoring and testing. {band}{line}",
+    "nll": f"Negative log-likelihood of the test set over labels; lower is better. {band}",
+    "ece": f"Expected calibration error (15 bins) over labels; lower is better. {band}",
   }
   blocks, beside = _beside_published(chosen, theirs, publication.source) if theirs else ([], {})
   return [*images(drawn, captions), *blocks], drawn | beside
 
 
 def _beside_published(chosen: Chosen, theirs: dict[str, Curve], source: str) -> tuple[list[Block], Drawings]:
-  """Published figures beside those of this study, drawn, and as numbers where both have them."""
+  """A comparison with the published results: a figure, and a table of the numbers that both have."""
   rows = []
   for name, curve in theirs.items():
     labels, accuracies = chosen.labels(name), chosen.values(name, "test_accuracy")
@@ -123,37 +127,39 @@ def _beside_published(chosen: Chosen, theirs: dict[str, Curve], source: str) -> 
     ours = dict(zip(labels, quartiles.T, strict=True))
     for budget, numbers in curve.accuracy.items():
       if budget in ours:
-        said = map(_median_said, (numbers, ours[budget]))
-        rows.append([name, curve.label, f"accuracy at {budget} labels", *said])
+        cells = map(_format_median, (numbers, ours[budget]))
+        rows.append([name, curve.label, f"accuracy at {budget} labels", *cells])
     for level, runs in curve.reached.items():
-      said = reached_said(runs)
-      rows.append([name, curve.label, f"labels to {level:.0%}", said, labels_needed(level, labels, accuracies)])
+      cells = format_reached(runs)
+      rows.append([name, curve.label, f"labels to {level:.0%}", cells, labels_needed(level, labels, accuracies)])
   drawn = {"beside_published": figures.beside_published(chosen, theirs)}
-  caption = f"Test accuracy over labels beside what was published. {BESIDE_PUBLISHED} Published: {source}."
+  caption = f"Test accuracy over labels, compared with the published curves. {PUBLISHED_CAPTION} Published: {source}."
   image = images(drawn, {"beside_published": caption})
-  table = Table(["strategy", "published as", "", "published", "here"], rows, numbers=False)
-  return [Heading(3, "Beside the published figures"), *image, *[table] * bool(rows)], drawn
+  table = Table(["strategy", "published as", "quantity", "published", "ours"], rows, numbers=False)
+  return [Heading(3, "Comparison with published results"), *image, *[table] * bool(rows)], drawn
 
 
-def _median_said(numbers: Sequence[float]) -> str:
-  """Out of quartiles, or of one number."""
+def _format_median(numbers: Sequence[float]) -> str:
+  """Formats one number, or a median and quartiles."""
   median = number(numbers[len(numbers) // 2])
   return f"{median} ({between(numbers[0], numbers[-1])})" if len(numbers) > 1 else median
 
 
 def efficiency(chosen: Chosen) -> list[Block]:
-  """Labels that random needs over those that a strategy needs, at the same accuracy."""
+  """The section on label efficiency: labels that random needs divided by labels that a strategy needs."""
   means = {name: chosen.values(name, "test_accuracy").mean(axis=0) for name in chosen.runs}
-  # Of a grid, a strategy's baseline is random at the same point.
+  # In a grid, a strategy's baseline is random at the same point.
   baselines = {name.partition(" [")[2]: name for name in means if named(name).name == styles.RANDOM}
   others = [name for name in means if name.partition(" [")[2] in baselines and name not in baselines.values()]
   if not others:
-    return [Text("Label efficiency needs random and another strategy.")]
+    return [Text("Label efficiency needs random and another strategy in --acq.")]
   start = max(means[name][0] for name in baselines.values())
   end = max(means[name].max() for name in baselines.values())
   levels = [level for level in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(start, end) if start < level <= end]
   if not levels:
-    return [Text(f"Random does not rise above its start, {number(start)}: at no accuracy can labels be compared.")]
+    return [
+      Text(f"Label efficiency is undefined: random does not rise above its accuracy in round 0, {number(start)}.")
+    ]
   rows = []
   for name in others:
     baseline = baselines[name.partition(" [")[2]]
@@ -163,8 +169,9 @@ def efficiency(chosen: Chosen) -> list[Block]:
   return [
     Table(["strategy", *(f"at {100 * level:.4g}%" for level in levels)], rows),
     Text(
-      "Labels that random needs for an accuracy divided by those that the strategy needs, on the mean curves, linear"
-      " between budgets: above 1 the strategy needs fewer. The accuracies lie on random's way."
+      "Labels that random needs for an accuracy, divided by the labels that the strategy needs; above 1, the strategy"
+      " needs fewer. Both are read from the mean curves, interpolated linearly between budgets. The accuracies lie in"
+      " the range of random's curve."
     ),
   ]
 
@@ -173,22 +180,22 @@ Curve = tuple[Sequence[int], np.ndarray]  # labels and mean accuracies
 
 
 def label_efficiency(level: float, baseline: Curve, curve: Curve) -> float | None:
-  """Labels of the baseline over those of the strategy at one accuracy; None where one of them never has it."""
+  """Labels of the baseline divided by labels of the strategy at one accuracy; None if a curve never reaches it."""
   base, own = learning_curves.labels_at(level, *baseline), learning_curves.labels_at(level, *curve)
   return None if base is None or own is None else base / own
 
 
 def protocol(study: Study, chosen: Chosen, incomplete: Sequence[tuple[str, int, str]]) -> list[Block]:
-  """The card, the runs that did not come to an end, and the commands."""
+  """The protocol card, the runs that did not finish, and the commands."""
   points = Table(["point", "verdict", "remark"], card.card(study, chosen), numbers=False)
   rows = [(name, str(seed), what) for name, seed, what in incomplete]
-  table = Table(["strategy", "seed", "what became of it"], rows, numbers=False)
+  table = Table(["strategy", "seed", "state"], rows, numbers=False)
   commands = card.commands(study)
   return [
     Heading(2, "Protocol card"),
     points,
-    Heading(2, "Runs without an end"),
+    Heading(2, "Incomplete runs"),
     table if rows else Text("Every run is complete."),
-    Heading(2, "To repeat it"),
-    Code("\n".join(commands)) if commands else Text("config.json does not say by which command."),
+    Heading(2, "Commands"),
+    Code("\n".join(commands)) if commands else Text("config.json does not record the command."),
   ]

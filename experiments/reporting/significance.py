@@ -1,7 +1,7 @@
-"""Which differences between strategies are more than the luck of the seeds.
+"""Tests of whether differences between strategies exceed the variation between seeds.
 
-Everything is paired: seed by seed the strategies share the initial set and the initial weights. Functions take values
-by strategy, whose first axis is the matched seeds; what cannot be computed is None, never NaN.
+All tests are paired: for each seed, the strategies share the initial set and the initial weights. Functions take values
+by strategy, with the matched seeds on the first axis. A result that cannot be computed is None, never NaN.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 ALPHA = 0.05
-_EQUAL = 1e-12  # differences closer than this are one number, rounded
+_EQUAL = 1e-12  # values closer than this are equal up to rounding
 
 
 class Pair(NamedTuple):
@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 def pairs(areas: dict[str, np.ndarray]) -> list[Pair]:
-  """Every pair of strategies, `[S]` areas each with S >= 2; Holm's correction is over all of them."""
+  """Compares every pair of strategies by their `[S]` areas, S >= 2; Holm's correction is over all pairs."""
   names = sorted(areas, key=lambda name: -areas[name].mean())
   found = [_pair(a, b, areas[a] - areas[b]) for a, b in itertools.combinations(names, 2)]
   if not found:
@@ -73,7 +73,7 @@ def _pair(first: str, second: str, differences: np.ndarray) -> Pair:
 
 
 def t_interval(differences: np.ndarray) -> tuple[float, float] | None:
-  """95% interval, by Student's t, of the mean of `[S]` paired differences; None where it has no spread to go by."""
+  """95% interval of the mean of `[S]` paired differences by Student's t; None if S < 2 or all are equal."""
   if len(differences) < 2 or differences.std(ddof=1) <= _EQUAL:
     return None
   low, high = stats.ttest_1samp(differences, 0).confidence_interval(1 - ALPHA)
@@ -81,28 +81,33 @@ def t_interval(differences: np.ndarray) -> tuple[float, float] | None:
 
 
 def paired_t(differences: np.ndarray) -> float | None:
-  """p-value of the two-sided t-test of `[S]` paired differences: 1 if all are 0, None if all are another number."""
+  """p-value of the two-sided t-test of `[S]` paired differences: 1 if all are 0, None if all are equal but not 0."""
   if differences.std(ddof=1) > _EQUAL:
     return float(stats.ttest_1samp(differences, 0).pvalue)
   return 1.0 if np.all(np.abs(differences) < _EQUAL) else None
 
 
 def detectable(seeds: int, spread: float) -> float | None:
-  """The smallest true difference that the paired t-test at 5% finds with power 0.8; `spread` is the differences'."""
+  """The smallest true difference that the paired t-test at 5% finds with power 0.8.
+
+  Args:
+    seeds: number of matched seeds.
+    spread: standard deviation of the differences.
+  """
   solved = float(np.squeeze(TTestPower().solve_power(nobs=seeds, power=0.8, alpha=ALPHA)))
   return solved * spread if math.isfinite(solved) else None
 
 
 def smallest_wilcoxon(seeds: int) -> float:
-  """The smallest p-value of the two-sided signed-rank test: all differences of one sign."""
+  """The smallest possible p-value of the two-sided signed-rank test: when all differences have the same sign."""
   return 2.0 ** (1 - seeds)
 
 
 def penalties(accuracies: dict[str, np.ndarray]) -> np.ndarray:
   """The pairwise penalty matrix `[K, K]` of `[S, B]` accuracies at B budgets (Ash et al. 2020, BADGE).
 
-  At each budget at which the two-sided paired t-test at 5% says that strategy i beats j, `[i, j]` grows by 1 / B: rows
-  win, columns lose. Differences that are the same on all seeds count for nobody, as no t-test can judge them.
+  `[i, j]` is the share of budgets at which strategy i significantly beats strategy j in a two-sided paired t-test at
+  5%: rows win, columns lose. A difference that is the same on all seeds is no win, because no t-test applies.
   """
   values = list(accuracies.values())
   budgets = values[0].shape[1]
@@ -115,18 +120,18 @@ def penalties(accuracies: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def column_means(matrix: np.ndarray) -> np.ndarray:
-  """Mean of each column over the other strategies, the diagonal left out: how often a strategy was beaten."""
+  """Mean of each column without the diagonal: how often the other strategies beat a strategy."""
   return matrix.sum(axis=0) / (len(matrix) - 1)
 
 
 def average_ranks(areas: dict[str, np.ndarray]) -> dict[str, float]:
-  """Mean over seeds of each strategy's rank by area: 1 is the largest, ties share their mean rank."""
+  """Mean over seeds of each strategy's rank by area; the largest area has rank 1, and ties share their mean rank."""
   ranks = stats.rankdata(-np.round(list(areas.values()), 12), axis=0)
   return dict(zip(areas, map(float, ranks.mean(axis=1)), strict=True))
 
 
 def friedman(areas: dict[str, np.ndarray]) -> float:
-  """p-value of Friedman's test that K >= 3 strategies rank alike over S >= 2 seeds; 1 where all are tied."""
+  """p-value of Friedman's test that K >= 3 strategies have equal ranks over S >= 2 seeds; 1 if all are tied."""
   values = np.round(list(areas.values()), 12)
   if (values == values[0]).all():
     return 1.0
@@ -134,13 +139,13 @@ def friedman(areas: dict[str, np.ndarray]) -> float:
 
 
 def nemenyi(areas: dict[str, np.ndarray]) -> pd.DataFrame:
-  """p-values `[K, K]` of Nemenyi's test of all pairs after Friedman's."""
+  """p-values `[K, K]` of Nemenyi's test of all pairs, which follows Friedman's test."""
   import scikit_posthocs
 
   return scikit_posthocs.posthoc_nemenyi_friedman(pd.DataFrame({k: np.round(v, 12) for k, v in areas.items()}))
 
 
 def critical_difference(strategies: int, seeds: int) -> float:
-  """Average ranks further apart than this differ at 5% by Nemenyi's test (Demsar 2006)."""
+  """The smallest difference of average ranks that is significant at 5% in Nemenyi's test (Demsar 2006)."""
   quantile = stats.studentized_range.ppf(1 - ALPHA, strategies, math.inf) / math.sqrt(2)
   return float(quantile * math.sqrt(strategies * (strategies + 1) / (6 * seeds)))

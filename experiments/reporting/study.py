@@ -1,4 +1,4 @@
-"""What one or several workdirs of a study hold, checked line by line; and the runs that can be compared."""
+"""Reads the workdirs of one study, checks every row, and chooses the runs to compare."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ _LISTS = ("selected", "selected_labels")
 
 
 class Study(NamedTuple):
-  """The rows of all workdirs, and those of full supervision; `configs` has one entry a workdir."""
+  """The rows of all workdirs, and the full-data lines; `configs` has one entry per workdir."""
 
   workdirs: tuple[Path, ...]
   configs: tuple[dict, ...]
@@ -35,23 +35,23 @@ class Study(NamedTuple):
 
   @property
   def flags(self) -> dict:
-    """The flags that all workdirs share (those of `MAY_DIFFER` and the first seed are of the first alone)."""
+    """The flags of the first workdir; the others share them, except for the seed and those in `MAY_DIFFER`."""
     return self.configs[0]["flags"]
 
   @property
   def class_names(self) -> list[str] | None:
-    """What the classes are called, where the data say so."""
+    """The names of the classes; None if the data have none."""
     return self.configs[0].get("class_names")
 
   @property
   def versions_remark(self) -> str | None:
-    """A sentence on the versions that made the rows, where there are several."""
+    """A sentence that names the versions behind the rows; None if there is one of each."""
     earlier = [{"versions": own} for config in self.configs for own in config.get("earlier_versions", ())]
     return other_versions([*earlier, *self.configs])
 
   @property
   def full_accuracy(self) -> float | None:
-    """Mean test accuracy of full supervision; None where it was not run."""
+    """Mean test accuracy of full supervision; None if it was not run."""
     return float(np.mean([row["test_accuracy"] for row in self.full_data])) if self.full_data else None
 
 
@@ -59,41 +59,49 @@ def gather(workdirs: Sequence[Path]) -> Study:
   """Reads the workdirs of one study.
 
   Raises:
-    UsageError: a workdir has no results or damaged ones, they are not of one study, or two hold the same run.
+    UsageError: a workdir has missing or damaged results or no test accuracy, the workdirs belong to different studies,
+      or two have the same run.
   """
   configs, rows, full_data, holders, labels = [], [], [], {}, {}
   for place, workdir in enumerate(workdirs):
     if not (workdir / "results.jsonl").exists() or not (workdir / "config.json").exists():
-      raise UsageError(f"{workdir} holds no results.jsonl with its config.json")
+      raise UsageError(f"{workdir} is no workdir: it needs a results.jsonl and a config.json")
     configs.append(load_config(workdir / "config.json"))
     first, plan = _plan(configs[0]), _plan(configs[-1])
     for name in differing(first, plan):
       raise UsageError(
-        f"{workdir} is of another study than {workdirs[0]}: {name} is {plan.get(name)}, not {first.get(name)}"
+        f"{workdir} and {workdirs[0]} belong to different studies ({name} is {plan.get(name)}, not {first.get(name)}):"
+        " make a separate report of each"
       )
     if other := other_generator(configs[0], configs[-1]):
-      raise UsageError(f"{workdirs[0]} and {workdir} are of other draws ({other}): report on each alone")
+      raise UsageError(
+        f"{workdirs[0]} and {workdir} differ in their random draws ({other}): make a separate report of each"
+      )
     own, _ = read_rows(workdir / "results.jsonl")
     if own and all("error" not in row and row.get("test_accuracy", 0) is None for row in own):
-      raise UsageError(f"{workdir} is of a study without a test set: there is no accuracy to report")
+      raise UsageError(f"{workdir} has no test accuracies: a report needs a study with a test set")
     _check(workdir / "results.jsonl", own, labels)
     for row in own:
       if holders.setdefault(run_of(row), place) != place:
         other = workdirs[holders[run_of(row)]]
-        raise UsageError(f"{workdir} and {other} both hold {name_of(row)}, seed {row['seed']}")
+        raise UsageError(f"{workdir} and {other} both have {name_of(row)}, seed {row['seed']}: leave one of them out")
     rows += own
     full_data += read_full_data(workdir / "full_data.json")
   return Study(tuple(workdirs), tuple(configs), tuple(rows), tuple(full_data))
 
 
 def _plan(config: dict) -> dict:
-  """What workdirs of one study have in common."""
+  """The settings that all workdirs of one study share."""
   flags = {name: value for name, value in config["flags"].items() if name != "seed"}
   return flags | {"the data": config["data_sha256"]}
 
 
 def _check(path: Path, rows: list[dict], labels: dict[int, int]) -> None:
-  """Raises UsageError, with file and line, for a row that is out of place. Fills in the `labels` of each round."""
+  """Checks all rows of a file; adds the number of labels of each round to `labels`.
+
+  Raises:
+    UsageError: a row is invalid; names the file and the line.
+  """
   ended: dict[tuple, list[dict]] = {}
   for number, row in enumerate(rows, 1):
     before = ended.setdefault(run_of(row), [])
@@ -105,7 +113,7 @@ def _check(path: Path, rows: list[dict], labels: dict[int, int]) -> None:
 
 def _fault(row: dict, before: list[dict], labels: dict[int, int]) -> str | None:
   if row["round"] != len(before) or (before and "error" in before[-1]):
-    return f"round {row['round']} of {name_of(row)}, seed {row['seed']}, stands where round {len(before)} should"
+    return f"it has round {row['round']} of {name_of(row)}, seed {row['seed']}, instead of round {len(before)}"
   if "error" in row:
     return None
   for name in _NUMBERS:
@@ -115,52 +123,55 @@ def _fault(row: dict, before: list[dict], labels: dict[int, int]) -> str | None:
     if not isinstance(row.get(name), list) or not all(isinstance(i, int) and i >= 0 for i in row[name]):
       return f"{name} is {row.get(name)}, not a list of whole numbers"
   if len(row["selected"]) != len(row["selected_labels"]):
-    return f"{len(row['selected'])} ids were selected and {len(row['selected_labels'])} labels came"
+    return f"it has {len(row['selected'])} selected ids and {len(row['selected_labels'])} labels"
   if before and row["num_labeled"] <= before[-1]["num_labeled"]:
     return f"{row['num_labeled']} labels follow {before[-1]['num_labeled']}"
   expected = labels.setdefault(row["round"], row["num_labeled"])
   if row["num_labeled"] != expected:
-    return f"round {row['round']} has {row['num_labeled']} labels and had {expected} in other runs: two studies"
+    return f"round {row['round']} has {row['num_labeled']} labels, but {expected} in other runs"
   return None
 
 
 class Chosen(NamedTuple):
-  """The runs that figures and tables are made of; a strategy's are of equal length. Largest mean area first."""
+  """The runs in figures and tables, by decreasing mean area; all runs of a strategy have the same length."""
 
   runs: dict[str, dict[int, list[dict]]]  # by strategy and seed
-  seeds: tuple[int, ...]  # matched: completed by every strategy; empty where there is none, and nothing is paired
-  remarks: tuple[str, ...]  # what was left out, and why
+  seeds: tuple[int, ...]  # matched seeds, which every strategy completed; if empty, nothing is paired
+  remarks: tuple[str, ...]  # which runs were left out, and why
 
   def labels(self, name: str) -> np.ndarray:
-    """`[L]` labels of a strategy's rounds."""
+    """`[L]` number of labels in each round of a strategy."""
     return np.array([row["num_labeled"] for row in next(iter(self.runs[name].values()))])
 
   def values(self, name: str, metric: str) -> np.ndarray:
-    """`[S, L]` values of a metric of the rows, by seed and round."""
+    """`[S, L]` values of a field of the rows, by seed and round."""
     return np.array([[row[metric] for row in run] for run in self.runs[name].values()], float)
 
   def quartiles(self, name: str, metric: str) -> np.ndarray:
-    """`[3, L]` lower quartile, median and upper quartile over seeds of a metric of the rows, by round."""
+    """`[3, L]` lower quartile, median and upper quartile over seeds of a field of the rows, by round."""
     return np.quantile(self.values(name, metric), [0.25, 0.5, 0.75], axis=0)
 
   def areas(self, name: str) -> np.ndarray:
-    """`[S]` areas under the curve of accuracy over labels."""
+    """`[S]` area under the curve of test accuracy over labels, by seed."""
     return area_under_curve(self.labels(name), self.values(name, "test_accuracy"))
 
 
 def choose(study: Study) -> Chosen:
-  """The runs on matched seeds: those that every strategy with a completed run has completed.
+  """Chooses the completed runs on matched seeds, which are completed by every strategy that has a completed run.
 
-  Where there are none, each strategy's own completed seeds; where no run was completed, what there is.
+  Without matched seeds, it chooses all completed runs; without completed runs, the rounds that all runs of a strategy
+  have.
 
   Raises:
-    UsageError: no run has a row to show.
+    UsageError: no run has a usable row.
   """
   versions = (study.versions_remark,) if study.versions_remark else ()
   found = curves(study.rows)
   if not found:
     errors = "".join(f"; {name_of(row)}, seed {row['seed']}: {row['error']}" for row in study.rows[:1])
-    raise UsageError(f"no run of {', '.join(map(str, study.workdirs))} has a row to show{errors}")
+    raise UsageError(
+      f"{', '.join(map(str, study.workdirs))} has no row without an error, so there is nothing to report{errors}"
+    )
   rounds = study.flags["rounds"]
   completed = {
     name: {seed: run for seed, run in sorted(by_seed.items()) if outcome(run[-1], rounds) == "completed"}
@@ -172,17 +183,17 @@ def choose(study: Study) -> Chosen:
     for name, by_seed in found.items():
       shortest = min(map(len, by_seed.values()))
       runs[name] = {seed: run[:shortest] for seed, run in sorted(by_seed.items())}
-    return _sorted(runs, (), ("No run is complete: each curve ends where its strategy's shortest run does.", *versions))
+    return _sorted(runs, (), ("No run is complete. Each curve ends with its strategy's shortest run.", *versions))
   absent = sorted(found.keys() - completed.keys())
-  remarks = [*versions, *([f"Left out, without a completed run: {', '.join(absent)}."] if absent else [])]
+  remarks = [*versions, *([f"Left out, because no run is complete: {', '.join(absent)}."] if absent else [])]
   matched = set.intersection(*(set(by_seed) for by_seed in completed.values()))
   if not matched:
-    remarks.append("No seed was completed by every strategy: each has its own seeds, and nothing is paired.")
+    remarks.append("No seed was completed by every strategy, so nothing is paired.")
     return _sorted(completed, (), tuple(remarks))
   others = sorted({seed for by_seed in found.values() for seed in by_seed} - matched)
   if others:
-    said = ", ".join(map(str, others))
-    remarks.append(f"Left out, not completed by every strategy: seed{'s' * (len(others) > 1)} {said}.")
+    listed = ", ".join(map(str, others))
+    remarks.append(f"Left out, because not every strategy completed it: seed{'s' * (len(others) > 1)} {listed}.")
   runs = {name: {seed: by_seed[seed] for seed in sorted(matched)} for name, by_seed in completed.items()}
   return _sorted(runs, tuple(sorted(matched)), tuple(remarks))
 
@@ -194,7 +205,7 @@ def _sorted(runs: dict, seeds: tuple[int, ...], remarks: tuple[str, ...]) -> Cho
 
 
 def incomplete(study: Study) -> list[tuple[str, int, str]]:
-  """Strategy, seed and what became of it, for every run that ended in an error, is unfinished or has no row yet."""
+  """Strategy, seed and state of every run that failed, is unfinished or has not started."""
   last = {(name_of(row), row["seed"]): row for row in study.rows}
   planned = [
     (name_of({"acq": acq} | ({"hyper": point} if point else {})), seed)
@@ -209,9 +220,9 @@ def incomplete(study: Study) -> list[tuple[str, int, str]]:
     if row is None:
       out.append((name, seed, "not started"))
       continue
-    became = outcome(row, study.flags["rounds"])
-    if became == "failed":
+    state = outcome(row, study.flags["rounds"])
+    if state == "failed":
       out.append((name, seed, f"stopped in round {row['round']}: {row['error']}"))
-    elif became == "unfinished":
+    elif state == "unfinished":
       out.append((name, seed, f"unfinished: round {row['round']} of {study.flags['rounds']}"))
   return out

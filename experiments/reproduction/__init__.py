@@ -1,1 +1,1 @@
-"""Published results: which runs repeat them, what is held against what, and the page that says so."""
+"""Reproductions of published results: their commands, their archived rows, the comparison and the pages."""

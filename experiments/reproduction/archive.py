@@ -1,4 +1,4 @@
-"""The small result rows that the page is made of: what stays in the repository of a run."""
+"""The archived rows of a study: the reduced results that are committed and that the pages are made from."""
 
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -27,31 +27,31 @@ _FIELDS = (
 )
 _NEEDED = ("num_labeled", "test_accuracy")
 _ABOUT = ("device", "jax", "flags", "data_sha256", "revisions")
-# Where a study was run, and in what pieces.
+# Flags that may differ between parts of one study: where they ran, and in what pieces.
 _MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
 
 
 class Archived(NamedTuple):
-  """A study's results."""
+  """The archived results of a study."""
 
-  about: dict[str, Any]  # device, version, revisions, hash of the data, and the flags that decide about its rows
+  about: dict[str, Any]  # device, versions, revisions, data hash, and the flags that determine the rows
   rows: list[dict]
   full_data: list[dict]
 
   @property
   def seconds(self) -> float:
-    """Of all its trainings, with their scoring and evaluation."""
+    """Total time of all trainings, with their scoring and evaluation."""
     return sum(row.get("seconds_total", 0) for row in (*self.rows, *self.full_data))
 
 
 def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | None:
-  """The runs of a folder that have ended, well or not; None before the first has.
+  """Reads the finished runs of a workdir, completed or failed; None if there is neither one nor a full-data line.
 
-  One under way would lie among them as half a curve.
+  Unfinished runs are left out, because each would be part of a curve among whole ones.
 
   Args:
-    workdir: the folder.
-    strategies: whose runs are wanted, if not all.
+    workdir: the folder of a study.
+    strategies: the strategies to read; empty for all.
 
   Raises:
     UsageError: a file is damaged.
@@ -86,23 +86,23 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | 
 
 
 def joined(parts: Mapping[Path, Archived]) -> Archived:
-  """The results of a study whose runs are in several places; of a run that is in two, the longer, of equals the last.
+  """Joins the parts of one study. If two parts have the same run, the longer is taken; of equal ones, the last.
 
   Raises:
-    UsageError: the places hold different studies.
+    UsageError: the parts belong to different studies.
   """
   runs, full_data = {}, {}
   (first, kept), *_ = parts.items()
   flags = {}
   for path, part in parts.items():
     now, before = part.about["flags"], kept.about["flags"]
-    said = [f"--{name} is {now.get(name)} and {before.get(name)}" for name in differing(now, before)]
+    reasons = [f"--{name} is {now.get(name)} and {before.get(name)}" for name in differing(now, before)]
     if part.about["data_sha256"] != kept.about["data_sha256"]:
-      said.append("they are on other data")
+      reasons.append("their data differ")
     if other := other_generator(kept.about, part.about):
-      said.append(f"they are of other draws, {other}")
-    if said:
-      raise UsageError(f"{path} and {first} are not of one study ({', '.join(said)})")
+      reasons.append(f"their random draws differ: {other}")
+    if reasons:
+      raise UsageError(f"{path} and {first} are not of one study ({', '.join(reasons)}): move one of them away")
     flags = now | flags
     own = {}
     for row in part.rows:
@@ -116,19 +116,19 @@ def joined(parts: Mapping[Path, Archived]) -> Archived:
   about = kept.about | {"flags": flags}
   about |= {name: " and ".join(every(name)) for name in ("device", "jax", "jaxlib") if every(name)}
   about["revisions"] = list(dict.fromkeys(revision for own in used for revision in own["revisions"]))
-  # Strategies stay in their order.
+  # The sort is stable: strategies keep their order.
   rows = [row for _, own in sorted(runs.values(), key=lambda run: run[1][0]["seed"]) for row in own]
   return Archived(about, rows, [full_data[seed][1] for seed in sorted(full_data)])
 
 
 def versions_remark(kept: Archived) -> str | None:
-  """A sentence on the versions of JAX and jaxlib that made the rows; None where there is one of each."""
+  """A sentence that names the versions of JAX and jaxlib behind the rows; None if there is one of each."""
   by_name = {name: kept.about.get(name, "").split(" and ") for name in ("jax", "jaxlib")}
   return other_versions({"versions": {name: value}} for name, values in by_name.items() for value in values if value)
 
 
 def write(kept: Archived, path: Path) -> None:
-  """One JSON object a line: what the study is, then its rows."""
+  """Writes one JSON object per line: first the description of the study, then its rows."""
   path.parent.mkdir(parents=True, exist_ok=True)
   lines = [{"about": kept.about, "full_data": kept.full_data}, *kept.rows]
   partial = path.with_suffix(".partial")
@@ -137,7 +137,7 @@ def write(kept: Archived, path: Path) -> None:
 
 
 def read(path: Path) -> Archived | None:
-  """What `write` wrote; None where there is no such file.
+  """Reads a file that `write` wrote; None if it does not exist.
 
   Raises:
     UsageError: the file is damaged.
@@ -153,9 +153,9 @@ def read(path: Path) -> Archived | None:
     about |= generator(head["about"]) | {k: v for k, v in head["about"].items() if k == "jaxlib"}
     return Archived(about, rows, check_full_data(head["full_data"], path))
   except (ValueError, KeyError, TypeError, AttributeError) as error:
-    raise UsageError(f"{path} is damaged: mend it, or delete it and run its studies again") from error
+    raise UsageError(f"{path} is damaged: repair it, or delete it and run its study again") from error
 
 
 def _is_whole(row: dict) -> bool:
-  """Whether a row has what the page is made of."""
+  """Whether a row has the numbers that the pages need."""
   return "error" in row or all(is_finite(row.get(name)) for name in _NEEDED)

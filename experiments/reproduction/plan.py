@@ -1,4 +1,4 @@
-"""The commands that repeat publications, at three scales."""
+"""The commands that reproduce publications, at three scales."""
 
 import shlex
 
@@ -8,14 +8,14 @@ from experiments.config import presets
 from experiments.papers.base import StudyCommand
 
 SCALES = {
-  "quick": "about an hour on two cores: signs, and published numbers of single trainings",
-  "cpu": "up to a night on two cores for each protocol: fewer samples of MC dropout, seeds or labels, smaller pools",
-  "full": "as published, for a GPU; without BALD of one label a round",
+  "quick": "about an hour on two cores: orderings of strategies, and published numbers of single trainings",
+  "cpu": "up to a night on two cores per protocol: fewer MC dropout samples, seeds or labels, smaller pools",
+  "full": "as published, for a GPU; without BALD of one label per round",
 }
 
 
 def _value(study: StudyCommand, flag: str, default=None):
-  """What a study sets a flag to: typed, or as its preset has it."""
+  """The value of a flag in a study: its own, else the preset's, else the default."""
   typed = dict(word.removeprefix("--").split("=", 1) for word in study.flags if "=" in word)
   return typed.get(flag, presets.PRESETS[study.preset].values.get(flag, default))
 
@@ -26,17 +26,17 @@ def all_seeds(study: StudyCommand) -> range:
 
 
 def strategies(study: StudyCommand) -> list[str]:
-  """The strategies that a study or its preset names, in that order, as rows spell them."""
+  """The strategies of a study, in the order of --acq and spelled as in the rows."""
   return [acquisitions.canonical(acquisitions.parse(entry)) for entry in split(_value(study, "acq", "")) if entry]
 
 
 def folder_name(study: StudyCommand, seeds: range | None = None) -> str:
-  """The folder of a study's results or, with seeds, of those alone."""
+  """Name of the folder of a study, or of some of its seeds."""
   return study.name if seeds is None else f"{study.name}-{seeds.start}"
 
 
 def words(study: StudyCommand, folder: str, seeds: range | None = None) -> list[str]:
-  """Flags of experiments.mnist that run a study, or what is missing of it, in its place in a folder: all, or seeds."""
+  """Flags of experiments.mnist that run or resume a study, or only some seeds of it, in its subfolder of `folder`."""
   flags = list(study.flags)
   if seeds is not None:
     flags = [flag for flag in flags if not flag.startswith("--seeds=")]
@@ -45,5 +45,5 @@ def words(study: StudyCommand, folder: str, seeds: range | None = None) -> list[
 
 
 def command(study: StudyCommand, folder: str, seeds: range | None = None) -> str:
-  """What repeats a study, or seeds of it, by hand."""
+  """The shell command that runs or resumes a study, or only some seeds of it."""
   return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seeds)])

@@ -1,4 +1,4 @@
-"""Studies in processes of their own, one or several at a time, until they end or the time is up."""
+"""Runs studies in separate processes, one or several at a time, until they end or the time is up."""
 
 from collections.abc import Sequence
 import os
@@ -19,7 +19,7 @@ _TIME_UP = "the time was up"
 
 
 class Piece(NamedTuple):
-  """A study, or some seeds of it, with a folder of its own."""
+  """The unit that one process runs: a study, or some of its seeds, with a separate folder."""
 
   study: StudyCommand
   seeds: range | None = None
@@ -36,12 +36,13 @@ class _Running(NamedTuple):
 
 
 def pieces(studies: Sequence[StudyCommand], workdir: Path, processes: int) -> list[Piece]:
-  """What is run at a time: whole studies by one process, seeds by several; what has been begun goes on as it is.
+  """Divides studies into pieces: whole studies for one process, single seeds for several.
 
-  So do, where a study is run by seeds, folders NAME-SEED of several seeds from that one on.
+  A study that was begun, whole or by seeds, keeps its division. A folder NAME-SEED may hold several seeds, from SEED
+  on, and then remains one piece.
 
   Raises:
-    UsageError: the config.json of such a folder is damaged.
+    UsageError: the config.json of a folder NAME-SEED is damaged.
   """
   found = []
   for study in studies:
@@ -56,27 +57,27 @@ def pieces(studies: Sequence[StudyCommand], workdir: Path, processes: int) -> li
 
 
 def _begun(study: StudyCommand, workdir: Path) -> list[range]:
-  """The seeds of each folder NAME-SEED of a study."""
+  """The seeds in each folder NAME-SEED of a study."""
   out = []
   for folder in workdir.glob(f"{study.name}-*"):
     first = folder.name.removeprefix(f"{study.name}-")
     if first.isdecimal():
-      config = folder / "config.json"  # none yet where it was stopped at its start
+      config = folder / "config.json"  # absent if the run stopped before writing it
       count = load_config(config)["flags"]["seeds"] if config.exists() else 1
       out.append(range(int(first), int(first) + count))
   return out
 
 
 def shares(processes: int) -> list[set[int] | None]:
-  """The processor cores of each of several processes; None where all are one's own, or the system cannot bind.
+  """The processor cores of each process; None means unbound: for a single process, or if the system cannot bind.
 
   Raises:
-    UsageError: there are fewer cores than processes.
+    UsageError: there are more processes than cores.
   """
   cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
   count = os.cpu_count() if cores is None else len(cores)
   if processes > count:
-    raise UsageError(f"--processes={processes}: more than there are cores, {count}")
+    raise UsageError(f"--processes={processes} is more than the number of cores, {count}: choose at most as many")
   if processes == 1 or cores is None:
     return [None] * processes
   return [set(cores[slot::processes]) for slot in range(processes)]
@@ -85,18 +86,18 @@ def shares(processes: int) -> list[set[int] | None]:
 def run(
   waiting: Sequence[Piece], workdir: Path, words: Sequence[str], cores: Sequence[set[int] | None], until: float
 ) -> dict[str, str]:
-  """Runs pieces, or what is missing of them.
+  """Runs or resumes pieces.
 
   Args:
-    waiting: the pieces, in the order in which they are begun.
-    workdir: folder of their folders.
-    words: further flags of experiments.mnist, for all.
-    cores: of `shares`: as many pieces as it has entries run side by side. One prints here, several in a file `log` of
-      their folders.
-    until: when to stop, on the clock of `time.monotonic`.
+    waiting: the pieces, in the order in which they start.
+    workdir: parent of the pieces' folders.
+    words: additional flags of experiments.mnist for all pieces.
+    cores: the result of `shares`; one piece per entry runs at a time. A single piece prints to this terminal; several
+      print to the file `log` in their folders.
+    until: when to stop, in seconds of `time.monotonic`.
 
   Returns:
-    By the names of the pieces that did not come to their end: why.
+    The reason for each piece that is not complete, by the piece's name.
   """
   waiting, free, missing = list(waiting), list(range(len(cores))), {}
   running: dict[int, _Running] = {}
@@ -110,7 +111,7 @@ def run(
         slot = free.pop(0)
         running[slot] = _begin(waiting.pop(0), workdir, words, quiet=len(cores) > 1)
         if cores[slot] is not None:
-          # Before it has begun a thread, which would keep to its own.
+          # Done before the process starts threads, because a thread keeps the cores that it started with.
           os.sched_setaffinity(running[slot].process.pid, cores[slot])
       for slot, (piece, process, begun) in list(running.items()):
         if process.poll() is None:
@@ -119,13 +120,13 @@ def run(
         free.append(slot)
         if process.returncode:
           stopped = time.monotonic() >= until and process.returncode in (-signal.SIGTERM, 128 + signal.SIGTERM)
-          told = f", see {workdir / piece.name / _LOG}" if len(cores) > 1 else ""
-          missing[piece.name] = _TIME_UP if stopped else f"it ended with exit code {process.returncode}{told}"
+          hint = f", see {workdir / piece.name / _LOG}" if len(cores) > 1 else ""
+          missing[piece.name] = _TIME_UP if stopped else f"it ended with exit code {process.returncode}{hint}"
         elif len(cores) > 1:
           print(f"{piece.name}: {(time.monotonic() - begun) / 60:.0f} minutes", flush=True)
       if running:
         time.sleep(0.1)
-  except BaseException:  # Ctrl-C, or a folder that cannot be written: no process is left alone
+  except BaseException:  # Ctrl-C, or a folder that cannot be written: leave no process running
     _stop(running)
     raise
   return missing
@@ -134,7 +135,7 @@ def run(
 def _begin(piece: Piece, workdir: Path, words: Sequence[str], *, quiet: bool) -> _Running:
   print(f"{workdir.name}: {plan.command(piece.study, str(workdir), piece.seeds)}", flush=True)
   call = [sys.executable, "-m", "experiments.mnist", *plan.words(piece.study, str(workdir), piece.seeds), *words]
-  # A session of its own, so that Ctrl-C reaches it once, from here: a second signal would end it in the middle.
+  # A new session, so that Ctrl-C reaches the process only through `_stop`: a second signal would kill it mid-round.
   if quiet:
     (workdir / piece.name).mkdir(parents=True, exist_ok=True)
     with (workdir / piece.name / _LOG).open("a") as log:
@@ -145,7 +146,7 @@ def _begin(piece: Piece, workdir: Path, words: Sequence[str], *, quiet: bool) ->
 
 
 def _stop(running: dict[int, _Running]) -> None:
-  """Lets the processes end after the round in hand, and waits for them; interrupted once more, ends them at once."""
+  """Lets the processes finish their current round and waits; a second interrupt ends them at once."""
   ask = lambda: [own.process.send_signal(signal.SIGTERM) for own in running.values()]
   ask()
   try:

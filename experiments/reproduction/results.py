@@ -1,4 +1,4 @@
-"""What is kept of a reproduction: its rows, strategy by strategy, in results/reproductions/SCALE/STUDY.jsonl."""
+"""The archived results of reproductions, read from results/reproductions/SCALE/STUDY.jsonl."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ ROWS = Path("results", "reproductions")
 
 
 class Results:
-  """What is kept of one part at one scale."""
+  """The archived results of one reproduction at one scale."""
 
   def __init__(self, part: Reproduction, scale: str, kept: Mapping[str, Archived]):
     self.part, self.scale, self.kept = part, scale, kept
@@ -28,7 +28,7 @@ class Results:
       if study.name in kept and study.name not in alone:
         flags = kept[study.name].about["flags"]
         rows = kept[study.name].rows
-        # Runs that were joined stand in the order in which they were made.
+        # Joined rows are in the order in which they were made, not in the order of --acq.
         order = {acq + study.suffix: place for place, acq in enumerate(plan.strategies(study))}
         ran = verdicts.completed(rows, flags["rounds"], flags["acq_size"], study.suffix)
         for found in sorted(ran, key=lambda strategy: order.get(strategy.name, len(order))):
@@ -39,24 +39,24 @@ class Results:
           }
 
   def named(self, base: str) -> CompletedRuns | None:
-    """The strategy of that name without hyper-parameters, and with the batch size of its part."""
+    """The strategy with that name, which has no hyper-parameters and includes the suffix of its study."""
     return next((strategy for strategy in self.strategies if strategy.base == base), None)
 
-  def signs(self) -> list[verdicts.Sign]:
-    """The part's signs for which there are runs."""
-    pairs = [(self.named(above), self.named(below)) for above, below in self.part.signs]
-    return [found for above, below in pairs if above and below and (found := verdicts.sign(above, below))]
+  def orderings(self) -> list[verdicts.Ordering]:
+    """The orderings for which there are runs."""
+    pairs = [(self.named(above), self.named(below)) for above, below in self.part.orderings]
+    return [found for above, below in pairs if above and below and (found := verdicts.ordering(above, below))]
 
   def full_data(self) -> list[float]:
-    """Accuracies of full supervision."""
+    """Test accuracies of full supervision."""
     return [row["test_accuracy"] for kept in self.kept.values() for row in kept.full_data]
 
 
 def gather(out: Path) -> dict[str, dict[str, Results]]:
-  """By reproduction and scale, the rows that are kept of it.
+  """The archived results by reproduction and scale.
 
   Raises:
-    UsageError: a file of rows is damaged, or rows that are compared are of different draws.
+    UsageError: a file of rows is damaged, or studies that are compared differ in their random draws.
   """
   results = {}
   for name, part in REPRODUCTIONS.items():
@@ -65,7 +65,10 @@ def gather(out: Path) -> dict[str, dict[str, Results]]:
       found = {study.name: own for study in studies if (own := archive.read(folder / f"{study.name}.jsonl"))}
       for own in found.values():
         if other := other_generator(next(iter(found.values())).about, own.about):
-          raise UsageError(f"{folder}: the studies {', '.join(found)} are compared and are of other draws, {other}")
+          raise UsageError(
+            f"{folder}: the compared studies {', '.join(found)} differ in their random draws ({other}): run them again"
+            " together"
+          )
       if found:
         results.setdefault(name, {})[scale] = Results(part, scale, found)
   return results

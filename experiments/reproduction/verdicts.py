@@ -1,4 +1,4 @@
-"""Ours beside the published: labels to an accuracy, accuracy at a budget, and who is above whom."""
+"""Comparison with published results: labels to an accuracy, accuracy at a budget, mean accuracy, and orderings."""
 
 from collections.abc import Sequence
 import math
@@ -15,7 +15,7 @@ from experiments.common.spelling import named
 from experiments.papers.base import Curve
 from experiments.reporting import significance
 
-WITHIN = 0.02  # of accuracy: how near a median counts as the published one
+WITHIN = 0.02  # largest difference of accuracy at which a median counts as near the published one
 
 
 class Run(NamedTuple):
@@ -31,55 +31,55 @@ class CompletedRuns(NamedTuple):
   """Completed runs of one strategy of a study."""
 
   name: str
-  base: str  # as publications are keyed: with the wrapper, without hyper-parameters
+  base: str  # the key of published curves: the name with its suffix, without hyper-parameters
   acq_size: int
   runs: list[Run]
 
 
-class Reached(NamedTuple):
-  """Labels to an accuracy."""
+class LabelsToAccuracy(NamedTuple):
+  """The labels needed for an accuracy."""
 
   accuracy: float
-  ours: list[float]  # of each run, ascending, totals; infinity for never
+  ours: list[float]  # totals of our runs, ascending; infinity: never reached
   median: float
-  median_less_batch: float  # counted as the BatchBALD paper counts
-  inside: bool | None  # of the published spread; None where our runs end before it can be said, or none was published
+  median_less_batch: float  # as the BatchBALD paper counts: without the batch acquired last
+  inside: bool | None  # the published spread; None if our runs end too early to decide, or no spread was published
 
 
-class At(NamedTuple):
+class AccuracyAtBudget(NamedTuple):
   """Accuracy at a budget."""
 
   labels: int
   ours: float  # median over runs
   published: tuple[float, ...]
-  inside: bool | None  # the published quartiles; None where one number was published
+  inside: bool | None  # the published quartiles; None if only one number was published
   near: bool  # within WITHIN of the published median
 
 
-class Mean(NamedTuple):
-  """Mean accuracy over a curve, of which less is chance than of the accuracy at one budget."""
+class MeanAccuracy(NamedTuple):
+  """Mean accuracy over a curve, which varies less by chance than the accuracy at one budget."""
 
-  stretch: range  # the labels
+  budgets: range  # the numbers of labels averaged over
   ours: list[float]  # of each run, ascending
   median: float
   published: tuple[float, ...]
-  inside: bool | None  # of the published spread; None where one number was published
+  inside: bool | None  # the published minimum and maximum; None if only one number was published
   near: bool  # within WITHIN of the published median
 
 
-class Sign(NamedTuple):
-  """Whether one strategy is above another, by area under the curve on matched seeds up to the same budget."""
+class Ordering(NamedTuple):
+  """Whether one strategy is above another: areas under the curve on matched seeds, up to the same budget."""
 
   above: str
   below: str
-  differences: list[float]  # of each matched seed
-  interval: tuple[float, float] | None  # 95% of the mean, by Student's t; None for fewer than two seeds
-  holds: bool
-  beyond: bool  # and the interval lies above 0
+  differences: list[float]  # of area, above minus below, for each matched seed
+  interval: tuple[float, float] | None  # 95% interval of the mean by Student's t; None for fewer than two seeds
+  holds: bool  # the mean difference is positive
+  significant: bool  # the whole interval is positive
 
 
 def completed(rows: Sequence[dict], rounds: int, acq_size: int, suffix: str = "") -> list[CompletedRuns]:
-  """The completed runs among a study's rows, strategies in the order of the rows."""
+  """The completed runs among a study's rows; strategies keep the order of the rows."""
   by_run: dict[str, dict[int, list[dict]]] = {}
   for row in rows:
     by_run.setdefault(row["acq"], {}).setdefault(row["seed"], []).append(row)
@@ -100,8 +100,8 @@ def completed(rows: Sequence[dict], rounds: int, acq_size: int, suffix: str = ""
   return out
 
 
-def reached(strategy: CompletedRuns, accuracy: float, curve: Curve | None = None) -> Reached:
-  """Labels to an accuracy, beside the published spread where there is one."""
+def labels_to_accuracy(strategy: CompletedRuns, accuracy: float, curve: Curve | None = None) -> LabelsToAccuracy:
+  """The labels needed for an accuracy, compared with the published spread if there is one."""
   ours = sorted(labels_to_reach(accuracy, run.labels, run.accuracy) for run in strategy.runs)
   _, median, _ = quartiles(ours)
   _, less = counted_both_ways(median, strategy.acq_size)
@@ -114,38 +114,38 @@ def reached(strategy: CompletedRuns, accuracy: float, curve: Curve | None = None
       inside = low <= median <= high
     elif last >= (never if high == math.inf else high):
       inside = high == math.inf
-  return Reached(accuracy, ours, median, less, inside)
+  return LabelsToAccuracy(accuracy, ours, median, less, inside)
 
 
-def at(strategy: CompletedRuns, labels: int, published: tuple[float, ...]) -> At | None:
-  """Accuracy at a budget beside the published; None where the runs have no such round."""
+def accuracy_at(strategy: CompletedRuns, labels: int, published: tuple[float, ...]) -> AccuracyAtBudget | None:
+  """Accuracy at a budget, compared with the published one; None if the runs have no round with so many labels."""
   if labels not in strategy.runs[0].labels:
     return None
   ours = float(np.median([run.accuracy[run.labels.index(labels)] for run in strategy.runs]))
-  return At(labels, ours, published, *_beside(ours, published))
+  return AccuracyAtBudget(labels, ours, published, *_compare(ours, published))
 
 
-def mean(strategy: CompletedRuns, curve: Curve) -> Mean | None:
-  """Mean accuracy over the longest published stretch that the runs have; None where they have none."""
-  lasts = [last for last in curve.means if set(curve.stretch(last)) <= set(strategy.runs[0].labels)]
+def mean_accuracy(strategy: CompletedRuns, curve: Curve) -> MeanAccuracy | None:
+  """Mean accuracy over the longest published range of budgets that the runs cover; None if they cover none."""
+  lasts = [last for last in curve.means if set(curve.budgets(last)) <= set(strategy.runs[0].labels)]
   if not lasts:
     return None
   last = max(lasts)
-  stretch = curve.stretch(last)
-  places = [strategy.runs[0].labels.index(labels) for labels in stretch]
+  budgets = curve.budgets(last)
+  places = [strategy.runs[0].labels.index(labels) for labels in budgets]
   ours = sorted(float(np.mean([run.accuracy[place] for place in places])) for run in strategy.runs)
   published, median = curve.means[last], float(np.median(ours))
-  return Mean(stretch, ours, median, published, *_beside(median, published))
+  return MeanAccuracy(budgets, ours, median, published, *_compare(median, published))
 
 
-def _beside(ours: float, published: tuple[float, ...]) -> tuple[bool | None, bool]:
-  """Whether an accuracy is inside the published spread, None where one number was published, and whether it is near."""
+def _compare(ours: float, published: tuple[float, ...]) -> tuple[bool | None, bool]:
+  """Whether an accuracy is inside the published spread (None if one number was published), and whether it is near."""
   inside = published[0] <= ours <= published[-1] if len(published) > 1 else None
   return inside, abs(ours - published[len(published) // 2]) <= WITHIN
 
 
-def sign(above: CompletedRuns, below: CompletedRuns) -> Sign | None:
-  """Whether `above` is above `below`; None without a seed that both completed."""
+def ordering(above: CompletedRuns, below: CompletedRuns) -> Ordering | None:
+  """Whether `above` is above `below`; None if they completed no seed in common."""
   matched = sorted({run.seed for run in above.runs} & {run.seed for run in below.runs})
   if not matched:
     return None
@@ -159,6 +159,6 @@ def sign(above: CompletedRuns, below: CompletedRuns) -> Sign | None:
   differences = areas(above) - areas(below)
   interval = significance.t_interval(differences)
   mean = differences.mean()
-  return Sign(
+  return Ordering(
     above.name, below.name, differences.tolist(), interval, bool(mean > 0), bool(interval and interval[0] > 0)
   )

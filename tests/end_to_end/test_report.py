@@ -1,4 +1,4 @@
-"""The report from the command line, and the array job whose workdirs it gathers."""
+"""The report from the command line, and an array job whose workdirs it gathers."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_the_program_writes_a_report_without_jax(tmp_path):
 
 
 def test_an_array_job_is_requeued_and_reported_as_one_study(tmp_path, program):
-  """With a stand-in for srun that runs what it is given."""
+  """Uses a stand-in for srun that runs its arguments."""
   srun = tmp_path / "srun"
   srun.write_text('#!/bin/sh\nexec "$@"\n')
   srun.chmod(0o755)
@@ -47,7 +47,7 @@ def test_an_array_job_is_requeued_and_reported_as_one_study(tmp_path, program):
   assert after == [untimed(json.loads(line)) for line in whole.splitlines()]
   assert sorted({row["seed"] for row in after}) == [1]
 
-  # The words of task 0, as the script has them.
+  # The command of task 0, as in the script.
   own = ("--seed=0", "--seeds=1", f"--workdir={folder / 'task000'}", "--resume")
   program.run("experiments.ablation", *plan, *own)
   printed = program.run("experiments.report", *map(str, sorted(folder.iterdir())), f"--out={folder}")

@@ -1,4 +1,4 @@
-"""The program that reproduces publications, on small plans: runs that resume, rows that are kept, refusals."""
+"""The program that reproduces publications, on small plans: resuming runs, archiving rows, error messages."""
 
 import json
 import math
@@ -26,13 +26,13 @@ BAD = StudyCommand("bad", "study", ("--dataset=nonsense", "--acq=random", "--see
 
 
 def with_plan(folder, *studies) -> list[str]:
-  """The words that run the program in `folder` on another plan."""
+  """The command line that runs the program in `folder` on another plan."""
   plan = json.dumps([(study.name, study.preset, study.flags) for study in studies])
   return ["tests.support.small_plan", plan, f"--workdir={folder}/runs", f"--out={folder}"]
 
 
 def pages(folder):
-  """What was written, all pages one after another."""
+  """The text of all written pages."""
   return "\n".join(page.read_text() for page in sorted((folder / "docs/reproductions").iterdir()))
 
 
@@ -46,7 +46,7 @@ def rows_of(found: archive.Archived) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, program):
-  """The folder of a plan that was run in one go, beside a study that is mistaken, and what was printed."""
+  """The folder of a plan that ran without a stop, next to a study with a wrong flag; and what was printed."""
   folder = tmp_path_factory.mktemp("whole")
   return folder, program.run(*with_plan(folder, BAD, SMALL), expect=1)
 
@@ -66,7 +66,7 @@ def test_pages_are_written_anew_from_what_is_kept(whole, tmp_path, program):
   assert kept(folder).read_text() == rows and pages(folder) == said
   results = folder / "runs/quick/small/results.jsonl"
   results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
-  program.run(*words)  # as on another machine, which has run margin alone
+  program.run(*words)  # as on another machine, which ran only margin
   assert pages(folder) == said
 
 
@@ -75,12 +75,13 @@ def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(whole, t
   assert "small is incomplete: the time was up" in program.run(*words, "--minutes=0")
   with program.begin(*words) as begun:
     while not (results.exists() and results.read_bytes().count(b"\n")):
-      os.kill(begun.pid, 0)  # raises where it has ended
+      os.kill(begun.pid, 0)  # raises if the process has ended
       time.sleep(0.01)
     begun.send_signal(signal.SIGTERM)
     assert begun.wait() == 130, begun.printed()
   assert 1 <= results.read_bytes().count(b"\n") < 12
-  assert not kept(tmp_path).exists() or len(archive.read(kept(tmp_path)).rows) in (3, 6, 9)  # half a curve is not kept
+  # Unfinished runs are not archived.
+  assert not kept(tmp_path).exists() or len(archive.read(kept(tmp_path)).rows) in (3, 6, 9)
   program.run(*words)
   assert rows_of(archive.read(kept(tmp_path))) == rows_of(archive.read(kept(whole[0])))
 
@@ -109,7 +110,7 @@ def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path
   assert "| small | 4 | 0 | cpu | 0.10.2 | 1 |" in pages(tmp_path)
   archive.write(archive.Archived(made_about(1) | {"draws": 2}, rows, []), kept(tmp_path).with_name("other.jsonl"))
   said = program.run(*words, "--page_only", expect=1)
-  assert "small, other are compared and are of other draws" in said
+  assert "small, other differ in their random draws" in said
 
 
 def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, program):
@@ -119,12 +120,12 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, pr
     folder = tmp_path / "runs/quick" / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(made_config(0, 1)))
-    further = made_rows("bald", 0, [0.5, 0.9])  # which the study does not name
+    further = made_rows("bald", 0, [0.5, 0.9])  # a strategy that the study does not name
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + further))
   archive.write(archive.Archived(made_about(1) | {"data_sha256": "other"}, rows[:2], []), kept(tmp_path))
   text = kept(tmp_path).read_text()
   printed = program.run(*words, expect=1)
-  assert "small: its runs here are left out of the page" in printed and "they are on other data" in printed
+  assert "small: its runs here are left out of the page" in printed and "their data differ" in printed
   assert kept(tmp_path).read_text() == text
   said = pages(tmp_path)
   assert "| other | 4 |" in said and "| small | 2 |" in said

@@ -1,4 +1,4 @@
-"""Published figures: numbers that can be numbers, of strategies that exist; those of the authors where at hand."""
+"""Published numbers: plausible values of existing strategies, equal to the authors' curves if these are available."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from tests.support.programs import ROOT
 _CURVES = ROOT.parent / "shared" / "reference" / "published_curves.json"
 _FINGERPRINT = "54a37dd21b50eef24d6cd27d708885fe3d1db4b4a3085511ef96f13a4d848e80"
 _STOCHASTIC = "stochacq_fig1_repeated_mnist|{}|b={}|reps={}|K=100|noise=True|init=20"
-# By strategy: the score, the draw and its coldness, and the labels bought a round.
+# By strategy: the score, the sampling and its coldness, and the labels acquired per round.
 _DRAWS = {
   "random": ("Random|None|coldness=1.0", 10),
   "bald": ("BALD|None|coldness=1.0", 10),
@@ -46,15 +46,15 @@ _ARRAYS = {
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_accuracies_and_labels_are_in_range_and_quartiles_in_order(preset):
   for name, curve in PUBLISHED[preset].curves.items():
-    acquisitions.of(name.partition(",")[0])  # raises for a name that is none
+    acquisitions.of(name.partition(",")[0])  # raises for an unknown name
     for labels, numbers in curve.accuracy.items():
       assert labels >= 20 and len(numbers) in (1, 3) and list(numbers) == sorted(numbers)
       assert 0.5 < numbers[0] <= numbers[-1] < 1
     for accuracy, labels in curve.reached.items():
       assert 0.5 < accuracy < 1 and list(labels) == sorted(labels) and labels[0] > 20
     for last, numbers in curve.means.items():
-      assert last in curve.stretch(last) and len(numbers) in (1, 3) and list(numbers) == sorted(numbers)
-      # They rise; those that start from 100 labels fall before.
+      assert last in curve.budgets(last) and len(numbers) in (1, 3) and list(numbers) == sorted(numbers)
+      # Curves rise on the whole; those that start from 100 labels drop first.
       low = curve.accuracy[20] if curve.first == 20 else min(curve.accuracy.values())
       assert low[0] < numbers[0] and numbers[-1] < curve.accuracy.get(last, (1.0,))[-1]
 
@@ -63,7 +63,7 @@ def test_a_strategy_is_found_by_its_acquisition_and_wrapper():
   theirs = PUBLISHED["repeated_mnist"].curves
   assert curve_of("repeated_mnist", "power_bald(coldness=8)") is theirs["power_bald"]
   assert curve_of("repeated_mnist", "margin(posterior=dropout)") is theirs["margin"]
-  assert curve_of("repeated_mnist", "bald [coldness=8]") is None  # a point of a grid is nobody's protocol
+  assert curve_of("repeated_mnist", "bald [coldness=8]") is None  # a point of a grid has no published curve
   assert curve_of("repeated_mnist", "badge") is None and curve_of(None, "bald") is None
 
 
@@ -72,7 +72,7 @@ def _spaced(acq_size, accuracies, first=20):
 
 
 def _runs():
-  """By preset and strategy, each run's accuracies by labels."""
+  """Each run's accuracies by labels, keyed by preset and strategy."""
   raw = json.loads(_CURVES.read_text())
   logs, redux, arrays = raw["BatchBALD_2019"], raw["active_learning_redux"], raw["Gal_2017_author_arrays"]
   runs = {
@@ -92,7 +92,7 @@ def _runs():
 
 
 def test_published_figures_are_those_that_were_held_against_the_authors_curves():
-  """By their fingerprint, which was taken when the test below had passed; it runs where the curves are."""
+  """Compares a fingerprint, which was taken when the test below passed; that test needs the authors' curves."""
   figures = {
     preset: {
       name: [curve.accuracy, curve.reached, curve.ranges, curve.means, curve.first] for name, curve in sorted(own)
@@ -112,7 +112,7 @@ if _CURVES.exists():
     for key, own in runs.items():
       curve = curves[key]
       for labels, values in curve.accuracy.items():
-        # Runs end at their target accuracy; the quartiles are of those that have the labels.
+        # Runs end at their target accuracy; the quartiles are over the runs that reach this budget.
         at = [run[labels] for run in own if labels in run]
         expected = np.quantile(at, [0.25, 0.5, 0.75]) if len(values) == 3 else [np.mean(at)]
         np.testing.assert_allclose(values, expected, atol=6e-4, err_msg=f"{key}, {labels} labels")
@@ -122,6 +122,6 @@ if _CURVES.exists():
           reached = [np.median(reached)]
         assert list(values) == reached, (key, accuracy)
       for last, values in curve.means.items():
-        means = [np.mean([run[labels] for labels in curve.stretch(last)]) for run in own]
+        means = [np.mean([run[labels] for labels in curve.budgets(last)]) for run in own]
         expected = [min(means), np.median(means), max(means)] if len(values) == 3 else [np.mean(means)]
         np.testing.assert_allclose(values, expected, atol=6e-5, err_msg=f"{key}, mean to {last} labels")

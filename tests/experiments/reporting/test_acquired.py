@@ -1,4 +1,4 @@
-"""Class balance and overlap by hand."""
+"""Class balance and overlap, compared with values worked out by hand."""
 
 import math
 

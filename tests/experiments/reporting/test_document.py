@@ -1,4 +1,4 @@
-"""Whole reports of studies of every shape: what they say, and that they say it legibly."""
+"""Whole reports of studies of every shape: their numbers, their remarks and their format."""
 
 import re
 
@@ -17,9 +17,9 @@ FAR = {"first": 700}
 
 @pytest.fixture(autouse=True, params=["made", pytest.param("drawn", marks=pytest.mark.slow)])
 def figure(request, monkeypatch):
-  """What a report says does not depend on its figures: they are made, and drawn in the slow tests alone.
+  """Figures are built but not saved, because a report's text does not depend on them; slow tests also render them.
 
-  Their files are stand-ins; tests/experiments/test_report.py has those of one report.
+  Their files are stand-ins; tests/experiments/test_report.py checks real files.
   """
 
   def saved(figure):
@@ -32,7 +32,7 @@ def figure(request, monkeypatch):
 
 
 def pages(*workdirs) -> tuple[str, str, dict[str, bytes]]:
-  """Markdown, HTML without its images' bytes, and all files; both hold no NaN, no infinity and no Python None."""
+  """Markdown, HTML without image bytes, and all files of a report; asserts that no text has NaN, infinity or None."""
   files = document.files(studies.gather(workdirs))
   markdown, html = files["report.md"].decode(), re.sub(r"base64,[^\"]+", "base64,", files["report.html"].decode())
   for text in (markdown, html):
@@ -43,13 +43,13 @@ def pages(*workdirs) -> tuple[str, str, dict[str, bytes]]:
 
 
 def section(markdown: str, heading: str) -> str:
-  """What follows a heading, up to the next."""
+  """The text between a heading and the next."""
   found = re.search(rf"^#+ {re.escape(heading)}$(.*?)(?=^#|\Z)", markdown, re.MULTILINE | re.DOTALL)
   return found.group(1)
 
 
 def cells(text: str, first: str) -> list[str]:
-  """The cells of the first line of a table that starts with `first`."""
+  """The cells of the first table row whose first cell is `first`."""
   line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
   return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -58,7 +58,7 @@ def test_a_study_s_numbers_by_hand(tmp_path):
   folder = made.workdir(tmp_path / "a", made.three_seeds(), full_data=0.8)
   markdown, _, files = pages(folder)
   assert "2 strategies, 10 to 30 labels, 3 matched seeds. Largest mean area under the curve: margin, 0.680." in markdown
-  # Areas of margin: (0.5 + 1.4 + 0.8) / 4 = 0.675, and 0.005 more a seed; of random 0.600, 0.6025 and 0.605.
+  # Areas of margin: (0.5 + 1.4 + 0.8) / 4 = 0.675, and 0.005 more per seed; of random 0.600, 0.6025 and 0.605.
   margin = cells(section(markdown, "Results"), "margin")
   assert margin[1:3] == ["3", "0.680 (0.675 .. 0.685)"]
   # 80, 90, 95 and 99% of 0.8 are 0.64, 0.72, 0.76 and 0.792.
@@ -66,14 +66,14 @@ def test_a_study_s_numbers_by_hand(tmp_path):
   assert margin[7:] == ["0.810 ± 0.010", "2.0", "102"]
   random = cells(section(markdown, "Results"), "random")
   assert random[3:5] == ["30 (30 .. 30)", "not by 30"]
-  # Random's mean curve 0.51, 0.60, 0.70 and margin's 0.51, 0.70, 0.81: at 0.65 it is 25 over 10 + 10 * 14 / 19.
+  # Mean curves: random 0.51, 0.60, 0.70, margin 0.51, 0.70, 0.81. At 0.65 the ratio is 25 / (10 + 10 * 14 / 19).
   efficiency = section(markdown, "Label efficiency")
   level = cells(efficiency, "strategy").index("at 65%")
   assert cells(efficiency, "margin")[level] == f"{25 / (10 + 140 / 19):.2f}"
-  # Differences of area 0.075, 0.0775, 0.08.
+  # The differences of area are 0.075, 0.0775 and 0.08.
   pair = cells(section(markdown, "Every pair, by area under the curve"), "margin − random")
   assert pair[1] == "0.0775" and pair[5:7] == ["0.250", "0.250"] and float(pair[7]) == pytest.approx(31)
-  assert "With 3 seeds the signed-rank test cannot go below p = 0.25" in markdown
+  assert "smallest possible p of the signed-rank test is 0.25" in markdown
   assert {"learning_curve.png", "learning_curve.svg", "penalties.svg", "overlap.png", "class_balance.png"} <= set(files)
   assert files["nll.svg"].startswith(b"<?xml")
 
@@ -96,15 +96,15 @@ def test_full_data_missing_is_said_and_accuracies_are_absolute(tmp_path):
 def test_one_seed_says_what_cannot_be_said(tmp_path):
   rows = made.run("random", 0, (0.5, 0.6, 0.7)) + made.run("margin", 0, (0.5, 0.7, 0.8), **FAR)
   markdown, _, files = pages(made.workdir(tmp_path / "a", rows, {"seeds": 1}))
-  assert "One matched seed: no interval, test or rank" in markdown and "One seed: there is no band." in markdown
+  assert "One matched seed: intervals" in markdown and "One seed: there is no band." in markdown
   assert cells(markdown, "margin")[2] == "0.675" and "penalties.png" not in files
 
 
 def test_one_strategy_is_not_compared(tmp_path):
   rows = [row for seed in range(3) for row in made.run("margin", seed, (0.5, 0.6, 0.7 + 0.01 * seed))]
   markdown, _, files = pages(made.workdir(tmp_path / "a", rows, {"acq": ["margin"]}))
-  assert "One strategy: there is nothing to compare it with." in markdown
-  assert "Label efficiency needs random and another strategy." in markdown and "overlap.png" not in files
+  assert "A comparison needs two strategies" in markdown
+  assert "Label efficiency needs random and another strategy" in markdown and "overlap.png" not in files
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
@@ -114,18 +114,18 @@ def test_few_rounds(rounds, tmp_path):
     rows += made.run("random", seed, (0.5, 0.6 + 0.01 * seed)[: rounds + 1])
     rows += made.run("margin", seed, (0.5, 0.7)[: rounds + 1], **FAR)
   markdown, *_ = pages(made.workdir(tmp_path / "a", rows, {"rounds": rounds, "seeds": 2}))
-  assert ("No budget after an acquisition" in markdown) == (rounds == 0)
-  assert ("no round acquired any" in markdown) == (rounds == 0)
+  assert ("penalty matrix needs" in markdown) == (rounds == 0)
+  assert ("Class balance needs" in markdown) == (rounds == 0)
 
 
 def test_only_matched_seeds_are_compared_and_the_others_are_named(tmp_path):
   rows = made.three_seeds()[:-1] + [made.error("margin", 2, 2)] + made.run("random", 3, (0.1, 0.1, 0.1))
   rows += made.run("entropy", 0, (0.5, 0.6))
   markdown, *_ = pages(made.workdir(tmp_path / "a", rows, {"acq": ["random", "margin", "entropy"], "seeds": 4}))
-  assert "2 matched seeds" in markdown and "not completed by every strategy: seeds 2, 3." in markdown
-  assert "without a completed run: entropy." in markdown
+  assert "2 matched seeds" in markdown and "not every strategy completed it: seeds 2, 3." in markdown
+  assert "no run is complete: entropy." in markdown
   assert cells(section(markdown, "Results"), "random")[2].startswith("0.601 (0.600 ..")  # without seed 3
-  ends = section(markdown, "Runs without an end")
+  ends = section(markdown, "Incomplete runs")
   assert cells(ends, "margin")[1:] == ["2", "stopped in round 2: the loss was not finite at step 3 of 200"]
   assert cells(ends, "entropy")[1:] == ["0", "unfinished: round 1 of 2"]
   assert "| entropy | 3 | not started |" in ends and "| margin | 3 | not started |" in ends
@@ -134,7 +134,7 @@ def test_only_matched_seeds_are_compared_and_the_others_are_named(tmp_path):
 def test_seeds_that_do_not_meet_are_not_paired(tmp_path):
   rows = made.run("random", 0, (0.5, 0.6, 0.7)) + made.run("margin", 1, (0.5, 0.7, 0.8))
   markdown, *_ = pages(made.workdir(tmp_path / "a", rows))
-  assert "nothing is paired" in markdown and "No matched seed: no interval" in markdown
+  assert "nothing is paired" in markdown and "No matched seed: intervals" in markdown
 
 
 def test_a_study_under_way_shows_what_there_is(tmp_path):
@@ -173,7 +173,7 @@ def test_points_of_a_grid_are_strategies_of_their_own(tmp_path):
   markdown, *_ = pages(made.workdir(tmp_path / "a", rows, flags))
   assert "4 strategies" in markdown and "Every run is complete." in markdown
   efficiency = section(markdown, "Label efficiency")
-  # At its own point random is at 0.65 after 20 labels, margin after 10 + 10 * 0.15 / 0.25 = 16.
+  # At the same point of the grid, random reaches 0.65 at 20 labels and margin at 10 + 10 * 0.15 / 0.25 = 16.
   level = cells(efficiency, "strategy").index("at 65%")
   assert cells(efficiency, r"margin \[learning_rate=0.01\]")[level] == "1.25"
   assert "a grid over learning_rate" in markdown
@@ -186,7 +186,7 @@ def test_sheets_of_the_first_rounds_are_shown(tmp_path):
   for r in range(2):
     (folder / "inspect" / f"margin-seed0-round{r:02}.png").write_bytes(drawing)
   markdown, html, files = pages(folder)
-  assert "margin, seed 0: acquired after 20 labels." in markdown and "--inspect" not in markdown
+  assert "margin, seed 0: images acquired at 20 labels." in markdown and "--inspect" not in markdown
   assert files["margin-seed0-round01.png"] == drawing and html.count('class="wide"') == 2
 
 
@@ -197,7 +197,7 @@ def test_published_figures_stand_beside_those_of_their_preset(tmp_path):
     rows += made.run("batchbald", seed, curve) + made.run("margin", seed, curve)
   flags = {"preset": "batchbald", "acq": ["batchbald", "margin"], "rounds": 9, "seeds": 2}
   markdown, _, files = pages(made.workdir(tmp_path / "a", rows, flags))
-  beside = section(markdown, "Beside the published figures")
+  beside = section(markdown, "Comparison with published results")
   fifty = "| batchbald | BatchBALD, 10 a round | accuracy at 50 labels | 0.816 (0.808 .. 0.820) |"
   assert f"{fifty} 0.650 (0.645 .. 0.655) |" in beside  # of 0.64 and 0.66
   assert "| labels to 90% | 110 (100 .. 120) | not by 100 |" in beside and "margin" not in beside
@@ -205,7 +205,7 @@ def test_published_figures_stand_beside_those_of_their_preset(tmp_path):
   assert "beside_published.svg" in files and "](beside_published.png)" in beside
   one = [row for row in rows if row["seed"] == 0]
   markdown, *_ = pages(made.workdir(tmp_path / "b", one, flags | {"seeds": 1}))
-  assert f"{fifty} 0.640 |" in section(markdown, "Beside the published figures")
+  assert f"{fifty} 0.640 |" in section(markdown, "Comparison with published results")
 
 
 def verdicts(folder) -> dict[str, card.Point]:
@@ -238,7 +238,7 @@ def test_the_card_of_a_thin_study(tmp_path):
   assert points["validation set"].verdict == points["full-data accuracy"].verdict == "not met"
   assert points["hyper-parameters tuned by a stated rule"].verdict == "not known"
   assert points["hardware"].verdict == points["source revision"].verdict == "not known"
-  assert "learning_rate=0.001" in points["same optimiser settings for all strategies"].remark
+  assert "learning_rate=0.001" in points["same optimizer settings for all strategies"].remark
 
 
 def test_the_card_sees_what_is_wrong_and_what_is_there(tmp_path):
@@ -258,7 +258,7 @@ def test_the_card_sees_what_is_wrong_and_what_is_there(tmp_path):
   points = verdicts(made.workdir(tmp_path / "a", rows, flags, full_data=0.9, **config))
   assert points["same initial set for all strategies of a seed"].verdict == "not met"
   assert points["same initial weights"].verdict == "not known"
-  assert points["random baseline, trained as hard"].verdict == "not met"
+  assert points["random baseline with the same training"].verdict == "not met"
   assert points["validation set"].verdict == points["full-data accuracy"].verdict == "met"
   assert points["source revision"] == card.Point("source revision", "not met", "abc, modified since")
   assert points["versions"].remark == "Python 3.11, jax 0.10"

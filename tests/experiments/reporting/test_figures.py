@@ -1,4 +1,4 @@
-"""Figures that are drawn: what is written in them, and that they come out the same."""
+"""Text in rendered figures, and that rendering is reproducible."""
 
 from experiments.papers.registry import PUBLISHED
 from experiments.reporting import figures
@@ -8,18 +8,18 @@ from tests.support import studies as made
 
 
 def test_published_curves_are_drawn_beside_those_of_their_strategies_alone(tmp_path, monkeypatch):
-  monkeypatch.setattr(figures, "curves", lambda *_, **__: figures.Drawing(b"", b""))  # which are not looked at here
+  monkeypatch.setattr(figures, "curves", lambda *_, **__: figures.Drawing(b"", b""))  # not checked here
   curve = [0.6 + 0.01 * r for r in range(10)]
   rows = [row for acq in ("batchbald", "margin") for row in made.run(acq, 0, curve)]
   flags = {"preset": "batchbald", "acq": ["batchbald", "margin"], "rounds": 9, "seeds": 1}
   study = studies.gather([made.workdir(tmp_path / "a", rows, flags)])
   _, drawings = sections.curves(study, studies.choose(study))
-  drawn = drawings["beside_published"].svg.decode()  # what is written in it stands in comments too
+  drawn = drawings["beside_published"].svg.decode()  # matplotlib repeats each text in an SVG comment
   assert "<!-- BatchBALD, 10 a round -->" in drawn and "margin" not in drawn
 
 
 def test_the_others_are_drawn_beside_each_published_strategy():
-  """Three panels in two columns: budgets under the last of each, and both other strategies in every one."""
+  """Three panels in two columns: tick labels under the last panel of each column, two gray lines in every panel."""
   runs = {name: {0: made.run(name, 0, [0.6, 0.7, 0.8])} for name in ("random", "bald", "batchbald")}
   theirs = {name: PUBLISHED["batchbald"].curves[name] for name in runs}
   drawn = figures.beside_published(studies.Chosen(runs, (), ()), theirs)

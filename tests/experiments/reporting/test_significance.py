@@ -1,4 +1,4 @@
-"""Tests of significance by hand, and against scipy called directly."""
+"""Significance tests, compared with values worked out by hand and with direct calls of scipy."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_pairs_by_hand():
 
 
 def test_a_negative_difference_of_smallest_rank_by_hand():
-  """Ranks 1 against, 2 to 5 for: two of 32 sign patterns are as far out on each side."""
+  """Rank 1 is negative, ranks 2 to 5 are positive: two of 32 sign patterns are as extreme on each side."""
   (pair,) = significance.pairs({"high": np.array([-1.0, 2, 3, 4, 5]), "low": np.zeros(5)})
   assert pair.wilcoxon == pytest.approx(4 / 32) and pair.rank_biserial == pytest.approx(13 / 15)
 
@@ -53,7 +53,7 @@ def test_equal_strategies_do_not_differ_and_a_constant_lead_has_no_t_test():
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 20, 50])
 def test_the_detectable_difference_is_found_with_power_four_fifths(seeds):
-  """Power by the noncentral t distribution."""
+  """The power is computed with the noncentral t distribution."""
   effect = significance.detectable(seeds, 0.02) / 0.02
   critical = stats.t.ppf(0.975, seeds - 1)
   shifted = stats.nct(seeds - 1, effect * math.sqrt(seeds))
@@ -61,7 +61,7 @@ def test_the_detectable_difference_is_found_with_power_four_fifths(seeds):
 
 
 def test_penalties_by_hand_and_who_wins():
-  """At the first budget p = 0.074, at the second t^2 = 363 and p = 0.003, at the third b wins likewise."""
+  """At the first budget p = 0.074; at the second t^2 = 363, p = 0.003 and a wins; at the third b wins likewise."""
   b = np.full((3, 3), 0.5)
   a = b + np.array([[0.1, 0.10, -0.10], [0.2, 0.11, -0.11], [0.3, 0.12, -0.12]])
   matrix = significance.penalties({"a": a, "b": b, "level": b.copy()})
@@ -78,14 +78,14 @@ def test_ranks_by_hand():
 
 
 def test_friedman_by_hand_and_nemenyi_after_it():
-  """Four seeds of one order: rank sums 4, 8, 12, chi2 = 12 / 48 * 224 - 48 = 8 with two degrees of freedom."""
+  """Four seeds with the same order: rank sums 4, 8, 12, chi2 = 12 / 48 * 224 - 48 = 8 with two degrees of freedom."""
   areas = {name: np.array([0.1, 0.2, 0.3, 0.4]) + shift for name, shift in (("a", 0.2), ("b", 0.1), ("c", 0.0))}
   assert significance.friedman(areas) == pytest.approx(math.exp(-4))
   assert significance.critical_difference(3, 4) == pytest.approx(
     2.343 * math.sqrt(12 / 24), abs=1e-3
   )  # Demsar, table 5
   p_values = significance.nemenyi(areas)
-  # Two ranks apart is more than the critical difference, one is less.
+  # A difference of two ranks exceeds the critical difference, a difference of one rank does not.
   assert p_values.loc["a", "c"] < 0.05 < p_values.loc["a", "b"]
 
 

@@ -1,4 +1,4 @@
-"""Rows that are kept: read back, joined, and refused where they are damaged or not of one study."""
+"""Archived rows: reading them back, joining them, and refusing damaged ones and those of different studies."""
 
 import json
 
@@ -19,7 +19,7 @@ def test_rows_are_kept_and_read_back(tmp_path):
   found = archive.from_workdir(tmp_path)
   assert len(found.rows) == 2 and "selected" not in found.rows[0]
   failed = {"acq": "margin", "seed": 0, "round": 0, "error": "not finite"}
-  rows += [*made_rows("bald", 1, [0.5]), failed]  # one under way, one that will not go on
+  rows += [*made_rows("bald", 1, [0.5]), failed]  # one unfinished run, one failed run
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   assert archive.from_workdir(tmp_path).rows == [*found.rows, failed]
   path = tmp_path / "rows" / "study.jsonl"
@@ -55,20 +55,20 @@ def test_rows_are_kept_and_read_back(tmp_path):
 def test_runs_of_other_data_or_flags_are_not_joined():
   first = archive.Archived(made_about(1, model="cnn"), made_rows("bald", 0, [0.1, 0.2]), [])
   second = lambda **about: {"a": first, "b": first._replace(about=about)}
-  with pytest.raises(UsageError, match=r"b and a are not of one study \(they are on other data\)"):
+  with pytest.raises(UsageError, match=r"b and a are not of one study \(their data differ\)"):
     archive.joined(second(**made_about(1, model="cnn") | {"data_sha256": "other"}))
   with pytest.raises(UsageError, match="--model is mlp and cnn"):
     archive.joined(second(**made_about(1, model="mlp")))
-  for change, said in (({"draws": 2}, "draws 1 and 2"), ({"key_impl": "rbg"}, "key_impl threefry2x32 and rbg")):
-    with pytest.raises(UsageError, match=rf"they are of other draws, {said}"):
+  for change, phrase in (({"draws": 2}, "draws 1 and 2"), ({"key_impl": "rbg"}, "key_impl threefry2x32 and rbg")):
+    with pytest.raises(UsageError, match=rf"their random draws differ: {phrase}"):
       archive.joined(second(**made_about(1, model="cnn") | change))
-  # A flag that a version lacks was off in it.
+  # A flag that an earlier version did not have counts as off.
   assert archive.joined(second(**made_about(1, model="cnn", decay=False))).about["flags"]["decay"] is False
-  for about, said in (
+  for about, phrase in (
     (made_about(1, model="cnn", decay=True), "decay is True and None"),
     (made_about(1), "model is None and cnn"),
   ):
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=phrase):
       archive.joined(second(**about))
 
 
@@ -80,7 +80,7 @@ def test_versions_that_made_the_runs_of_a_study_are_told():
     for seed, (name, version) in enumerate({"a": "0.10.2", "b": "0.11.0"}.items())
   }
   assert archive.versions_remark(parts["a"]) is None
-  assert archive.versions_remark(archive.joined(parts)).startswith("Rows are by jax 0.10.2 and 0.11.0, whose")
+  assert "jax 0.10.2 and 0.11.0" in archive.versions_remark(archive.joined(parts))
 
 
 def test_runs_in_several_folders_are_one_study():
@@ -104,11 +104,11 @@ def test_runs_in_several_folders_are_one_study():
   assert archive.joined({"joined": found, **parts}) == found
   short = archive.Archived(later, made_rows("random", 1, [0.1, 0.2]) + made_rows("bald", 1, [0.1]), [])
   assert archive.joined({**parts, "short": short}).rows[2:] == [
-    *made_rows("bald", 1, [0.5, 0.6]),  # the longer
-    *made_rows("random", 1, [0.1, 0.2]),  # as long as the one before: the last
+    *made_rows("bald", 1, [0.5, 0.6]),  # the longer one
+    *made_rows("random", 1, [0.1, 0.2]),  # of equal length: the last one
   ]
   whole = archive.joined({"a": parts["a"], "again": archive.Archived(later, parts["a"].rows, parts["a"].full_data)})
-  assert whole.about == later  # nothing is said of a place from which nothing comes
+  assert whole.about == later  # a part that contributes no run does not appear
   parts["b"].about["flags"] = {"rounds": 2, "acq_size": 10}
   with pytest.raises(UsageError, match=r"b and a are not of one study \(--rounds is 2 and 1\)"):
     archive.joined(parts)

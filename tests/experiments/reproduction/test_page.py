@@ -1,4 +1,4 @@
-"""The pages: what was published beside what was run."""
+"""The pages: published results compared with ours."""
 
 from experiments.papers import batchbald
 from experiments.papers.registry import REPRODUCTIONS
@@ -14,7 +14,7 @@ from tests.support.reproductions import made_rows
 
 
 def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run(monkeypatch):
-  monkeypatch.setattr(figures, "_saved", lambda figure: figures.Drawing(b"", b""))  # what is in them is not looked at
+  monkeypatch.setattr(figures, "_saved", lambda figure: figures.Drawing(b"", b""))  # their content is not checked
   about = made_about(8)
   better = [0.6, 0.7, 0.75, 0.8, 0.85, 0.88, 0.89, 0.9, 0.92]
   rows = []
@@ -28,18 +28,18 @@ def test_the_page_says_what_was_published_what_is_ours_and_what_was_not_run(monk
   assert paper is batchbald and Text(remark) in page.of_paper(paper, results, notes=True)
   blocks = page.of_paper(paper, results, notes=False)
   assert Text(remark) not in blocks
-  said = to_markdown([*page.overview(results), *blocks])
-  assert "- [BatchBALD: Kirsch" in said and "](batchbald.md)" in said and "gal2017.md" not in said
+  text = to_markdown([*page.overview(results), *blocks])
+  assert "- [BatchBALD: Kirsch" in text and "](batchbald.md)" in text and "gal2017.md" not in text
   files = [block.file for block in blocks if isinstance(block, Image)]
   assert files == [f"../../results/reproductions/quick/batchbald{beside}.png" for beside in ("", "_published")]
-  # Only whether BatchBALD's 90% is inside can be said; near are both at 50 labels and BALD at 100.
-  assert "| BatchBALD on MNIST | quick | 1 of 1 | 0 of 1 | 1 of 1 | 3 of 6 | 2 of 2 | 4 | 0.0 |" in said
-  assert "| BatchBALD on MNIST | full | not run |" in said
-  assert "| batchbald above bald | +5.0 +6.0 | -0.9 to +11.9 | yes | no |" in said
-  assert "| batchbald | 90% | 80 80 100 110 120 120 | 80 90 | 90 (80) | 2 | yes |" in said
-  assert "| bald | 90% | 130 130 130 180 180 200 | never never | not by 100 | 2 | cannot be said |" in said
-  assert "| batchbald | 100 | 88.3 89.6 90.1 | 92.5 | 2 | no | no |" in said
-  assert "| batchbald | 20 to 100 | 81.8 (78.1 to 82.5) | 81.5 (81.0 to 82.0) | 2 | yes | yes |" in said
+  # Only the labels of BatchBALD to 90% are decided. Within two points: both at 50 labels, and BALD at 100.
+  assert "| BatchBALD on MNIST | quick | 1 of 1 | 0 of 1 | 1 of 1 | 3 of 6 | 2 of 2 | 4 | 0.0 |" in text
+  assert "| BatchBALD on MNIST | full | not run |" in text
+  assert "| batchbald above bald | +5.0 +6.0 | -0.9 to +11.9 | yes | no |" in text
+  assert "| batchbald | 90% | 80 80 100 110 120 120 | 80 90 | 90 (80) | 2 | yes |" in text
+  assert "| bald | 90% | 130 130 130 180 180 200 | never never | not by 100 | 2 | undecided |" in text
+  assert "| batchbald | 100 | 88.3 89.6 90.1 | 92.5 | 2 | no | no |" in text
+  assert "| batchbald | 20 to 100 | 81.8 (78.1 to 82.5) | 81.5 (81.0 to 82.0) | 2 | yes | yes |" in text
 
 
 def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
@@ -48,11 +48,11 @@ def test_strategies_stand_in_the_order_of_the_study_not_in_that_of_their_runs():
   ran = ["random", "mean_std", "entropy(posterior=dropout)", "margin", "bald"]
   rows = [row for acq in ran for row in made_rows(acq, 0, [0.5, 0.6])]
   found = page.Results(part, "cpu", {"gal2017": archive.Archived(about, rows, [])})
-  # What the study does not name comes last.
+  # A strategy that the study does not name comes last.
   ordered = ["bald", "entropy(posterior=dropout)", "mean_std", "random", "margin"]
   assert [strategy.name for strategy in found.strategies] == list(found.runs) == ordered
   (study,) = REPRODUCTIONS["repeated_mnist"].studies["quick"][1:]
-  assert plan.strategies(study) == ["batchbald"]  # its default is not spelled
+  assert plan.strategies(study) == ["batchbald"]  # a default value is not part of the name
 
 
 def everything(results):
@@ -66,10 +66,10 @@ def test_a_published_number_is_held_against_the_mean_of_a_study_of_its_own():
   rows = made_rows("random", 0, [0.63]) + made_rows("random", 1, [0.66])
   part = REPRODUCTIONS["batchbald"]
   found = page.Results(part, "quick", {"batchbald_start": archive.Archived(about, rows, [])})
-  assert found.strategies == []  # its rounds are no curve
-  said = everything({"batchbald": {"quick": found}})
-  assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in said
-  assert "0.641 | ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in said
+  assert found.strategies == []  # a reference study adds no curve
+  text = everything({"batchbald": {"quick": found}})
+  assert "| BatchBALD on MNIST | quick | 1 of 1 |  |  |  |  | 2 | 0.0 |" in text
+  assert "0.641 | ± 0.02 | 0.6450 | 0.6300 0.6600 | yes | 1 s |" in text
   rows[1]["test_accuracy"] = 0.70
   found = page.Results(part, "quick", {"batchbald_start": archive.Archived(about, rows, [])})
   assert "0.641 | ± 0.02 | 0.6650 | 0.6300 0.7000 | no | 1 s |" in everything({"batchbald": {"quick": found}})
@@ -80,5 +80,7 @@ def test_a_scale_that_asks_for_the_same_runs_as_another_is_not_called_missing():
   found = page.Results(
     REPRODUCTIONS["blog"], "quick", {"blog_start": archive.Archived(about, made_rows("entropy", 0, [0.78]), [])}
   )
-  said = everything({"blog": {"quick": found}})
-  assert "| The blog's experiment | full | as quick |" in said and "| BatchBALD on MNIST | full | not run |" in said
+  text = everything({"blog": {"quick": found}})
+  assert (
+    "| The blog's experiment | full | same as quick |" in text and "| BatchBALD on MNIST | full | not run |" in text
+  )

@@ -1,4 +1,4 @@
-"""The plan: commands that are understood, of strategies and seeds that exist."""
+"""The plan: its commands parse, and name strategies and seeds that exist."""
 
 from experiments.config import acquisitions
 from experiments.papers.base import StudyCommand
@@ -28,7 +28,7 @@ def test_signs_and_studies_name_what_is_run_and_published():
     assert part.studies.keys() == part.scope.keys() and part.studies.keys() <= plan.SCALES.keys()
     names = [study.name for studies in part.studies.values() for study in studies]
     assert {reference.study for reference in part.references} <= set(names)
-    for pair in part.signs:
+    for pair in part.orderings:
       for name in pair:
         acquisitions.of(name)
 

@@ -1,4 +1,4 @@
-"""Studies in processes of their own: which are begun, on which cores, and that none is left."""
+"""Studies in separate processes: which are started, on which cores, and that none is left running."""
 
 import json
 import math
@@ -19,7 +19,7 @@ SMALL = StudyCommand("small", "study", ("--acq=random", "--seeds=2", "--rounds=1
 
 @pytest.fixture
 def endless(tmp_path, monkeypatch):
-  """Processes that end at a signal alone, in place of runs."""
+  """Replaces runs by processes that end only at a signal."""
   program = tmp_path / "program"
   program.write_text("#!/bin/sh\nexec sleep 600\n")
   program.chmod(0o755)
@@ -34,22 +34,22 @@ def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
   assert pieces(1) == whole and pieces(2) == divided
   assert processes.pieces([other, SMALL], tmp_path, 2) == [*seeds(other, (0, 1)), *divided]
   assert [piece.name for piece in divided] == ["small-0", "small-1"]
-  (tmp_path / "small-by_hand").mkdir()  # which the page takes in and no command goes on with
+  (tmp_path / "small-by_hand").mkdir()  # the page includes it, but no command resumes it
   assert pieces(1) == whole
   (tmp_path / "small-1").mkdir()
-  assert pieces(1) == pieces(2) == divided  # begun by seeds
+  assert pieces(1) == pieces(2) == divided  # the study was begun by seeds
   (tmp_path / "small-1" / "config.json").write_text(json.dumps(made_config(1, 3)))
-  assert pieces(1) == pieces(2) == seeds(SMALL, (0, 1), (1, 4))  # begun by several, elsewhere
+  assert pieces(1) == pieces(2) == seeds(SMALL, (0, 1), (1, 4))  # a folder of several seeds, begun elsewhere
   assert plan.words(SMALL, "runs", range(1, 4))[-4:] == ["--seed=1", "--seeds=3", "--workdir=runs/small-1", "--resume"]
   (tmp_path / "small").mkdir()
-  assert pieces(1) == pieces(2) == whole  # begun as a whole
+  assert pieces(1) == pieces(2) == whole  # the study was begun as a whole
 
 
 def test_every_process_has_cores_to_itself(monkeypatch):
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 4, 5, 7}, raising=False)
   assert processes.shares(1) == [None]
   assert processes.shares(2) == [{1, 4, 7}, {2, 5}]
-  with pytest.raises(UsageError, match="--processes=6: more than there are cores, 5"):
+  with pytest.raises(UsageError, match="--processes=6 is more than the number of cores, 5"):
     processes.shares(6)
   monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
   monkeypatch.setattr(os, "cpu_count", lambda: 2)

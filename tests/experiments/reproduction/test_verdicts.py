@@ -1,4 +1,4 @@
-"""Counting conventions and verdicts on hand-made curves."""
+"""Counting conventions and verdicts on synthetic curves."""
 
 import math
 
@@ -20,9 +20,9 @@ def _strategy(acq, *runs, acq_size=10):
 
 def test_both_counting_conventions_on_a_hand_made_curve():
   strategy = _strategy("bald", [0.5, 0.85, 0.9, 0.95])
-  found = verdicts.reached(strategy, 0.9)
-  assert found.ours == [40] and found.median == 40  # trained with 40 labels, the first time at 90%
-  assert found.median_less_batch == 30  # the model that 30 labels and one more batch made
+  found = verdicts.labels_to_accuracy(strategy, 0.9)
+  assert found.ours == [40] and found.median == 40  # the first model at 90% was trained with 40 labels
+  assert found.median_less_batch == 30  # the batch acquired last does not count
   assert counted_both_ways(40, 10) == (40, 30) and counted_both_ways(math.inf, 10) == (math.inf, math.inf)
 
 
@@ -30,71 +30,78 @@ def test_both_counting_conventions_on_a_hand_made_curve():
   ("run", "inside"),
   [
     ([0.5, 0.91, 0.92, 0.93], False),  # 30: sooner than any published run
-    ([0.5, 0.6, 0.90, 0.93], True),  # 40: the lower end belongs to it
-    ([0.5, 0.6, 0.7, 0.9], True),  # 50: the upper end as well
-    ([0.5, 0.6, 0.7, 0.8], False),  # not by 50, which is where the last of the published runs was
+    ([0.5, 0.6, 0.90, 0.93], True),  # 40: the lower end is included
+    ([0.5, 0.6, 0.7, 0.9], True),  # 50: the upper end is included
+    ([0.5, 0.6, 0.7, 0.8], False),  # not by 50, where the slowest published run was
   ],
 )
 def test_inside_the_published_spread_has_its_ends(run, inside):
   curve = Curve("", {}, {0.9: (40, 45, 50)})
-  assert verdicts.reached(_strategy("bald", run), 0.9, curve).inside is inside
+  assert verdicts.labels_to_accuracy(_strategy("bald", run), 0.9, curve).inside is inside
 
 
 def test_runs_that_end_before_the_published_ones_leave_the_verdict_open():
   curve = Curve("", {}, {0.9: (80, 100, 120)})
-  assert verdicts.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.9, curve).inside is None
+  assert verdicts.labels_to_accuracy(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.9, curve).inside is None
   never = Curve("", {}, {0.95: (40, 50, math.inf)})
-  assert verdicts.reached(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.95, never).inside is True
-  assert verdicts.reached(_strategy("bald", [0.5, 0.6, 0.7]), 0.95, never).inside is None
+  assert verdicts.labels_to_accuracy(_strategy("bald", [0.5, 0.6, 0.7, 0.8]), 0.95, never).inside is True
+  assert verdicts.labels_to_accuracy(_strategy("bald", [0.5, 0.6, 0.7]), 0.95, never).inside is None
   single = Curve("", {}, {0.9: (202,)}, {0.9: (165, 280)})
   assert single.spread(0.9) == (165, 280) and Curve("", {}, {0.9: (202,)}).spread(0.9) is None
 
 
 def test_the_median_of_an_even_number_of_runs_is_the_later_one():
   strategy = _strategy("bald", [0.5, 0.95, 0.95, 0.95], [0.5, 0.6, 0.6, 0.6])
-  found = verdicts.reached(strategy, 0.9)
+  found = verdicts.labels_to_accuracy(strategy, 0.9)
   assert found.ours == [30, math.inf] and found.median == math.inf
 
 
 def test_accuracy_at_a_budget():
   strategy = _strategy("bald", [0.5, 0.80, 0.9], [0.5, 0.82, 0.9], [0.5, 0.90, 0.9])
-  found = verdicts.at(strategy, 30, (0.81, 0.83, 0.85))
+  found = verdicts.accuracy_at(strategy, 30, (0.81, 0.83, 0.85))
   assert found.ours == pytest.approx(0.82) and found.inside and found.near
-  assert verdicts.at(strategy, 30, (0.825, 0.835, 0.85)) == (30, pytest.approx(0.82), (0.825, 0.835, 0.85), False, True)
-  alone = verdicts.at(strategy, 30, (0.85,))
-  assert not alone.near and alone.inside is None and verdicts.at(strategy, 35, (0.85,)) is None
+  assert verdicts.accuracy_at(strategy, 30, (0.825, 0.835, 0.85)) == (
+    30,
+    pytest.approx(0.82),
+    (0.825, 0.835, 0.85),
+    False,
+    True,
+  )
+  alone = verdicts.accuracy_at(strategy, 30, (0.85,))
+  assert not alone.near and alone.inside is None and verdicts.accuracy_at(strategy, 35, (0.85,)) is None
 
 
 def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go():
   curve = Curve("", {}, means={30: (0.5, 0.6, 0.65), 40: (0.6, 0.7, 0.75), 50: (0.7, 0.8, 0.85)})
   runs = [0.5, 0.0, 0.7, 0.0, 0.9], [0.6, 0.0, 0.7, 0.0, 0.8], [0.4, 0.0, 0.5, 0.0, 0.6]  # 20, 25, 30, 35 and 40 labels
   strategy = _strategy("bald", *runs, acq_size=5)
-  found = verdicts.mean(strategy, curve)
-  assert found.stretch == range(20, 41, 10) and found.published == (0.6, 0.7, 0.75)
+  found = verdicts.mean_accuracy(strategy, curve)
+  assert found.budgets == range(20, 41, 10) and found.published == (0.6, 0.7, 0.75)
   np.testing.assert_allclose(found.ours, [0.5, 0.7, 0.7])
   assert found.median == pytest.approx(0.7) and found.inside and found.near
-  low = verdicts.mean(_strategy("bald", runs[2], acq_size=5), curve)
+  low = verdicts.mean_accuracy(_strategy("bald", runs[2], acq_size=5), curve)
   assert low.median == pytest.approx(0.5) and not low.inside and not low.near
-  alone = verdicts.mean(strategy, Curve("", {}, means={30: (0.63,)}))
+  alone = verdicts.mean_accuracy(strategy, Curve("", {}, means={30: (0.63,)}))
   assert alone.median == pytest.approx(0.6) and alone.inside is None and not alone.near
-  later = verdicts.mean(strategy, Curve("", {}, means={40: (0.8,)}, first=30))
-  assert later.stretch == range(30, 41, 10) and later.median == pytest.approx(0.75)
-  assert verdicts.mean(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end before it
-  assert verdicts.mean(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None  # no 30
+  later = verdicts.mean_accuracy(strategy, Curve("", {}, means={40: (0.8,)}, first=30))
+  assert later.budgets == range(30, 41, 10) and later.median == pytest.approx(0.75)
+  assert verdicts.mean_accuracy(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end earlier
+  # No round with 30 labels.
+  assert verdicts.mean_accuracy(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None
 
 
 def test_a_sign_is_of_areas_on_matched_seeds_up_to_the_same_budget():
   high = _strategy("bald", [0.5, 0.7, 0.9, 0.99], [0.5, 0.6, 0.9, 0.99], [0.6, 0.7, 0.9, 0.99])
   low = _strategy("random", [0.5, 0.6, 0.8], [0.5, 0.55, 0.6])
-  found = verdicts.sign(high, low)
+  found = verdicts.ordering(high, low)
   area = lambda a, b, c: (a / 2 + b + c / 2) / 2
   expected = [area(0.5, 0.7, 0.9) - area(0.5, 0.6, 0.8), area(0.5, 0.6, 0.9) - area(0.5, 0.55, 0.6)]
   np.testing.assert_allclose(found.differences, expected)
   half = stats.t.ppf(0.975, 1) * np.std(expected, ddof=1) / math.sqrt(2)
   np.testing.assert_allclose(found.interval, [np.mean(expected) - half, np.mean(expected) + half])
-  assert found.holds and found.beyond == (np.mean(expected) > half)
-  other = verdicts.sign(low, high)
-  assert not other.holds and not other.beyond
+  assert found.holds and found.significant == (np.mean(expected) > half)
+  other = verdicts.ordering(low, high)
+  assert not other.holds and not other.significant
   np.testing.assert_allclose(other.differences, [-d for d in found.differences])
 
 
