@@ -15,6 +15,7 @@ from experiments.config import presets
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.config.posteriors import POSTERIORS
 from experiments.data import initial_sets
+from experiments.data import names as data_names
 
 FLAGS = flags.FLAGS
 GROUPS: dict[str, list[str]] = {}
@@ -55,8 +56,8 @@ _data = _Group("Data")
 _data.string(
   "dataset",
   "mnist",
-  "data set name (digits, mnist, fashion_mnist, kmnist or another tensorflow-datasets name), or a path: a folder with"
-  " one subfolder of images per class, or a .npz, .npy, .csv or .parquet file",
+  f"data set name ({', '.join(data_names.BUNDLED + data_names.IDX_NAMES)} or another tensorflow-datasets name), or a"
+  " path: a folder with one subfolder of images per class, or a .npz, .npy, .csv or .parquet file",
 )
 _data.string(
   "data_dir",

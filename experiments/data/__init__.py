@@ -5,6 +5,7 @@ folder, only that folder is searched. Each source is a separate module, imported
 """
 
 import hashlib
+import importlib
 import os
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def is_path(name: str) -> bool:
   """Whether `--dataset` is a path: it has the form of a path, or it exists and is not the name of a data set."""
   if written_as_path(name):
     return True
-  if name == "digits" or name in names.IDX_NAMES or not os.path.exists(name):
+  if name in names.BUNDLED + names.IDX_NAMES or not os.path.exists(name):
     return False
   try:
     names.check_exists(names.parse(name))
@@ -51,10 +52,11 @@ def load(name: str, data_dir: str | None = None, download: bool = True) -> Datas
   """Loads a data set by name.
 
   Args:
-    name: `digits`, `mnist`, `fashion_mnist`, `kmnist`, or another name of tensorflow-datasets, `dataset[/config]
-      [:version]`, whose examples are fixed-size images with one class label.
+    name: one of `names.BUNDLED`, such as `digits`; `mnist`, `fashion_mnist` or `kmnist`; or another name of
+      tensorflow-datasets, `dataset[/config][:version]`, whose examples are fixed-size images with one class label.
     data_dir: the only folder to search: a tensorflow-datasets folder or, for `mnist`, `fashion_mnist` and `kmnist`,
-      a folder with the four IDX files; ignored for `digits`. Default: `$TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
+      a folder with the four IDX files; ignored for bundled data. Default: `$TFDS_DATA_DIR`, then
+      `~/tensorflow_datasets`.
     download: whether to download a data set that is in neither default folder (into the first of them).
 
   Returns:
@@ -65,10 +67,8 @@ def load(name: str, data_dir: str | None = None, download: bool = True) -> Datas
   Raises:
     DataError: an unknown name, a folder without the data set, damaged or unsuitable files, or no network.
   """
-  if name == "digits":
-    from experiments.data import digits
-
-    return digits.load()
+  if name in names.BUNDLED:
+    return importlib.import_module(f"{__name__}.{name}").load()
   parsed = names.parse(name)
   if data_dir is not None:
     return _from_folder(parsed, data_dir)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 from experiments.data import library
 from experiments.data.errors import DataError
 
+BUNDLED = ("digits",)  # each is a module of experiments.data, whose `load()` needs no folder and no network
 IDX_NAMES = ("mnist", "fashion_mnist", "kmnist")
-CHOICES = "digits, mnist, fashion_mnist, kmnist, or any tensorflow-datasets image classification name"
+CHOICES = f"{', '.join(BUNDLED + IDX_NAMES)}, or any tensorflow-datasets image classification name"
 
 # MD5 of the uncompressed IDX files. Sources: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits;
 # H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST (2017).
