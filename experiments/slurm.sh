@@ -7,14 +7,14 @@
 #SBATCH --time=02:00:00
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# An ablation as an array job: each task runs its own group of seeds in its own workdir, and goes on where it was when
-# it is requeued. From the project's root, flags as for experiments.ablation:
+# Runs an ablation as an array job: each task runs a group of seeds in a separate workdir, and resumes if it is requeued.
+# Start it from the project's root, with flags as for experiments.ablation:
 #
 #   STUDY=runs/mnist SEEDS_PER_TASK=5 sbatch experiments/slurm.sh --acq=random,entropy,margin --rounds=20
 #   .venv/bin/python -m experiments.report runs/mnist/task* --out=runs/mnist
 set -euo pipefail
-cd "${SLURM_SUBMIT_DIR:?this is a batch script: sbatch experiments/slurm.sh}"
-: "${STUDY:?name the folder of the study: STUDY=runs/mnist sbatch ...}"
+cd "${SLURM_SUBMIT_DIR:?submit this script with sbatch experiments/slurm.sh}"
+: "${STUDY:?set STUDY to the folder of the study: STUDY=runs/mnist sbatch ...}"
 seeds=${SEEDS_PER_TASK:-5}
 exec srun "${PYTHON:-.venv/bin/python}" -m experiments.ablation "$@" \
   --seed=$((SLURM_ARRAY_TASK_ID * seeds)) --seeds="$seeds" \

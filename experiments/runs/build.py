@@ -1,4 +1,4 @@
-"""From a Config to the pieces that the core runs on."""
+"""Builds networks, optimizers, plans, posteriors and learners from a Config."""
 
 import dataclasses
 import functools
@@ -26,44 +26,48 @@ from experiments.config.resolve import Config
 
 
 def network(config: Config, num_classes: int) -> types.Network:
-  """The network by name, with its own settings unless flags say others."""
-  told = {} if config.dropout_rate is None else {"dropout_rate": config.dropout_rate}
+  """The network by name, with its default settings unless flags set others."""
+  settings = {} if config.dropout_rate is None else {"dropout_rate": config.dropout_rate}
   if config.norm is not None:
-    told["norm"] = config.norm
+    settings["norm"] = config.norm
   if config.vocabulary is not None:
-    told["vocabulary"] = config.vocabulary
-  return from_flax(models.NETWORKS[config.model](num_classes=num_classes, **told))
+    settings["vocabulary"] = config.vocabulary
+  return from_flax(models.NETWORKS[config.model](num_classes=num_classes, **settings))
 
 
 def with_vocabulary(config: Config, data: types.Dataset) -> Config:
-  """The config with the tokens that a network of tokens has to tell apart, as it is for other networks.
+  """Sets the vocabulary size of a token network from the data; returns the config of any other network unchanged.
 
   Raises:
-    UsageError: --vocabulary is of another network, or the data have tokens beyond it.
+    UsageError: --vocabulary is given for another network, the data are no tokens, or a token is outside it.
   """
   if config.model not in models.TOKENS:
     if config.vocabulary is not None:
-      raise UsageError(f"--vocabulary is of --model={models.TOKENS[0]}, and the model is {config.model}")
+      raise UsageError(
+        f"--vocabulary applies to --model={models.TOKENS[0]} only, and --model is {config.model}: leave it out"
+      )
     return config
   arrays = [x for x in (data.inputs, data.test_inputs) if x.size]
   if data.inputs.ndim != 2 or data.inputs.dtype.kind not in "iu" or data.prepare is not inputs.as_they_are:
-    raise UsageError(f"--model={config.model} takes rows of tokens, whole numbers, and these data are none")
+    raise UsageError(
+      f"--model={config.model} needs rows of integer tokens, and these data have none: choose another --model"
+    )
   least, most = min(int(x.min()) for x in arrays), max(int(x.max()) for x in arrays)
   if least < 0 or most >= (config.vocabulary or most + 1):
     odd = least if least < 0 else most
-    raise UsageError(f"token {odd} is not among those from 0 on that --vocabulary={config.vocabulary or most + 1} has")
+    raise UsageError(f"token {odd} is outside 0 <= token < --vocabulary={config.vocabulary or most + 1}")
   return dataclasses.replace(config, vocabulary=config.vocabulary or most + 1)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-  """The optimizer by name. L2 is coupled, part of the gradient, but for an optimizer that decays weights itself.
+  """The optimizer by name. Weight decay is an L2 term in the gradient, unless the optimizer decays the weights itself.
 
-  Its `init` raises UsageError where the network has no layer of `--decay_layers`.
+  Its `init` raises UsageError if the network lacks one of the `--decay_layers`.
   """
   mask = None if config.decay_layers is None else functools.partial(_kernels, config.decay_layers.split(","))
   entry = OPTIMIZERS[config.optimizer]
   parts = [entry.make(config, mask) if entry.decays else entry.make(config)]
-  # A traced number cannot be seen.
+  # A traced weight decay has no concrete value to compare with 0.
   if not entry.decays and (not isinstance(config.weight_decay, float) or config.weight_decay):
     decay = optimizers.add_decayed_weights_over_labels if config.decay_over_labels else optax.add_decayed_weights
     decayed = decay(config.weight_decay)
@@ -74,10 +78,10 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def _kernels(layers: list[str], params: types.PyTree) -> types.PyTree:
-  """True for the kernels of the layers, False for all else."""
+  """Mask of the parameters: True for the kernels of `layers`, False for all others."""
   for layer in layers:
     if layer not in params:
-      raise UsageError(f"--decay_layers: the network has no layer {layer!r}, but {', '.join(params)}")
+      raise UsageError(f"--decay_layers: the network has no layer {layer!r}; choose from {', '.join(params)}")
   return {name: {own: name in layers and own == "kernel" for own in layer} for name, layer in params.items()}
 
 
@@ -95,7 +99,7 @@ def plan(config: Config) -> types.Plan:
   augment = None
   if config.augment is not None:
     augment = inputs.Chain(tuple(inputs.AUGMENTATIONS[name] for name in config.augment.split(",")))
-  # Flags of the same name go as they are.
+  # Flags that share a field's name are copied.
   named = lambda part: {
     field.name: getattr(config, field.name) for field in dataclasses.fields(part) if hasattr(config, field.name)
   }
@@ -106,9 +110,10 @@ def plan(config: Config) -> types.Plan:
 
 
 def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> types.Posterior:
-  """What a strategy's samples are: as its spelling says, else `--posterior`, else what it needs.
+  """A strategy's posterior: the one in its spelling, else `--posterior`, else the acquisition's default.
 
-  MC dropout for those that compare samples, the network as it is for the rest, and for those that read no sample.
+  The default is MC dropout for acquisitions that compare samples, deterministic for the others. Acquisitions that read
+  no predictions always get the deterministic posterior.
   """
   if not made.needs.samples:
     return posteriors.deterministic()
@@ -117,7 +122,7 @@ def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> ty
 
 
 def trainer(config: Config, num_classes: int) -> Trainer:
-  """What trains and evaluates: as many networks as `--eval_posterior` reads."""
+  """The trainer; it trains as many networks as `--eval_posterior` reads."""
   evaluated = POSTERIORS[config.eval_posterior](config)
   return Trainer(
     network(config, num_classes),
@@ -130,22 +135,21 @@ def trainer(config: Config, num_classes: int) -> Trainer:
 
 
 def scores_images(spelling: str) -> bool:
-  """Whether a strategy gives single images a score."""
+  """Whether a strategy gives each image a score."""
   return acquisitions.of(spelling).score is not None
 
 
 def learners(config: Config, num_classes: int, point: dict[str, float | jax.Array] | None = None) -> dict[str, Learner]:
-  """One learner for each strategy; all share the same network and optimizer objects, and so their programs.
+  """One learner per strategy; all share the network and optimizer objects, and so their compiled programs.
 
-  Those of a config are made once, so that what checked them need not check them again. At a `point` of a grid, whose
-  numbers may be traced, a flag takes the point's value, and so does a strategy whose spelling leaves the
-  hyper-parameter open.
+  The learners of a config are cached, so that checks which passed need not run again. The values of `point`, a point of
+  a grid, may be traced. They replace those of the flags and the hyper-parameters that a strategy does not spell out.
   """
-  return _learners(config, num_classes, point) if point else dict(_made_once(config, num_classes))
+  return _learners(config, num_classes, point) if point else dict(_cached_learners(config, num_classes))
 
 
 @functools.lru_cache(maxsize=4)
-def _made_once(config: Config, num_classes: int) -> dict[str, Learner]:
+def _cached_learners(config: Config, num_classes: int) -> dict[str, Learner]:
   return _learners(config, num_classes, {})
 
 
@@ -164,7 +168,7 @@ def _learners(config: Config, num_classes: int, point: dict[str, float | jax.Arr
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """A strategy's learner as a function of a point of a grid, whose numbers may be traced. Hashable."""
+  """Maps a point of a grid, whose values may be traced, to a strategy's learner. Hashable."""
 
   config: Config
   spelling: str
@@ -175,21 +179,21 @@ class Recipe:
 
 
 def full_data_trainer(config: Config, num_classes: int) -> Trainer:
-  """The trainer of full supervision: the same network and optimizer, trained for as long as `--full_data` says."""
+  """The trainer of full supervision: the same network and optimizer, for `--epochs` or `--full_train_steps`."""
   own = trainer(config, num_classes)
   train = dataclasses.replace(own.plan.train, steps=None if config.epochs else config.full_train_steps)
   return own._replace(plan=dataclasses.replace(own.plan, train=train, val_last=config.full_val_last, pool_subset=None))
 
 
 def packing(config: Config) -> str:
-  """As `--pack` says; else one run after another on CPU, where packed convolutions are slow, and elsewhere at once."""
+  """The value of `--pack`; default: "map" on CPU, where vmapped convolutions are slow, and "vmap" elsewhere."""
   return config.pack or ("map" if jax.default_backend() == "cpu" else "vmap")
 
 
 def check(config: Config, data) -> None:
-  """Raises UsageError for a study that cannot be carried out on this data, before anything compiles or is written."""
+  """Raises UsageError if the study cannot run on this data, before anything is compiled or written."""
   if config.inspect and data.inputs.ndim < 3:
-    raise UsageError(f"--inspect draws images, and a row of these data is {data.inputs.shape[1:]}: leave it out")
+    raise UsageError(f"--inspect draws images, but rows of these data have shape {data.inputs.shape[1:]}: leave it out")
   own, name = plan(config), f"--init_file={config.init_file}" if config.init_file else None
   key = jax.random.key(config.seed)
   try:
@@ -206,7 +210,7 @@ def check(config: Config, data) -> None:
     if config.driver == "scan":
       checks.check_packing(key, packing(config))
     for point in grid.points(config.vmap_over):
-      for name, learner in learners(config, data.num_classes, point).items():  # noqa: B007 (read where one is refused)
+      for name, learner in learners(config, data.num_classes, point).items():  # noqa: B007 (used in the error message)
         checks.check_learner(learner, data)
         checks.check_key(key, data, learner.trainer, learner)
   except ValueError as error:

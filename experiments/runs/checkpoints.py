@@ -1,4 +1,4 @@
-"""Checkpoints of one run: its state after each round, and within a long training; written whole or not at all."""
+"""Checkpoints of one run, after each round and during a long training; each is written whole or not at all."""
 
 from collections.abc import Iterator
 import contextlib
@@ -15,22 +15,22 @@ from al_jax import fitting
 from al_jax import types
 from experiments.common.errors import UsageError
 
-KEPT = 2  # so that the one before is there while the last one is written
-_PLACES = 10**9  # more than a training has steps
+KEPT = 2  # the previous checkpoint stays until the next one is complete
+_PLACES = 10**9  # exceeds the number of steps of any training
 
 
 class Checkpoints:
-  """The checkpoints of one run in `folder`: the last two after a round, and the last two of a training under way.
+  """The checkpoints of one run in `folder`: the last two of finished rounds, and the last two of a running training.
 
-  A context manager. Orbax writes into a temporary folder and renames it when all is on the disk, so that a kill at any
-  moment leaves the ones before as they were.
+  A context manager. Orbax writes to a temporary folder and renames it when the checkpoint is on disk: killing the
+  process at any moment leaves earlier checkpoints intact.
   """
 
   def __init__(self, folder: Path):
-    """Opens, or makes, the folder.
+    """Opens or creates the folder.
 
     Raises:
-      UsageError: it cannot be written.
+      UsageError: the folder cannot be written.
     """
     self.folder = folder.absolute()
     self._rounds = self._open("rounds")
@@ -40,7 +40,10 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind, *_):
-    with _quiet(), contextlib.suppress(*[Exception] if kind else []):  # a write that failed is raised again on closing
+    with (
+      _quiet(),
+      contextlib.suppress(*[Exception] if kind else []),
+    ):  # close() raises the error of a failed write again
       self._rounds.close()
       if self._training is not None:
         self._training.close()
@@ -57,7 +60,7 @@ class Checkpoints:
       raise UsageError(f"{self.folder} cannot be written: {error.strerror}") from error
 
   def save_round(self, state: types.ALState) -> None:
-    """Keeps the state after a round; its `round` is that of the next one."""
+    """Saves the state after a round; `state.round` is the number of the next round."""
     _save(self._rounds, int(state.round), state)
     if self._training is not None:
       self._training.close()
@@ -65,33 +68,33 @@ class Checkpoints:
       shutil.rmtree(self.folder / "training")
 
   def load_round(self, like: types.ALState, rounds: int) -> types.ALState | None:
-    """The state after so many rounds, shaped `like` another of its run; None where it is not kept.
+    """Loads the state after `rounds` rounds, with the shapes of `like`; None if there is no such checkpoint.
 
-    What is kept of later rounds, whose rows are not written, is dropped. What an earlier version kept, with other
-    parts than a state has now, counts as not kept.
+    Deletes checkpoints of later rounds: their rows were not written. A checkpoint of an earlier version whose fields
+    differ from those of a state now counts as missing.
 
     Raises:
-      UsageError: it is damaged.
+      UsageError: the checkpoint is damaged.
     """
     for later in [kept for kept in self._rounds.checkpoints if kept.step > rounds]:
       self._rounds.delete(later.step)
     return _load(self._rounds, rounds, like)
 
   def has_other_parts(self, like: types.ALState, rounds: int) -> bool:
-    """Whether an earlier version wrote the state that is kept after that round, with other parts than one has now."""
+    """Whether the checkpoint after `rounds` rounds is of an earlier version, whose states have other fields."""
     kept = [kept for kept in self._rounds.checkpoints if kept.step == rounds]
     return bool(kept) and _has_other_parts(self._rounds, rounds, like)
 
   def save_training(self, round_: int, begun: fitting.Training) -> None:
-    """Keeps a training under way."""
+    """Saves an unfinished training."""
     self._training = self._training or self._open("training")
     _save(self._training, _place(round_, begun), begun)
 
   def load_training(self, round_: int, like: fitting.Training) -> fitting.Training | None:
-    """The training of this round as far as it is kept; None where nothing of it is.
+    """Loads the latest checkpoint of this round's training; None if there is none.
 
     Raises:
-      UsageError: it is damaged.
+      UsageError: the checkpoint is damaged.
     """
     if not (self.folder / "training").exists():
       return None
@@ -111,7 +114,9 @@ def _save(checkpointer: ocp.training.Checkpointer, step: int, tree: types.PyTree
     with _quiet():
       checkpointer.save(step, tree, force=True, overwrite=True)
   except (OSError, ValueError, RuntimeError) as error:
-    raise UsageError(f"{checkpointer.directory} cannot be written: {_said(error)}; what it held is kept") from error
+    raise UsageError(
+      f"{checkpointer.directory} cannot be written: {_reason(error)}; earlier checkpoints are kept"
+    ) from error
 
 
 def _load(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree) -> types.PyTree | None:
@@ -123,23 +128,23 @@ def _load(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree
   try:
     with _quiet():
       return checkpointer.load(step, abstract)
-  except Exception as error:  # a damaged file makes Orbax raise many things, a KeyError among them
+  except Exception as error:  # for a damaged file Orbax raises errors of many kinds, such as KeyError
     folder = checkpointer.directory / str(step)
-    raise UsageError(f"{folder} is damaged: delete it, and the run goes on from what is left") from error
+    raise UsageError(f"{folder} is damaged: delete it, and --resume continues from what is left") from error
 
 
 def _has_other_parts(checkpointer: ocp.training.Checkpointer, step: int, like: types.PyTree) -> bool:
   try:
     with _quiet():
       kept = checkpointer.metadata(step).metadata
-  except Exception:  # damaged, which loading will say
+  except Exception:  # damaged: loading will report it
     return False
   return isinstance(kept, dict) and set(kept) != set(like._fields)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """Keeps Orbax from logging, with its stack, an error that it raises as well."""
+  """Stops Orbax from logging a traceback of an error that it also raises."""
   before = logging.get_verbosity()
   if before < logging.INFO:
     logging.set_verbosity(logging.FATAL)
@@ -149,8 +154,8 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity(before)
 
 
-def _said(error: Exception) -> str:
-  """The system's words, which are at the end of a long line in Orbax's."""
+def _reason(error: Exception) -> str:
+  """The operating system's message, which Orbax puts at the end of a long line."""
   text = str(error).strip().splitlines()[0]
   words = re.search(r"([^:]+) \[os_error_code", text)
   return getattr(error, "strerror", None) or (words[1].strip() if words else text)

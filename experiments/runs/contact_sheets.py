@@ -1,4 +1,4 @@
-"""Contact sheets: the images that a strategy asked for, with what they are and what the model took them for."""
+"""Contact sheets: the images that a strategy acquired, with their labels and the model's predictions."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ from al_jax.learner import Learner
 from experiments.analysis import styles
 from experiments.analysis.records import sheet_name
 
-_COLUMNS, _MOST = 10, 100
-_WIDE, _HIGH, _SIDE = 1.25, 1.75, 1.1  # inches: an image with its text, and its longer side
+_COLUMNS, _MAX_IMAGES = 10, 100
+_WIDE, _HIGH, _SIDE = 1.25, 1.75, 1.1  # inches: width and height of an image with its text, the image's longer side
 
 
 @functools.partial(jax.jit, static_argnames="learner")
-def _look(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: Learner):
+def _predict(state: types.ALState, data: types.Dataset, ids: jax.Array, learner: Learner):
   return evaluation.predict_pool(state, data, ids, learner), inputs.of_pool(data, ids)
 
 
 def writer(
   folder: Path, data: types.Dataset, learner: Learner, class_names: Sequence[str] | None = None
 ) -> Callable[[dict, types.ALState], None]:
-  """A function of a row and the state that its round ended with; it writes the round's sheet as PNG.
+  """Returns a function `(row, state after its round)` that writes the round's contact sheet as PNG.
 
-  The prediction is the mean of the samples that the strategy looked at; a deterministic one where it looked at none.
+  The prediction is the mean over the strategy's posterior samples; if it reads no predictions, the deterministic one.
   """
 
   def write(row: dict, state: types.ALState) -> None:
@@ -39,7 +39,7 @@ def writer(
       return
     ids = jnp.array(row["selected"], jnp.int32)
     state = state._replace(round=jnp.int32(row["round"]))
-    log_probs, images = jax.device_get(_look(state, data, ids, learner))
+    log_probs, images = jax.device_get(_predict(state, data, ids, learner))
     path = folder / sheet_name(row)
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(row, images, np.exp(log_probs), path, class_names)
@@ -50,21 +50,21 @@ def writer(
 def draw(
   row: dict, images: np.ndarray, probs: np.ndarray, path: Path, class_names: Sequence[str] | None = None
 ) -> None:
-  """Draws the first hundred images of a row, best first; a wrong prediction is in red.
+  """Draws the first hundred images of a row, in the order of selection; wrong predictions are red.
 
   Args:
     row: a row of results.jsonl.
     images: `[K, H, W]` or `[K, H, W, channels]` floats, on any scale.
     probs: `[K, C]` predicted probabilities.
     path: the PNG file.
-    class_names: `[C]`; by default the classes' numbers.
+    class_names: `[C]`; default: the class numbers.
   """
   from matplotlib.figure import Figure
 
-  count = min(len(images), _MOST)
+  count = min(len(images), _MAX_IMAGES)
   columns = min(_COLUMNS, max(count, 4))
   lines = -(-count // columns)
-  width, height = _WIDE * columns, _HIGH * lines + 0.5  # inches, of which the axes' units are
+  width, height = _WIDE * columns, _HIGH * lines + 0.5  # inches, the unit of the axes
   figure = Figure(figsize=(width, height), dpi=110)
   axes = figure.add_axes((0, 0, 1, 1))
   axes.axis("off")
@@ -80,19 +80,19 @@ def draw(
     axes.imshow(
       image, cmap="gray_r", interpolation="nearest", extent=(middle - half, middle + half, bottom, top), aspect="auto"
     )
-    label, said = row["selected_labels"][place], int(probs[place].argmax())
+    label, predicted = row["selected_labels"][place], int(probs[place].argmax())
     scores = row.get("selected_scores")
-    text = f"is {called(label)}\nsaid {called(said)}, p = {probs[place, said]:.2f}"
+    text = f"label {called(label)}\npredicted {called(predicted)}, p = {probs[place, predicted]:.2f}"
     if scores:
       text += "\nscore not finite" if scores[place] is None else f"\nscore {scores[place]:.3g}"
-    color = "black" if label == said else "#B00020"
+    color = "black" if label == predicted else "#B00020"
     axes.text(middle, top + 0.06, text, fontsize=7, color=color, ha="center", va="bottom")
   wrong = int((probs.argmax(axis=1) != np.asarray(row["selected_labels"])).sum())
   title = (
-    f"{row['acq']}, seed {row['seed']}, round {row['round']}: bought after {row['num_labeled']} labels, {wrong} of"
-    f" {len(images)} predicted wrongly"
+    f"{row['acq']}, seed {row['seed']}, round {row['round']}: acquired after {row['num_labeled']} labels, {wrong} of"
+    f" {len(images)} predictions wrong"
   )
-  title = textwrap.fill(title, int(width / 0.075))  # inches that a letter takes
+  title = textwrap.fill(title, int(width / 0.075))  # width of a letter in inches
   axes.text(width / 2, height - 0.1, title, fontsize=9, ha="center", va="top")
-  axes.set(xlim=(0, width), ylim=(0, height))  # which an image sets
+  axes.set(xlim=(0, width), ylim=(0, height))  # imshow changed the limits
   figure.savefig(path)

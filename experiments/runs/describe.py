@@ -1,4 +1,4 @@
-"""A study in a few lines, printed before it starts."""
+"""Lines that describe a study, printed before it starts."""
 
 import numpy as np
 
@@ -10,16 +10,16 @@ from experiments.runs import pools
 
 
 def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
-  """What would be used of the data: rows, shapes, classes with counts, split and memory."""
+  """Describes the data: rows of pool and test set, shape, memory, and the counts of each class."""
   shape = " x ".join(map(str, data.inputs.shape[1:]))
   counts, tested = pools.class_counts(data), np.bincount(data.test_labels, minlength=data.num_classes).tolist()
   names = found.class_names or tuple(map(str, range(data.num_classes)))
   size = data.inputs.nbytes + data.test_inputs.nbytes
   lines = [
-    f"{title}: a pool of {data.pool_size:,} rows and {data.test_size:,} to test on",
+    f"{title}: {data.pool_size:,} rows in the pool, {data.test_size:,} in the test set",
     *found.remarks,
-    f"a row is {shape} of {data.inputs.dtype}; all take {size / 2**20:,.1f} MiB",
-    f"{data.num_classes} classes, rows in the pool and to test on:",
+    f"each row has shape {shape} and type {data.inputs.dtype}; all rows take {size / 2**20:,.1f} MiB",
+    f"{data.num_classes} classes, with their rows in the pool and in the test set:",
   ]
   width = max(map(len, map(repr, names)))
   return lines + [
@@ -28,7 +28,7 @@ def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
 
 
 def posterior_lines(config: Config, num_classes: int) -> list[str]:
-  """What the strategies look at, where that is not the network as it is."""
+  """The posterior of each strategy that does not use the deterministic one."""
   if config.full_data:
     return []
   samples = {"dropout": "samples of MC dropout", "ensemble": "networks of an ensemble"}
@@ -38,23 +38,23 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
       kind = samples.get(learner.posterior.name, f"samples of {learner.posterior.name}")
       text = f"{learner.posterior.samples} {kind}"
       by_posterior.setdefault(text, []).append(name)
-  return [f"{', '.join(names)}: on {text}" for text, names in by_posterior.items()]
+  return [f"{', '.join(names)}: scored on {text}" for text, names in by_posterior.items()]
 
 
 def training_line(config: Config) -> str:
-  """How networks are trained, with the values of a grid."""
+  """How networks are trained, including the values of a grid."""
   varied = dict(config.vmap_over)
   values = lambda name: varied.get(name, (getattr(config, name),))
-  said = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
-  parts = [config.optimizer, said("learning_rate")]
-  parts += [said("momentum")] if config.optimizer == "sgd" else []
+  spell = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
+  parts = [config.optimizer, spell("learning_rate")]
+  parts += [spell("momentum")] if config.optimizer == "sgd" else []
   if any(values("weight_decay")):
-    over = " over the number of labels" if config.decay_over_labels else ""
-    parts.append(said("weight_decay") + over + (f" on {config.decay_layers}" if config.decay_layers else ""))
+    over = " divided by the number of labels" if config.decay_over_labels else ""
+    parts.append(spell("weight_decay") + over + (f" on {config.decay_layers}" if config.decay_layers else ""))
   steps = config.full_train_steps if config.full_data else config.train_steps
-  draws = f" of {config.epoch_draws} draws or more" if config.epoch_draws else ""
+  draws = f" of at least {config.epoch_draws} draws" if config.epoch_draws else ""
   length = f"{config.epochs} epochs{draws}" if config.epochs else f"{steps} steps"
-  parts += ["falling by a cosine"] * (config.schedule == "cosine")
-  parts += [f"augmented by {config.augment.replace(',', ', ')}"] if config.augment else []
+  parts += ["cosine schedule"] * (config.schedule == "cosine")
+  parts += [f"augmentation {config.augment.replace(',', ', ')}"] if config.augment else []
   parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
-  return ", ".join(parts) + (" on the whole pool" if config.full_data else " a round: the same for every strategy")
+  return ", ".join(parts) + (" on the whole pool" if config.full_data else " per round, the same for every strategy")

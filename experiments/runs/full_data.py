@@ -1,4 +1,4 @@
-"""Full supervision: one training on the labels of the whole pool, the line that active learning is held against."""
+"""Full supervision: one training on the labels of the whole pool, the reference for active learning."""
 
 import time
 
@@ -15,7 +15,7 @@ from experiments.runs.workdir import Workdir
 
 
 def run_study(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
-  """Trains on the whole pool for every seed: the reference line."""
+  """Trains on the whole pool once per seed."""
   trainer = build.full_data_trainer(config, data.num_classes)
   rows = {row["seed"]: row for row in workdir.full_data()}
   for seed in range(config.seed, config.seed + config.seeds):
@@ -24,7 +24,10 @@ def run_study(config: Config, data, workdir: Workdir, display: Display, stop: In
       start = time.perf_counter()
       _, fit, measured = jax.block_until_ready(loop.fit_full(jax.random.key(seed), data, trainer))
       if fit.first_bad_step >= 0:
-        raise UsageError(f"seed {seed}: the loss on the full data was not finite at step {fit.first_bad_step}")
+        raise UsageError(
+          f"seed {seed}: the loss on the full data was not finite at step {fit.first_bad_step}: try a smaller"
+          " --learning_rate"
+        )
       row = {"seed": seed, **metrics_row(measured)}
       rows[seed] = row | {"train_steps": int(fit.steps), "seconds_total": time.perf_counter() - start}
       workdir.write_full_data(list(rows.values()))

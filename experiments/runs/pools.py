@@ -1,4 +1,4 @@
-"""The pool a study buys from: a part of the training images, long-tailed, copied, noisy, with the user's features."""
+"""The pool of a study: a subset of the training images, long-tailed, copied, with noise or with an embedding."""
 
 from collections.abc import Callable
 import dataclasses
@@ -17,17 +17,17 @@ from experiments.data import Loaded
 
 
 def original_ids(config: Config, data: Dataset) -> np.ndarray | None:
-  """`[O]` ascending ids, into the training images, of the pool's originals; None where it has all.
+  """`[O]` ascending ids of the training images that are the pool's originals; None if it has all of them.
 
-  A function of `--pool_seed` and, for a long-tailed pool, the labels, so that every seed and every study of that pool
-  draws on the same images.
+  Depends only on `--pool_seed` and, for a long-tailed pool, on the labels: every seed and every study of the pool uses
+  the same images.
 
   Raises:
-    UsageError: there are not as many.
+    UsageError: there are too few training images.
   """
   size = len(data.inputs)
   if config.pool_size is not None and config.pool_size > size:
-    raise UsageError(f"--pool_size={config.pool_size} is more than the {size} training images of {config.dataset}")
+    raise UsageError(f"--pool_size={config.pool_size} exceeds the {size} training images of {config.dataset}")
   if config.imbalance > 1:
     return _long_tailed_ids(config, data)
   if config.pool_size is None:
@@ -37,19 +37,22 @@ def original_ids(config: Config, data: Dataset) -> np.ndarray | None:
 
 
 def _long_tailed_ids(config: Config, data: Dataset) -> np.ndarray:
-  """Ascending ids of a pool whose class sizes fall off exponentially, `--imbalance` times from the first to the last.
+  """Ascending ids of a pool whose class sizes decay exponentially; the first is `--imbalance` times the last.
 
-  The class of rank c has n_max * imbalance^(-c / (C - 1)) images (Cui et al. 2019). Which class has which rank is a
-  random permutation, and which of its images stay is a random draw. The sizes add up to `--pool_size`, or without it
-  to the most that the classes have images for; what rounding down leaves goes to the largest fractions.
+  The class of rank c has n_max * imbalance^(-c / (C - 1)) images (Cui et al. 2019). The ranks of the classes are a
+  random permutation, and the images that a class keeps are a random draw. The sizes add up to `--pool_size`, or without
+  it to the largest pool that the classes have images for. Sizes are rounded down; the remainder goes to the largest
+  fractions.
 
   Raises:
-    UsageError: a class has too few images for its size, or none is left of the rarest.
+    UsageError: a class has too few images for its size, or the rarest class is left with none.
   """
   key_ranks, key_images = jax.random.split(role_key(jax.random.key(config.pool_seed), Role.POOL_IMBALANCE))
   labels, num_classes = np.asarray(data.labels), data.num_classes
   if data.known is not None:
-    raise UsageError("--imbalance needs every row's class, and --unlabeled=keep leaves rows without one")
+    raise UsageError(
+      "--imbalance needs the class of every row, and --unlabeled=keep keeps rows without one: leave one of them out"
+    )
   ranks = np.asarray(jax.random.permutation(key_ranks, num_classes))
   profile = config.imbalance ** (-ranks / (num_classes - 1))
   held = np.bincount(labels, minlength=num_classes)
@@ -61,9 +64,9 @@ def _long_tailed_ids(config: Config, data: Dataset) -> np.ndarray:
   asked = f"--imbalance={config.imbalance:g} of {size} images"
   if (sizes > held).any():
     c = int((sizes - held).argmax())
-    raise UsageError(f"{asked} takes {sizes[c]} of class {c}, which has {held[c]}: give --pool_size={most} or less")
+    raise UsageError(f"{asked} needs {sizes[c]} of class {c}, which has {held[c]}: give --pool_size={most} or less")
   if not sizes.all():
-    raise UsageError(f"{asked} leaves none of class {sizes.argmin()}: give a smaller --imbalance or more images")
+    raise UsageError(f"{asked} leaves no image of class {sizes.argmin()}: give a smaller --imbalance or a larger pool")
   shuffled = np.asarray(jax.random.permutation(key_images, len(labels)))
   return np.sort(np.concatenate([shuffled[labels[shuffled] == c][: sizes[c]] for c in range(num_classes)]))
 
@@ -74,12 +77,12 @@ def class_counts(data: Dataset) -> list[int]:
 
 
 def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Dataset:
-  """The data set with the pool that the flags ask for. Id `i` is copy `i // O` of original `i % O` of O.
+  """The data set with the pool that the flags describe. Id `i` is copy `i // O` of original `i % O` of O originals.
 
-  Of a `source` that is a path an embedding has all rows.
+  The embedding has one row per training image; if the `source` is a path, one per row of the source.
 
   Raises:
-    UsageError: the pool cannot be made.
+    UsageError: the pool cannot be built.
   """
   embedding = None
   if config.embedding is not None:
@@ -106,21 +109,23 @@ def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Datase
 
 
 def _prepare(config: Config, data: Dataset) -> Callable:
-  """Of images the data set's own scale to 0..1, and then the mean and the deviation of the flags."""
+  """For images: scales to 0..1 as the data set does, then standardizes by `--input_mean` and `--input_std`."""
   own = data.prepare
   if not isinstance(own, inputs.Images):
     if (config.input_mean, config.input_std) != (0, 1):
-      raise UsageError("--input_mean and --input_std are of pixels, and these are numbers or tokens: --scale is theirs")
+      raise UsageError(
+        "--input_mean and --input_std apply to images, and these data are numbers or tokens: use --scale instead"
+      )
     return own
   assert isinstance(own.mean, float) and isinstance(own.std, float)
   return inputs.images(mean=own.mean + config.input_mean * own.std, std=own.std * config.input_std)
 
 
 def load_embedding(path: Path, size: int) -> np.ndarray:
-  """`[size, E]` float32 features from a .npy file.
+  """Reads an embedding `[size, E]`, float32, from a .npy file.
 
   Raises:
-    UsageError: the file cannot be read or does not fit the training images.
+    UsageError: the file cannot be read, or has other than `size` rows of finite numbers.
   """
   try:
     found = np.load(path, allow_pickle=False)
@@ -128,8 +133,8 @@ def load_embedding(path: Path, size: int) -> np.ndarray:
     raise UsageError(f"--embedding={path} cannot be read as a .npy file: {error}") from error
   if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != size:
     raise UsageError(
-      f"--embedding={path} must be one array of shape [{size}, E], not {getattr(found, 'shape', 'many')}"
+      f"--embedding={path} must be one array of shape [{size}, E], not {getattr(found, 'shape', 'several')}"
     )
   if not np.issubdtype(found.dtype, np.number) or not np.isfinite(found).all():
-    raise UsageError(f"--embedding={path} holds values that are not finite numbers")
+    raise UsageError(f"--embedding={path} has values that are not finite numbers")
   return found.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The round function driven from Python, round by round."""
+"""The Python driver: calls the round function once per round."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ from experiments.runs.interrupt import Interrupt
 from experiments.runs.rows import row_of
 from experiments.runs.workdir import Workdir
 
-OnPhase = Callable[[int, str], None]  # (round, what is being done)
-OnRound = Callable[[dict, types.ALState], None]  # (row, the state after its round, with the round's fitted model)
+OnPhase = Callable[[int, str], None]  # (round, phase that begins)
+OnRound = Callable[[dict, types.ALState], None]  # (row, state after its round, with the model fitted in that round)
 NOTHING: OnRound = lambda row, state: None
 _PHASES = {"fit": "training", "evaluate": "evaluating", "acquire": "scoring the pool"}
-PART = 1000  # steps; those of the default network take half a minute on two cores
+PART = 1000  # training steps between checkpoints: half a minute for the default network on two cores
 
 _begin = jax.jit(training.begin, static_argnames="trainer")
 _advance = jax.jit(training.advance, static_argnames=("trainer", "max_steps"))
@@ -42,7 +42,7 @@ _unfinished = jax.jit(training.unfinished, static_argnames="trainer")
 
 
 def run_study(config: Config, data, workdir: Workdir, display: Display, stop: Interrupt) -> None:
-  """Runs every acquisition on every seed, round by round, writing a checkpoint and the row after each."""
+  """Runs every strategy on every seed, and writes a checkpoint and a row after each round."""
   learners = build.learners(config, data.num_classes)
   width = max(16, *map(len, learners))
   for seed in range(config.seed, config.seed + config.seeds):
@@ -80,26 +80,26 @@ def run_python(
   checkpoints: Checkpoints | None = None,
   end: dict | None = None,
 ) -> Iterator[dict]:
-  """Yields a row as each round ends; docs/workdir.md has its fields.
+  """Yields one row per round; docs/workdir.md describes its fields.
 
-  A row is yielded when the checkpoint after its round is on the disk.
+  A row is yielded once the checkpoint after its round is on disk.
 
   Args:
-    acq: the acquisition's name.
+    acq: the strategy's name.
     seed: the run's seed.
     data: the data set, on the device.
-    learner: what runs.
-    done: the rows already there. They stand for their rounds: the run goes on from its checkpoint after them, or,
-      where that is not kept, labels are revealed as they say; nothing is trained again, but with warm starts and
-      without a checkpoint, where the parameters have to be made anew.
-    on_phase: told what begins.
-    on_round: given each new row before it is yielded.
-    checkpoints: where the states are kept; None keeps none.
-    end: the last row of this run when it had fewer rounds, which follows `done`. Its training is taken from its
-      checkpoint, where that is kept and has the parts of a longer run.
+    learner: the strategy's learner.
+    done: rows of finished rounds, which are not run again. The run resumes from the checkpoint after them. Without that
+      checkpoint, it labels the rows' `selected` ids; with warm starts it trains all rounds again, because the next
+      round needs their parameters.
+    on_phase: called with the round and the phase when a phase begins.
+    on_round: called with each new row and its state before the row is yielded.
+    checkpoints: stores the states; None stores none.
+    end: the row that follows `done` if this run ended after fewer rounds than it has now. Its training is read from its
+      checkpoint if there is one with the fields of a longer run.
 
   Raises:
-    UsageError: the rows are not of this run, or a checkpoint cannot be written or read.
+    UsageError: the rows are of another run, or a checkpoint cannot be written or read.
   """
   key = jax.random.key(seed)
   state = loop.init_state(key, data, learner)
@@ -107,7 +107,7 @@ def run_python(
   labels = np.asarray(oracle.noisy_labels(key, data, learner.trainer.label_noise))
   fitted, kept = None, checkpoints
   if end is not None and learner.plan.val_last:
-    kept = None  # kept states have room for fewer labels
+    kept = None  # the states of the shorter run have room for fewer labels
   elif end is not None and checkpoints is not None:
     fitted = checkpoints.load_round(state, len(done) + 1)
   if done:
@@ -131,7 +131,9 @@ def run_python(
   phases = rounds.Phases(*(timed(name, phase) for name, phase in phases._asdict().items()))
   for r in range(int(state.round), learner.plan.rounds + 1):
     start = time.perf_counter()
-    taken = phases if fitted is None or r > len(done) else phases._replace(fit=functools.partial(_as_kept, fitted, end))
+    taken = (
+      phases if fitted is None or r > len(done) else phases._replace(fit=functools.partial(_saved_fit, fitted, end))
+    )
     state, info = loop.round_fn(state, data, learner, taken)
     info = jax.device_get(info)
     total = {"total": time.perf_counter() - start}
@@ -149,10 +151,10 @@ def run_python(
       return
 
 
-def _as_kept(
+def _saved_fit(
   fitted: types.ALState, row: dict, state: types.ALState, data: types.Dataset, trainer: Trainer
 ) -> tuple[types.ALState, types.FitInfo]:
-  """The training of a round that was run: its state from the checkpoint, its course from the row."""
+  """Stands for `fit` in a round that was trained before: parameters from the checkpoint, `FitInfo` from the row."""
   del data, trainer
   info = types.FitInfo(np.float32(row["train_loss"]), np.int32(row["train_steps"]), np.int32(-1))
   return state._replace(variables=fitted.variables, opt_state=fitted.opt_state), info
@@ -165,22 +167,22 @@ def _resumed(
   checkpoints: Checkpoints | None,
   fitted: types.ALState | None = None,
 ) -> types.ALState:
-  """The state that the next round, or of a warm start without a checkpoint the first one, starts from.
+  """The state that the run resumes from: that of the next round, or of round 0 for a warm start without a checkpoint.
 
-  Where `fitted` has that round's training, the rows alone say the state.
+  If `fitted` has the next round's training, the state follows from the rows alone.
 
   Raises:
-    UsageError: the rows did not start from this seed's initial set, or do not agree with the checkpoint.
+    UsageError: the rows have another initial set than this seed, or disagree with the checkpoint.
   """
   whose = f"the rows of {done[0]['acq']}, seed {done[0]['seed']},"
   if done[0].get("initial") != np.asarray(states.initial_ids(state, learner.plan)).tolist():
-    raise UsageError(f"{whose} have another initial set: --overwrite")
+    raise UsageError(f"{whose} have another initial set than this run: pass --overwrite to start again")
   kept = None if checkpoints is None or fitted is not None else checkpoints.load_round(state, len(done))
   if kept is None and fitted is None and learner.plan.train.warm_start:
     if checkpoints is not None and checkpoints.has_other_parts(state, len(done)):
       raise UsageError(
-        f"{whose} go on from a checkpoint that an earlier version wrote, with other parts than this one reads: go on"
-        f" with that version, or delete {checkpoints.folder} to train from the first round on"
+        f"{whose} have a checkpoint of an earlier version that this version cannot read: resume with that version, or"
+        f" delete {checkpoints.folder} to train again from round 0"
       )
     return state
   replayed = state
@@ -189,12 +191,14 @@ def _resumed(
   if kept is None:
     return replayed
   if not (kept.labeled == replayed.labeled).all():
-    raise UsageError(f"{whose} and its checkpoint hold other labels: delete {checkpoints.folder} or pass --overwrite")
+    raise UsageError(
+      f"{whose} and their checkpoint have different labeled sets: delete {checkpoints.folder} or pass --overwrite"
+    )
   return kept
 
 
 def is_long(plan: types.Plan) -> bool:
-  """Whether a training may take more steps than one part."""
+  """Whether a training may take more than `PART` steps."""
   train = plan.train
   if train.epochs is None:
     return train.steps > PART
@@ -205,9 +209,9 @@ def is_long(plan: types.Plan) -> bool:
 def fit_in_parts(
   checkpoints: Checkpoints, state: types.ALState, data: types.Dataset, trainer: Trainer
 ) -> tuple[types.ALState, types.FitInfo]:
-  """What `training.fit` returns, trained in parts that are saved: a kill costs the part in hand and not the round.
+  """`training.fit` with a checkpoint every `PART` steps: a kill loses at most these steps, not the round.
 
-  Goes on where the checkpoints have this round's training.
+  Resumes from this round's training checkpoint if there is one.
   """
   this_round = int(state.round)
   begun = _begin(state, data, trainer=trainer)

@@ -1,4 +1,4 @@
-"""What a round becomes as a row of results.jsonl."""
+"""Converts the results of a round to a row of results.jsonl."""
 
 from collections.abc import Iterator
 import math
@@ -22,10 +22,10 @@ def rows_of(
   scored: bool,
   tested: bool = True,
 ) -> Iterator[dict]:
-  """The rows of a whole run, whose arrays `[rounds + 1, ...]` are on the host; none after one that ended in an error.
+  """Yields the rows of a whole run, from arrays `[rounds + 1, ...]` on the host; a row with an error is the last.
 
-  `labels` are the oracle's answers for the pool, `seconds` those of one round, `point` the values of a grid.
-  `scored` is whether the acquisition scores single images, `tested` whether there are test images.
+  `labels` are the oracle's labels of the pool, `seconds` is the time per round, `point` has the values of a grid,
+  `scored` is whether the acquisition gives each image a score, and `tested` whether there is a test set.
   """
   for r in range(len(infos.num_labeled)):
     info = jax.tree.map(lambda leaf: leaf[r], infos)  # noqa: B023 (called at once)
@@ -47,13 +47,13 @@ def row_of(
   scored: bool,
   tested: bool = True,
 ) -> dict:
-  """One line of results.jsonl; where the numbers are not finite, one that says so in their place."""
+  """One row of results.jsonl. If loss or metrics are not finite, the row has an `error` instead of them."""
   key = {"acq": acq, "seed": seed, "round": r} | ({"hyper": point} if point else {})
   if info.fit.first_bad_step >= 0:
     bad, steps = info.fit.first_bad_step, info.fit.steps
-    # The loss is measured before a step: after the last one there is none.
-    said = f"loss was not finite at step {bad} of {steps}" if bad < steps else f"model was not finite after step {bad}"
-    return key | {"error": f"the {said}"}
+    # The loss is measured before each step, so no loss follows the last step.
+    what = f"loss was not finite at step {bad} of {steps}" if bad < steps else f"model was not finite after step {bad}"
+    return key | {"error": f"the {what}"}
   if tested and not np.isfinite(info.metrics[:3]).all():
     return key | {"error": f"the model was not finite after step {info.fit.steps}"}
   selected = info.selected[info.selected >= 0]
@@ -62,7 +62,7 @@ def row_of(
     **metrics_row(info.metrics),
     "selected": selected.tolist(),
     "selected_scores": _finite_or_null(info.scores) if scored and selected.size else None,
-    "selected_labels": labels[selected].tolist(),  # on the host: no program for each length
+    "selected_labels": labels[selected].tolist(),  # on the host, so that nothing is compiled for each length
     "acquired_per_class": np.bincount(labels[selected], minlength=len(info.metrics.test_class_accuracy)).tolist(),
     "train_steps": int(info.fit.steps),
     "train_loss": float(info.fit.loss),
@@ -78,12 +78,12 @@ def row_of(
 
 
 def _finite_or_null(scores: np.ndarray) -> list[float | None]:
-  """Scores as JSON has room for them: one that is not finite is null."""
+  """Scores for JSON: None for each that is not finite."""
   return [float(score) if math.isfinite(score) else None for score in scores]
 
 
 def metrics_row(measured: types.Metrics) -> dict:
-  """The metrics by name, with the mean over classes; one that was not measured is null."""
+  """The metrics by name, with the balanced accuracy; None for a metric that was not measured."""
   by_class = np.asarray(measured.test_class_accuracy)
   named = measured._asdict() | {"test_balanced_accuracy": metrics.balanced_accuracy(by_class)}
   del named["test_class_accuracy"]
@@ -95,6 +95,6 @@ def _or_null(value: float) -> float | None:
 
 
 def _peak_bytes() -> int:
-  """The most memory held so far: on the device where it counts that, else by this process."""
+  """Peak memory so far: of the device if it reports that, else of this process."""
   stats = jax.local_devices()[0].memory_stats() or {}
   return stats.get("peak_bytes_in_use") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

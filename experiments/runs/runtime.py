@@ -1,4 +1,4 @@
-"""What JAX is told before anything runs, and how it draws: device, cache of compiled programs, profiler, generator."""
+"""JAX settings of a process: device, compilation cache, profiler and random number generator."""
 
 from collections.abc import Iterator
 import contextlib
@@ -17,10 +17,10 @@ from experiments.common.errors import UsageError
 
 
 def configure(device: str | None, cpu_devices: int | None, compilation_cache: str) -> None:
-  """Chooses the device, how many of them the processor counts as, and the folder of compiled programs.
+  """Sets the device, the number of virtual CPU devices, and the folder of the compilation cache.
 
   Raises:
-    UsageError: there is no such device here, or the folder cannot be used.
+    UsageError: JAX finds no such device, or the folder cannot be used.
   """
   if device is not None:
     jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(device, device))
@@ -29,7 +29,7 @@ def configure(device: str | None, cpu_devices: int | None, compilation_cache: st
   try:
     jax.devices()
   except RuntimeError as error:
-    raise UsageError(f"--platform={device}: JAX finds no such device here") from error
+    raise UsageError(f"--platform={device}: JAX finds no such device on this machine") from error
   if compilation_cache == "none":
     return
   named = compilation_cache != "auto"
@@ -39,12 +39,12 @@ def configure(device: str | None, cpu_devices: int | None, compilation_cache: st
   except OSError as error:
     if named:
       raise UsageError(f"--compilation_cache={folder} cannot be used: {error.strerror}") from error
-    return  # no home to write to: programs are compiled anew, which costs time alone
+    return  # the home folder is not writable: programs are compiled again in each process
   jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def generator() -> dict[str, int | str | bool]:
-  """What turns seeds into draws in this process, as config.json has it."""
+  """What determines the random draws of a seed in this process, as written to config.json."""
   return {
     "draws": keys.DRAWS,
     "key_impl": str(jax.config.jax_default_prng_impl),
@@ -53,12 +53,12 @@ def generator() -> dict[str, int | str | bool]:
 
 
 def cores() -> int:
-  """Cores that this process may use."""
+  """Number of cores that this process may use."""
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def default_cache() -> Path:
-  """A folder a processor model, because a program compiled for one may be illegal on another that shares the home."""
+  """One folder per processor model: programs compiled for one may crash on another that shares the home folder."""
   return user_cache.folder() / "programs" / hashlib.sha256(_processor().encode()).hexdigest()[:16]
 
 
@@ -67,38 +67,38 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     return f"{platform.machine()} {platform.processor()}"
-  told = {}
-  for line in lines:  # of the first processor: its model and the instructions it has
+  facts = {}
+  for line in lines:  # of the first processor: its model and instruction set
     name, _, value = line.partition(":")
     if re.fullmatch(r"model name|flags|Features|CPU part", name.strip()):
-      told.setdefault(name.strip(), value.strip())
-  return f"{platform.machine()} {sorted(told.items())}"
+      facts.setdefault(name.strip(), value.strip())
+  return f"{platform.machine()} {sorted(facts.items())}"
 
 
 def make_private(folder: Path) -> None:
-  """Makes the folder, readable by this user alone: what lies in it is run as code.
+  """Creates the folder, readable by this user only, because its content is run as code.
 
   Raises:
-    UsageError: it is another user's, or others may write to it.
-    OSError: it cannot be made.
+    UsageError: it belongs to another user, or others may write to it.
+    OSError: it cannot be created.
   """
   folder.mkdir(parents=True, exist_ok=True, mode=0o700)
   status = folder.stat()
   if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
     raise UsageError(
-      f"--compilation_cache={folder} is another user's or others may write to it, and what lies there is run as code:"
-      " name a folder of your own, or none"
+      f"--compilation_cache={folder} belongs to another user or others may write to it, and its content is run as code:"
+      " give a folder of your own, or none"
     )
   folder.chmod(0o700)
 
 
 @contextlib.contextmanager
 def profiled(folder: Path, wanted: bool) -> Iterator[None]:
-  """Writes a trace of what runs within, for XProf or Perfetto."""
+  """Context manager that writes a trace of the enclosed code, for XProf or Perfetto."""
   if not wanted:
     yield
     return
   options = jax.profiler.ProfileOptions()
-  options.python_tracer_level = 0  # the calls of Python while tracing and compiling would fill the trace
+  options.python_tracer_level = 0  # Python calls during tracing and compiling would fill the trace
   with jax.profiler.trace(str(folder), create_perfetto_trace=True, profiler_options=options):
     yield

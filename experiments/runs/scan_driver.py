@@ -1,4 +1,4 @@
-"""Many runs as one compiled program: seeds and the points of a grid packed, strategies unrolled, rounds scanned."""
+"""The scan driver: many runs in one compiled program, with packed seeds and grid points, and a scan over rounds."""
 
 from collections.abc import Iterator
 import dataclasses
@@ -28,12 +28,12 @@ from experiments.runs.interrupt import Interrupt
 from experiments.runs.rows import rows_of
 from experiments.runs.workdir import Workdir
 
-_SHARE_OF_MEMORY = 0.9  # the rest is for what the allocator cannot place
+_SHARE_OF_MEMORY = 0.9  # the rest is for fragmentation
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """One seed at one point of the grid, on which every strategy runs."""
+  """One seed at one point of the grid; every strategy runs on it."""
 
   seed: int
   point: tuple[tuple[str, float], ...]
@@ -44,14 +44,14 @@ class Program:
   """A compiled sweep over `size` jobs."""
 
   compiled: jax.stages.Compiled
-  size: int  # a multiple of the devices
-  bytes: int  # beside the data, on each device: temporaries and results
-  seconds: float  # that compiling took
+  size: int  # jobs, a multiple of the number of devices
+  bytes: int  # temporaries and results on each device, without the data
+  seconds: float  # of compiling
 
 
 def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display, stop: Interrupt) -> None:
-  """Runs every strategy on every seed and point, a program of jobs at a time, writing its rows when it has ended."""
-  checks.check_values(data)  # which a program cannot see
+  """Runs every strategy on every seed and grid point, one program of jobs at a time, and writes its rows at its end."""
+  checks.check_values(data)  # a compiled program cannot raise for bad values
   data = jax.device_put(data, NamedSharding(mesh(), PartitionSpec()))
   for seed, point, acq in itertools.product(_seeds(config), grid.points(config.vmap_over), config.acq):
     display.advance(len(workdir.done(acq, seed, point)))
@@ -60,8 +60,9 @@ def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Di
     display.phase(f"compiling {len(acqs)} strategies")
     program = fitting(config, data, learners, jobs)
     display.line(
-      f"compiled in {program.seconds:.1f} s: {', '.join(acqs)}; {program.size} run{'s' * (program.size > 1)} of each a"
-      f" program ({build.packing(config)}, {said_devices()}), {program.bytes / 2**20:.0f} MiB a device beside the data"
+      f"compiled in {program.seconds:.1f} s: {', '.join(acqs)}; {program.size} run{'s' * (program.size > 1)} of each"
+      f" per program ({build.packing(config)}, {describe_devices()}), {program.bytes / 2**20:.0f} MiB per device"
+      " without the data"
     )
     for start in range(0, len(jobs), program.size):
       packed = jobs[start : start + program.size]
@@ -71,13 +72,13 @@ def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Di
 
 
 def mesh() -> jax.sharding.Mesh:
-  """All local devices, side by side: each runs jobs of its own."""
+  """A mesh of all local devices; the jobs are split across them."""
   devices = jax.local_devices()
   return jax.make_mesh((len(devices),), ("runs",), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
 
 
-def said_devices() -> str:
-  """`2 cpu devices`, for people."""
+def describe_devices() -> str:
+  """Number and kind of the local devices, as in `2 cpu devices`."""
   devices = jax.local_devices()
   return f"{len(devices)} {devices[0].platform} device{'s' * (len(devices) > 1)}"
 
@@ -87,7 +88,7 @@ def _seeds(config: Config) -> range:
 
 
 def missing(config: Config, workdir: Workdir) -> Iterator[tuple[list[str], list[Job]]]:
-  """Strategies that have rows to come, with the jobs where they have: as few groups as there are kinds of gap."""
+  """Groups the unfinished runs: yields strategies with the jobs in which exactly these strategies are unfinished."""
   gaps: dict[tuple[str, ...], list[Job]] = {}
   for seed in _seeds(config):
     for point in grid.points(config.vmap_over):
@@ -112,13 +113,13 @@ def _arguments(jobs: list[Job]) -> tuple[jax.Array, dict[str, jax.Array] | None]
   return jax.device_put((keys, points), NamedSharding(mesh(), PartitionSpec("runs")))
 
 
-def _filled(jobs: list[Job], size: int) -> list[Job]:
-  """So many jobs, the last one again and again behind the others."""
+def _padded(jobs: list[Job], size: int) -> list[Job]:
+  """Pads the jobs to `size` by repeating the last one."""
   return jobs + [jobs[-1]] * (size - len(jobs))
 
 
 def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
-  """The program that runs these jobs, of learners that `build.check` has let pass."""
+  """Compiles the program that runs these jobs; the learners have passed `build.check`."""
   start, pack = time.perf_counter(), build.packing(config)
   keys, points = _arguments(jobs)
   lowered = sweep_program.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
@@ -133,13 +134,13 @@ def _first_line(error: Exception) -> str:
 
 
 def fitting(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
-  """The program of as many jobs as `--seeds_per_program` says, or as fit the memory.
+  """Compiles a program of `--seeds_per_program` jobs; default: as many as fit in memory.
 
-  One run after another takes no more memory for many than for one and saves no time either: a program of one job a
-  device writes its rows soonest.
+  With "map" packing, which runs jobs one after another, the default is one job per device: more would save no time, and
+  rows are written when a program ends.
 
   Raises:
-    UsageError: not even one job a device fits, or fewer than asked for.
+    UsageError: one job per device does not fit in memory, or `--seeds_per_program` does not.
   """
   devices = len(jax.local_devices())
   room = int(_SHARE_OF_MEMORY * free_bytes())
@@ -148,19 +149,21 @@ def fitting(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]
     per_device = -(-min(config.seeds_per_program, len(jobs)) // devices)
   while True:
     size = per_device * devices
-    program = compile_for(config, data, learners, _filled(jobs[:size], size))
+    program = compile_for(config, data, learners, _padded(jobs[:size], size))
     if program.bytes <= room:
       return program
-    said = f"a program of {size} runs needs {program.bytes / 2**20:.0f} MiB a device and {room / 2**20:.0f} are free"
+    problem = (
+      f"a program of {size} runs needs {program.bytes / 2**20:.0f} MiB per device, but {room / 2**20:.0f} are free"
+    )
     if per_device == 1:
-      raise UsageError(f"{said}: give a smaller --chunk_size, --mc_samples or --pool_subset")
+      raise UsageError(f"{problem}: give a smaller --chunk_size, --mc_samples or --pool_subset")
     if config.seeds_per_program:
-      raise UsageError(f"{said}: give fewer --seeds_per_program")
+      raise UsageError(f"{problem}: give a smaller --seeds_per_program")
     per_device = max(1, min(per_device - 1, per_device * room // program.bytes))
 
 
 def free_bytes() -> int:
-  """Memory that a program may still take on a device: by its own count, or else its share of the machine's."""
+  """Free memory of a device: as it reports, else its share of the machine's available memory."""
   stats = jax.local_devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -174,13 +177,13 @@ def free_bytes() -> int:
 
 
 def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[Runs, ...], float]:
-  """What the jobs came to, on the host, and the seconds they took. A last, smaller group is filled up with repeats."""
-  keys, points = _arguments(_filled(jobs, program.size))
+  """Runs the jobs; returns their results on the host, and the seconds taken. Pads a smaller last group with repeats."""
+  keys, points = _arguments(_padded(jobs, program.size))
   start = time.perf_counter()
   try:
     runs = jax.block_until_ready(program.compiled(keys, data, points=points))
   except jax.errors.JaxRuntimeError as error:
-    raise UsageError(f"the program of {program.size} seeds stopped: {_first_line(error)}") from error
+    raise UsageError(f"the program of {program.size} runs failed: {_first_line(error)}") from error
   return jax.device_get(runs), time.perf_counter() - start
 
 
@@ -204,4 +207,4 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
   if config.early_stop is not None and build.packing(config) == "vmap":
     steps = np.stack([run.info.fit.steps[: len(jobs)] for run in runs])  # [strategies, seeds, rounds + 1]
     paid = steps.max(1).sum() * len(jobs)
-    display.line(f"early stopping: seeds waited for the slowest during {1 - steps.sum() / paid:.0%} of all steps")
+    display.line(f"early stopping: runs spent {1 - steps.sum() / paid:.0%} of all steps waiting for the slowest run")

@@ -1,4 +1,4 @@
-"""Rows as scalars for TensorBoard, a folder a run, over the number of labels."""
+"""Writes rows as TensorBoard scalars: one folder per run, with the number of labels as the step."""
 
 from collections.abc import Iterator
 import contextlib
@@ -12,7 +12,7 @@ _NAMES = ("test_accuracy", "test_nll", "test_ece", "val_accuracy", "train_loss",
 
 @contextlib.contextmanager
 def written(workdir: Workdir, wanted: bool) -> Iterator[None]:
-  """Writes every row that is appended within to WORKDIR/tensorboard; a row that says an error has no scalars."""
+  """Context manager that writes every row appended in it to WORKDIR/tensorboard; rows with an error are skipped."""
   if not wanted:
     yield
     return

@@ -1,4 +1,4 @@
-"""What a run writes to its workdir: config.json, results.jsonl and full_data.json; and what it finds there."""
+"""Reads and writes the files of a workdir: config.json, results.jsonl, full_data.json and pool.csv."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -42,18 +42,17 @@ _FOLDERS = ("checkpoints", "tensorboard", "inspect", "report")
 
 
 class Workdir:
-  """A folder of results, locked for this process until it is closed or the process dies.
+  """The folder of a study, locked by this process until the process ends.
 
-  Rows are appended whole: a line is one write, flushed to the disk, and a last line that a kill cut short is removed
-  when the run is resumed.
+  Each row is one write, flushed to disk. If a kill truncates the last line, the line is removed on resuming.
   """
 
   def __init__(self, config: Config, data_hash: str):
-    """Opens, or makes, the folder.
+    """Opens or creates the folder.
 
     Raises:
-      UsageError: it cannot be written, another process holds it, it has results and neither --resume nor --overwrite
-        was given, or its results are of another configuration, of other data or of other draws.
+      UsageError: the folder cannot be written; another process uses it; it has results, and neither --resume nor
+        --overwrite is given; or its results are from other flags, other data or other random draws.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     self.path = Path(config.workdir or f"runs/{_plain(title(config.dataset))}-{stamp}")
@@ -66,8 +65,8 @@ class Workdir:
       fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise UsageError(f"--workdir={self.path} is in use by another process") from error
-    self.on_row: Callable[[dict], None] = lambda row: None  # told of every row that is appended
-    self.remark: str | None = None  # a sentence on the versions that made its rows, where there are several
+    self.on_row: Callable[[dict], None] = lambda row: None  # called with every row that is appended
+    self.remark: str | None = None  # a sentence on the versions that wrote its rows, if there are several
     self.class_names: Sequence[str] | None = None
     self._earlier_versions: list[dict[str, str]] = []
     self._adopt(config, data_hash)
@@ -75,26 +74,29 @@ class Workdir:
   def _adopt(self, config: Config, data_hash: str) -> None:
     present = [name for name in _FILES if (self.path / name).exists()]
     if present and not (config.resume or config.overwrite):
-      raise UsageError(f"--workdir={self.path} holds results already: pass --resume to add to them or --overwrite")
+      raise UsageError(
+        f"--workdir={self.path} already has results: pass --resume to add to them or --overwrite to replace them"
+      )
     if config.overwrite:
       for name in present:
         (self.path / name).unlink()
-      for name in _FOLDERS if present else ():  # of a folder without results nothing is ours
+      for name in _FOLDERS if present else ():  # a folder without results may have folders of the user's
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
-    # Of runs that ended after fewer rounds, by run: their last rows are to be replaced by ones that acquire.
+    # Last rows of runs that ended after fewer rounds, by run; rows that acquire will replace them.
     self._short_ends = {run_of(row): row for row in self.rows if ended_short(row, config.rounds)}
     self.rows = [row for row in self.rows if not ended_short(row, config.rounds)]
     if config.resume and (self.path / "config.json").exists():
       found = load_config(self.path / "config.json")
       if found["data_sha256"] != data_hash:
         raise UsageError(
-          f"--workdir={self.path} has results on other data, or in another order, than --dataset={config.dataset} is"
+          f"--workdir={self.path} has results on other data than --dataset={config.dataset}, or on the same in another"
+          " order: give another --workdir or --overwrite"
         )
       if other := other_generator(found, runtime.generator()):
         raise UsageError(
-          f"--workdir={self.path} has rows of other draws than this version makes ({other}): equal flags do not give"
-          " equal ids, so go on with the version that made them, or start anew with --overwrite"
+          f"--workdir={self.path} has rows of another random number generator than this version's ({other}), so equal"
+          " flags do not give equal ids: resume with the version that wrote them, or start again with --overwrite"
         )
       self._earlier_versions = found.get("earlier_versions", [])
       if other_versions([found, {"versions": _versions()}]) and found["versions"] not in self._earlier_versions:
@@ -105,7 +107,10 @@ class Workdir:
       changed = [k for k in differing(before, now) if k != "rounds" or now["rounds"] < before["rounds"]]
       changes = ", ".join(f"--{k} was {before.get(k)} and is {now.get(k)}" for k in changed)
       if changes:
-        raise UsageError(f"--workdir={self.path} was made by another configuration: {changes}")
+        raise UsageError(
+          f"--workdir={self.path} has results of other flags: {changes}; give the same flags, another --workdir or"
+          " --overwrite"
+        )
 
   def _read_rows(self) -> list[dict]:
     path = self.path / "results.jsonl"
@@ -117,21 +122,24 @@ class Workdir:
     return rows
 
   def done(self, acq: str, seed: int, point: dict[str, float] | None = None) -> list[dict]:
-    """The rows of one run that are already written, in order of their rounds; `point` are the values of a grid."""
+    """The written rows of one run, in order of rounds; `point` has the values of a grid."""
     return [row for row in self.rows if (row["acq"], row["seed"], row.get("hyper", {})) == (acq, seed, point or {})]
 
   def ended(self, acq: str, seed: int, point: dict[str, float], rounds: int) -> bool:
-    """Whether a run has all its rows, or ended in an error."""
+    """Whether a run has all its rows or ended in an error."""
     done = self.done(acq, seed, point)
     return bool(done) and outcome(done[-1], rounds) != "unfinished"
 
   def short_end(self, acq: str, seed: int) -> dict | None:
-    """The last row of a run that ended after fewer rounds than it is to have now; None of another."""
+    """The last row of a run that ended after fewer rounds than it has now; None for other runs."""
     return self._short_ends.get((acq, seed, ()))
 
   def append(self, row: dict) -> None:
-    """Adds a row, or puts it in the place of a `short_end`; raises UsageError where the disk refuses, in which case
-    the row is not there at all."""
+    """Adds a row, or replaces the run's `short_end`.
+
+    Raises:
+      UsageError: the disk refuses the write; no part of the row is written.
+    """
     line = (json.dumps(row, allow_nan=False) + "\n").encode()
     end = self._short_ends.get(run_of(row))
     if end is None:
@@ -154,7 +162,7 @@ class Workdir:
       os.fsync(descriptor)
     except OSError as error:
       os.ftruncate(descriptor, size)
-      raise UsageError(f"{path} cannot be written: {error.strerror}; all rows before this one are kept") from error
+      raise UsageError(f"{path} cannot be written: {error.strerror}; all earlier rows are kept") from error
     finally:
       os.close(descriptor)
 
@@ -166,11 +174,11 @@ class Workdir:
     class_counts: list[int] | None = None,
     class_names: Sequence[str] | None = None,
   ) -> None:
-    """Writes config.json: every resolved flag, the command, versions, what makes draws, device kind, hash of the data,
-    git revision.
+    """Writes config.json: all resolved flags, command, versions, random number generator, device kind, hash of the
+    data, git revision.
 
-    `pool_ids` are the training images that make the pool, in the order of its ids; None for all of them.
-    `class_counts` are the pool's rows of each class, `class_names` what these are called.
+    `pool_ids` are the ids of the training images in the pool, in the order of the pool; None if it has all of them.
+    `class_counts` are the numbers of pool rows per class, `class_names` the names of the classes.
     """
     self.class_names = class_names
     self._write_json(
@@ -193,7 +201,7 @@ class Workdir:
     )
 
   def write_pool(self, data: Dataset, pool_ids: np.ndarray | None, found: Loaded) -> None:
-    """Writes pool.csv: of every pool id the row of the source that it is, counted from 0, its name there, its class."""
+    """Writes pool.csv: for every pool id, its row in the source (counted from 0), its name there, and its class."""
     ids = np.arange(len(found.rows)) if pool_ids is None else pool_ids
     text = io.StringIO(newline="")
     table = csv.writer(text)
@@ -205,7 +213,7 @@ class Workdir:
     self._write("pool.csv", text.getvalue().encode(errors="surrogateescape"))
 
   def full_data(self) -> list[dict]:
-    """One row a seed of full supervision; empty where none was run."""
+    """The rows of full supervision, one per seed; empty if none was run."""
     return read_full_data(self.path / "full_data.json")
 
   def write_full_data(self, rows: list[dict]) -> None:
@@ -216,7 +224,7 @@ class Workdir:
     self._write(name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
   def _write(self, name: str, content: bytes) -> None:
-    """Replaces a file, all at once."""
+    """Replaces a file atomically."""
     temporary = self.path / f".{name}.tmp"
     try:
       with open(temporary, "wb") as file:
@@ -229,7 +237,7 @@ class Workdir:
 
 
 def _plain(name: str) -> str:
-  """A name as a part of a path."""
+  """A name without characters that a path cannot have."""
   return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "data"
 
 
@@ -238,7 +246,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_revision() -> str | None:
-  """The revision of this source tree, with `+` where it was changed since; None outside git."""
+  """The git revision of this source tree, with `+` if it has uncommitted changes; None outside git."""
   git = shutil.which("git")
   root = Path(__file__).resolve().parents[2]
   if git is None or not (root / ".git").exists():
