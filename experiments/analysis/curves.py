@@ -1,4 +1,4 @@
-"""Learning curves out of a study's rows, and their numbers; without JAX, so that a report starts anywhere."""
+"""Learning curves of a study's rows, and their statistics. Does not import JAX, so that reports run without it."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ RESAMPLES = 2000
 
 
 def name_of(row: dict) -> str:
-  """What a row's run is called: its strategy and, of a grid, the point."""
+  """The name of a row's run: its strategy and, in a grid, the point."""
   return f"{row['acq']} [{grid.spell(row['hyper'])}]" if "hyper" in row else row["acq"]
 
 
 def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
-  """Rows by `name_of` and seed, in order of their rounds; runs that ended in an error stop there.
+  """Groups rows by `name_of` and seed, in order of rounds.
 
-  Rows without a test accuracy, of data without a test set, are left out.
+  Leaves out rows with an error, and rows without a test accuracy (data without a test set).
   """
   out: dict[str, dict[int, list[dict]]] = {}
   for row in rows:
@@ -27,35 +27,36 @@ def curves(rows: Sequence[dict]) -> dict[str, dict[int, list[dict]]]:
 
 
 def seeds_of(runs: dict[str, dict[int, list[dict]]]) -> str:
-  """How many seeds the strategies of `curves` have, for people: `3`, or `2 to 3`."""
+  """The number of seeds per strategy in `curves`, as text: `3`, or `2 to 3`."""
   counts = sorted({len(by_seed) for by_seed in runs.values()})
   return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
 
 
 def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[float]):
-  """Trapezoid of `[..., L]` accuracies over `[L]` labels divided by their range -> `[...]` in 0..1.
+  """Trapezoidal area of accuracies `[..., L]` over labels `[L]`, divided by the range of labels: `[...]` in 0..1.
 
-  As `al_jax.metrics` has it for one curve. A single point has no area; its accuracy is returned.
+  Equals `al_jax.metrics.area_under_curve`, which takes one curve. For a single point, returns its accuracy.
   """
   if len(labels) == 1:
-    return np.asarray(accuracies)[..., 0][()]  # of one curve a number, not an array without axes
+    return np.asarray(accuracies)[..., 0][()]  # a scalar for one curve, not an array without axes
   return np.trapezoid(accuracies, labels, axis=-1) / (labels[-1] - labels[0])
 
 
 def labels_to_reach(threshold: float, labels: Sequence[int], accuracies: Sequence[float]) -> float:
-  """The fewest labels at which a curve is at or above `threshold`; infinity where it never is."""
+  """The fewest labels at which a curve is at or above `threshold`; infinity if it never is."""
   return next((n for n, value in zip(labels, accuracies, strict=True) if value >= threshold), float("inf"))
 
 
 def counted_both_ways(total: float, acq_size: int) -> tuple[float, float]:
-  """Labels as this project counts them, all that the model was trained with, and as the BatchBALD paper counts them:
-  without the batch that was bought last.
+  """The number of labels in this project's count and in the BatchBALD paper's.
+
+  This project counts all labels that the model was trained on; the paper leaves out the batch acquired last.
   """
   return total, total - acq_size
 
 
 def labels_at(accuracy: float, labels: Sequence[int], mean: Sequence[float]) -> float | None:
-  """Labels at which a curve first has that accuracy, linear between its points; None where it never has."""
+  """Labels at which a curve first reaches `accuracy`, with linear interpolation; None if it never does."""
   first = next((i for i, value in enumerate(mean) if value >= accuracy), None)
   if not first:
     return None if first is None else float(labels[0])
@@ -63,13 +64,13 @@ def labels_at(accuracy: float, labels: Sequence[int], mean: Sequence[float]) -> 
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-  """Lower quartile, median and upper quartile; between two values the upper one, so that infinity is never halved."""
+  """Lower quartile, median and upper quartile; between two values the upper one, so that none is averaged with inf."""
   low, median, high = np.percentile(values, [25, 50, 75], method="higher")
   return float(low), float(median), float(high)
 
 
 def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-  """95% percentile bootstrap interval of the mean over seeds: `[S, ...]` -> two of `[...]`; None for one seed."""
+  """95% percentile bootstrap interval of the mean over seeds: `[S, ...]` -> `[...]` twice; None for one seed."""
   from scipy import stats
 
   if len(values) < 2:

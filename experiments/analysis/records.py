@@ -1,4 +1,4 @@
-"""What lies in a workdir, read without starting JAX."""
+"""Reads the files of a workdir, without importing JAX."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
@@ -12,25 +12,25 @@ from typing import Literal
 
 from experiments.common.errors import UsageError
 
-# What a resumed run, or another workdir of the same study, may change without changing a row that is already written.
+# Flags that may differ on resuming, or between workdirs of one study: they do not change the rows already written.
 MAY_DIFFER = {
   *("acq", "seeds", "seeds_per_program", "cpu_devices", "full_data"),
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
   *("tensorboard", "log_level", "describe"),
-  "init_file",  # what it lists is compared, as init_ids
+  "init_file",  # its ids are compared, as init_ids
 }
 
 _FLAGS = {"acq", "seeds", "seed", "rounds"}
 
-# What turns a seed into draws, with what it was before it was recorded.
+# What determines the random draws of a seed, with the values from before config.json recorded them.
 _GENERATOR = {"draws": 1, "key_impl": "threefry2x32", "threefry_partitionable": True}
 
 
 def read_rows(path: Path) -> tuple[list[dict], int]:
-  """The whole rows of a results.jsonl, and the bytes they take: a last line that a kill cut short is left out.
+  """The complete rows of a results.jsonl, and their size in bytes. Leaves out a last line truncated by a kill.
 
   Raises:
-    UsageError: a line is no row; the message names file and line.
+    UsageError: a line is not a row; the message names the file and the line.
   """
   content = path.read_bytes()
   whole = content[: content.rfind(b"\n") + 1]
@@ -39,12 +39,12 @@ def read_rows(path: Path) -> tuple[list[dict], int]:
     try:
       rows.append(parse_row(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise UsageError(f"{path} is damaged in line {number}: mend it, or run again with --overwrite") from error
+      raise UsageError(f"{path} is damaged in line {number}: repair the line, or run again with --overwrite") from error
   return rows, len(whole)
 
 
 def parse_row(line: str | bytes) -> dict:
-  """A line of rows; raises ValueError, KeyError, TypeError or AttributeError where it is none."""
+  """Parses a line of results.jsonl; raises ValueError, KeyError, TypeError or AttributeError if it is not a row."""
   row = json.loads(line)
   key = [type(row[name]) for name in ("acq", "seed", "round")]
   if key != [str, int, int] or any(type(value) not in (int, float) for value in row.get("hyper", {}).values()):
@@ -53,40 +53,40 @@ def parse_row(line: str | bytes) -> dict:
 
 
 def read_full_data(path: Path) -> list[dict]:
-  """The rows of a full_data.json, one a seed; none where there is no such file.
+  """The rows of a full_data.json, one per seed; empty if there is no such file.
 
   Raises:
-    UsageError: it holds something else.
+    UsageError: the file has other content.
   """
   return check_full_data(load_json(path), path) if path.exists() else []
 
 
 def check_full_data(rows: Any, path: Path) -> list[dict]:
-  """What a file says are rows of full supervision; raises UsageError, with the file's name, where they are not."""
+  """Returns the rows unchanged; raises UsageError with the file's name if they are not rows of full supervision."""
   is_row = lambda row: isinstance(row, dict) and is_finite(row.get("test_accuracy")) and type(row.get("seed")) is int
   if not isinstance(rows, list) or not all(map(is_row, rows)):
-    raise UsageError(f"{path} is damaged: it has no list of rows with seed and test_accuracy")
+    raise UsageError(f"{path} is damaged: it must be a list of rows with seed and test_accuracy")
   return rows
 
 
 def is_finite(value) -> bool:
-  """Whether a value is a number, and a finite one."""
+  """Whether a value is a finite number."""
   return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def load_json(path: Path):
-  """The content of a JSON file; raises UsageError where it is none."""
+  """The content of a JSON file; raises UsageError if it is not JSON."""
   try:
     return json.loads(path.read_text())
   except ValueError as error:
-    raise UsageError(f"{path} is damaged: mend it, or run again with --overwrite") from error
+    raise UsageError(f"{path} is damaged: repair it, or run again with --overwrite") from error
 
 
 def load_config(path: Path, *further: str) -> dict:
   """The content of a config.json.
 
   Raises:
-    UsageError: it is damaged: it lacks what tells one study from another, or one of the `further` entries.
+    UsageError: the file lacks an entry that identifies a study, or one of the `further` entries.
   """
   config = load_json(path)
   flags = config.get("flags") if isinstance(config, dict) else None
@@ -98,7 +98,7 @@ def load_config(path: Path, *further: str) -> dict:
   return config
 
 
-# What runs did before there was a flag for it.
+# Values of flags in runs from before the flags existed.
 _WAS = {
   "schedule": "constant",
   "early_stop_keep": "best",
@@ -109,9 +109,10 @@ _WAS = {
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-  """The flags in which two runs differ so that their rows are not of one study.
+  """The flags whose difference means that the rows of two runs belong to different studies.
 
-  A flag that one of them lacks, being of another version, was off there: None, False, 0, empty or what `_WAS` says.
+  A flag that one of them lacks, because its version did not have it, counts as off: None, False, 0, empty or its value
+  in `_WAS`.
   """
   names = [name for name in dict.fromkeys([*first, *second]) if name not in MAY_DIFFER]
   both = lambda name: name in first and name in second
@@ -121,48 +122,50 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 
 
 def generator(about: Mapping[str, Any]) -> dict[str, Any]:
-  """What turned seeds into draws in a run, out of its config.json or what is kept of it."""
+  """What determined the random draws of a run, from its config.json or an archive of it."""
   return {name: about.get(name, before) for name, before in _GENERATOR.items()}
 
 
 def other_generator(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-  """In which draws two runs differ, so that their rows must not be joined: `draws 1 and 2`; empty where in none."""
+  """How the random draws of two runs differ, as in `draws 1 and 2`; empty if they agree and rows may be joined."""
   one, other = generator(first), generator(second)
   return ", ".join(f"{name} {one[name]} and {other[name]}" for name in one if one[name] != other[name])
 
 
 def other_versions(abouts: Iterable[Mapping[str, Any]]) -> str | None:
-  """A sentence on the versions of JAX and jaxlib that runs were made by; None where there is one of each."""
+  """A sentence on the versions of JAX and jaxlib that wrote the rows; None if there is one of each."""
   used = [own.get("versions", {}) for own in abouts]
   by_name = {name: sorted({own[name] for own in used if name in own}) for name in ("jax", "jaxlib")}
-  said = " and ".join(f"{name} {' and '.join(found)}" for name, found in by_name.items() if len(found) > 1)
+  versions = " and ".join(f"{name} {' and '.join(found)}" for name, found in by_name.items() if len(found) > 1)
   return (
-    f"Rows are by {said}, whose sums may differ in the last digit and so, now and then, in an id." if said else None
+    f"Rows were written with {versions}, whose sums may differ in the last digit and so, rarely, in an acquired id."
+    if versions
+    else None
   )
 
 
 def outcome(last: dict, rounds: int) -> Literal["completed", "failed", "unfinished"]:
-  """What became of a run of `rounds` rounds whose last row is `last`."""
+  """The status of a run of `rounds` rounds whose last row is `last`."""
   if "error" in last:
     return "failed"
   return "completed" if last["round"] == rounds else "unfinished"
 
 
 def run_of(row: dict) -> tuple:
-  """Which run a row is of: strategy, seed and, of a grid, the point."""
+  """The key of a row's run: strategy, seed and, in a grid, the point."""
   return row["acq"], row["seed"], tuple(sorted(row.get("hyper", {}).items()))
 
 
 def ended_short(row: dict, rounds: int) -> bool:
-  """Whether a row is the last of a run that ended after fewer rounds: it acquired nothing, and a longer run's would."""
+  """Whether a row is the last of a run with fewer rounds: it acquired nothing, but in a longer run it would."""
   return row["round"] < rounds and row.get("selected") == []
 
 
 def run_name(strategy: str, seed: int) -> str:
-  """A run as a part of a path: `power_bald-coldness=8-seed0`."""
+  """The file name of a run, as in `power_bald-coldness=8-seed0`."""
   return f"{re.sub(r'[^a-z0-9_.=-]+', '-', strategy).strip('-')}-seed{seed}"
 
 
 def sheet_name(row: dict) -> str:
-  """The file in `inspect/` that shows the images bought at the end of a row's round."""
+  """The file in `inspect/` that shows the images acquired at the end of a row's round."""
   return f"{run_name(row['acq'], row['seed'])}-round{row['round']:02}.png"

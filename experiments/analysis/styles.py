@@ -1,4 +1,4 @@
-"""How a strategy is drawn: the same in every figure, and told apart in grey as well."""
+"""The line style of each strategy: the same in every figure, and distinct in grayscale."""
 
 from typing import Any
 from typing import NamedTuple
@@ -6,9 +6,9 @@ from typing import NamedTuple
 from experiments.common.spelling import named
 
 RANDOM = "random"
-_LETTERS = 10  # of a class's name
-# Every acquisition but random, which is black. Okabe & Ito's palette without its yellow, too pale for a line on white,
-# then Paul Tol's muted one.
+_LETTERS = 10  # longest class name that is printed in full
+# All acquisitions except random, which is black: Okabe & Ito's palette without yellow, which is too pale on white, then
+# Paul Tol's muted palette.
 COLORS = {
   "least_confidence": "#0072B2",
   "margin": "#E69F00",
@@ -28,7 +28,7 @@ COLORS = {
   "typiclust": "#6A3D9A",
   "probcover": "#1B4F72",
 }
-# Dash, and what is left of the acquisition's colour: a wrapped strategy is darker.
+# Dash, and factor on the acquisition's color: a wrapped strategy is darker.
 WRAPPERS = {"power": ("--", 0.65), "softmax": ("-.", 0.4), "softrank": ((0, (5, 1, 1, 1, 1, 1)), 0.2)}
 _OTHER = "#444444"
 _MARKERS = "Ds^vpXP*"
@@ -36,7 +36,7 @@ _DASHES = ("-", (0, (10, 2)), (0, (8, 2, 2, 2)))
 
 
 class Style(NamedTuple):
-  """Colour, marker and dash of a line."""
+  """Color, marker and dash of a line."""
 
   color: str
   marker: str
@@ -44,7 +44,7 @@ class Style(NamedTuple):
 
 
 def style(name: str) -> Style:
-  """A strategy's style: colour and marker by its acquisition, dash and shade by its wrapper; random is black."""
+  """A strategy's style: color and marker by acquisition, dash and shade by wrapper; random is black."""
   wrapper, base, *_ = named(name)
   if base == RANDOM:
     return Style("#000000", "o", ":")
@@ -55,9 +55,9 @@ def style(name: str) -> Style:
 
 
 def lines(names: list[str]) -> dict[str, dict[str, Any]]:
-  """Arguments of `axes.plot` for each strategy.
+  """Keyword arguments of `axes.plot` for each strategy.
 
-  Strategies that differ in hyper-parameters alone share a style; the later ones' markers are hollow, then larger.
+  Strategies that differ only in hyper-parameters share a style; later ones have hollow markers, then larger ones.
   """
   seen: dict[Style, int] = {}
   out = {}
@@ -76,6 +76,6 @@ def lines(names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def short(name: str) -> str:
-  """A class's name on one line, cut where it is long."""
+  """A class name on one line, truncated if it is long."""
   name = " ".join(name.split())
   return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"

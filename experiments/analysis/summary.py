@@ -1,4 +1,4 @@
-"""What a study came to: the closing table and the learning-curve figure."""
+"""Summary of a study: lines per round and run, the closing table, and the learning-curve figure."""
 
 from collections.abc import Sequence
 import math
@@ -22,13 +22,13 @@ def _accuracies(run: Sequence[dict]) -> tuple[list[int], list[float]]:
 
 
 def mean_spread(values: Sequence[float]) -> str:
-  """`mean ± standard deviation`; the mean alone where there is one value."""
+  """`mean ± standard deviation`; for one value, the mean alone."""
   spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
   return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def labels_needed(threshold: float, runs: Sequence[Sequence[dict]]) -> str:
-  """Median labels to reach an accuracy over the runs; a run that never does counts as more than its last."""
+  """Median over runs of the labels needed to reach an accuracy; a run that never reaches it counts as infinity."""
   reached = [labels_to_reach(threshold, *_accuracies(run)) for run in runs]
   never = reached.count(math.inf)
   _, median, _ = quartiles(reached)
@@ -38,12 +38,12 @@ def labels_needed(threshold: float, runs: Sequence[Sequence[dict]]) -> str:
 
 
 def mean_area(runs: Sequence[Sequence[dict]]) -> float:
-  """Mean over runs of the area under the curve of accuracy over labels."""
+  """Mean over runs of the area under the accuracy-over-labels curve."""
   return statistics.fmean(area_under_curve(*_accuracies(run)) for run in runs)
 
 
 def run_line(rows: Sequence[dict], width: int) -> str:
-  """What one run came to, on one line."""
+  """Summary line of a run."""
   last = rows[-1]
   head = f"{name_of(last):<{width}} seed {last['seed']}"
   if "error" in last:
@@ -58,7 +58,7 @@ def run_line(rows: Sequence[dict], width: int) -> str:
 
 
 def round_line(row: dict, before: float | None, rounds: int, width: int) -> str:
-  """What one round came to, on one line; `before` is the last round's accuracy."""
+  """Summary line of a round; `before` is the previous round's accuracy."""
   head = f"{row['acq']:<{width}} seed {row['seed']}  round {row['round']:>2}/{rounds}"
   if "error" in row:
     return f"{head}  stopped: {row['error']}"
@@ -73,7 +73,7 @@ def round_line(row: dict, before: float | None, rounds: int, width: int) -> str:
 
 
 def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
-  """One line an acquisition, the largest mean area under the curve first: labels to 80 / 90 / 95%, area, final."""
+  """One line per strategy, in order of mean area under the curve: labels to 80 / 90 / 95%, area, final accuracy."""
   table = Table(title="Labels needed (median), mean ± sd over seeds")
   table.add_column("acquisition")
   table.add_column("seeds", justify="right")
@@ -97,7 +97,7 @@ def closing_table(rows: Sequence[dict], full_data: Sequence[dict]) -> Table:
 
 
 def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path) -> None:
-  """Writes the learning curves as PNG: mean over seeds, the seeds' range shaded, the full-data line where known."""
+  """Writes the learning curves as PNG: mean over seeds, their range shaded, and the full-data line if known."""
   import matplotlib
 
   matplotlib.use("Agg")
