@@ -1,4 +1,4 @@
-"""What each acquisition costs beside the forward passes it needs: seconds and memory, on made pools."""
+"""Seconds and memory of each acquisition compared with the forward passes it needs, on synthetic pools."""
 
 from collections.abc import Callable
 import contextlib
@@ -34,32 +34,32 @@ class Selection(NamedTuple):
 
   name: str
   size: int  # pool images
-  samples: int  # posterior samples; 1 where they play no part
+  samples: int  # posterior samples; 1 if the acquisition does not compare samples
   num: int  # images selected
 
 
 class Measured(NamedTuple):
-  """What a selection, or the forward passes before it, took."""
+  """Cost of a selection, or of the forward passes before it."""
 
-  seconds: float  # median of the repeats, compilation left out
-  temporary: int  # bytes that the compiled program holds beside its arguments and results
+  seconds: float  # median of the repeats, without compilation
+  temporary: int  # bytes of temporaries of the compiled program, without arguments and results
 
 
 def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int]) -> list[Selection]:
-  """Every combination that makes a difference: samples for those that compare them, numbers for the set-valued."""
+  """All combinations that differ in cost: samples for acquisitions that compare them, numbers for set-valued ones."""
   out = []
   for size, name in itertools.product(sizes, names):
     made = acquisitions.of(name)
     for s in samples if made.needs.samples > 1 else [1]:
-      # Scores are worked out once, however many are taken; BatchBALD costs as much again for every one.
+      # Scores are computed once, however many images are selected; BatchBALD's cost is proportional to their number.
       several = made.score is None and (made.needs.features or made.needs.embedding)
       out += [Selection(name, size, s, num) for num in (nums if several else nums[:1])]
   return out
 
 
 @functools.partial(jax.jit, static_argnames=("case",))
-def made_view(key: jax.Array, case: Selection) -> types.PoolView:
-  """A pool as a fitted network might see it: sure of most images, unsure of some; a hundredth of it labeled."""
+def synthetic_view(key: jax.Array, case: Selection) -> types.PoolView:
+  """A view as of a fitted network: confident on most images, uncertain on some; a hundredth of the pool is labeled."""
   made = acquisitions.of(case.name)
   keys = jax.random.split(key, 5)
   doubt = jax.random.uniform(keys[0], (case.size, 1, 1))
@@ -81,22 +81,22 @@ def _measure(compiled, repeats: int, *args) -> Measured:
     start = time.perf_counter()
     jax.block_until_ready(compiled(*args))
     seconds.append(time.perf_counter() - start)
-    if seconds[-1] > 20:  # once is enough to tell
+    if seconds[-1] > 20:  # one measurement is enough
       break
   kept = seconds[1:] or seconds
   return Measured(statistics.median(kept), compiled.memory_analysis().temp_size_in_bytes)
 
 
 def measure_selection(case: Selection, repeats: int) -> Measured:
-  """One compiled selection on a made pool."""
+  """Measures one compiled selection on a synthetic pool."""
   made = acquisitions.of(case.name)
-  key, view = jax.random.key(1), made_view(jax.random.key(0), case)
+  key, view = jax.random.key(1), synthetic_view(jax.random.key(0), case)
   compiled = jax.jit(functools.partial(made.select, num=case.num)).lower(key, view).compile()
   return _measure(compiled, repeats, key, view)
 
 
 def measure_passes(size: int, samples: int, chunk_size: int, repeats: int) -> Measured:
-  """The default network over the whole pool: once, or `samples` times by MC dropout."""
+  """Measures forward passes of the default network over the whole pool: one, or `samples` of MC dropout."""
   network = from_flax(CNN())
   images = jax.random.randint(jax.random.key(0), (size, *IMAGE), 0, 256, jnp.uint8)
   data = types.Dataset(
@@ -113,22 +113,22 @@ def measure_passes(size: int, samples: int, chunk_size: int, repeats: int) -> Me
   return _measure(jax.jit(score).lower(variables, data).compile(), repeats, variables, data)
 
 
-class Witness(NamedTuple):
-  """The same work by another library, side by side."""
+class Baseline(NamedTuple):
+  """The same selection by another library."""
 
   case: Selection
   library: str
   call: Callable[[types.PoolView], object]
 
 
-def witnesses(wanted: list[Selection]) -> list[Witness]:
-  """What batchbald_redux and scikit-learn can do of it, where they are installed."""
+def baselines(wanted: list[Selection]) -> list[Baseline]:
+  """The selections that batchbald_redux (if installed) and scikit-learn can compute."""
   found = []
   for case in wanted:
     if case.name == "batchbald" and case.size * case.samples <= 100_000 and importlib.util.find_spec("batchbald_redux"):
-      found.append(Witness(case, "batchbald_redux, 10,000 configurations", functools.partial(_redux, num=case.num)))
+      found.append(Baseline(case, "batchbald_redux, 10,000 configurations", functools.partial(_redux, num=case.num)))
     if case.name == "kmeans":
-      found.append(Witness(case, "scikit-learn KMeans, as many iterations", functools.partial(_kmeans, num=case.num)))
+      found.append(Baseline(case, "scikit-learn KMeans, as many iterations", functools.partial(_kmeans, num=case.num)))
   return found
 
 
@@ -149,11 +149,11 @@ def _kmeans(view: types.PoolView, num: int):
   return KMeans(num, n_init=1, max_iter=iterations, tol=0, algorithm="lloyd", random_state=0).fit(rows)
 
 
-def measure_witness(witness: Witness) -> float:
-  """Seconds of one call."""
-  view = jax.block_until_ready(made_view(jax.random.key(0), witness.case))
+def measure_baseline(baseline: Baseline) -> float:
+  """Seconds of one call of another library."""
+  view = jax.block_until_ready(synthetic_view(jax.random.key(0), baseline.case))
   start = time.perf_counter()
-  witness.call(view)
+  baseline.call(view)
   return time.perf_counter() - start
 
 
@@ -167,7 +167,7 @@ def run(
   chunk_size: int,
   repeats: int,
 ) -> list[dict]:
-  """Measures every case, its forward passes and the witnesses; one dict a measurement, in the order of the table."""
+  """Measures every case, its forward passes and its baselines; one dict per measurement, in the order of the table."""
   wanted = cases(names, sizes, samples, nums)
   passes = {}
   for size, s in sorted({(case.size, s) for case in wanted for s in (1, case.samples)}):
@@ -180,10 +180,10 @@ def run(
     display.phase(what)
     measured = measure_selection(case, repeats)
     display.line(f"{what}: {measured.seconds:.3f} s")
-    for witness in witnesses([case]):
-      display.phase(f"{what}, by {witness.library}")
-      out.append(case._asdict() | {"library": witness.library, "seconds": measure_witness(witness)})
-      display.line(f"{what}, by {witness.library}: {out[-1]['seconds']:.3f} s")
+    for baseline in baselines([case]):
+      display.phase(f"{what}, by {baseline.library}")
+      out.append(case._asdict() | {"library": baseline.library, "seconds": measure_baseline(baseline)})
+      display.line(f"{what}, by {baseline.library}: {out[-1]['seconds']:.3f} s")
     out.append(
       case._asdict()
       | measured._asdict()
@@ -194,8 +194,10 @@ def run(
 
 
 def table(measured: list[dict]) -> Table:
-  """What `run` measured."""
-  out = Table(title="One selection, compiled: beside one forward pass over the pool, and beside all that it needs")
+  """Table of the measurements of `run`."""
+  out = Table(
+    title="Cost of one compiled selection, relative to one forward pass over the pool and to all passes that it needs"
+  )
   for column in ("acquisition", "pool", "samples", "selected", "seconds", "of one pass", "of its passes", "memory"):
     out.add_column(column, justify="left" if column == "acquisition" else "right")
   for row in measured:

@@ -1,4 +1,4 @@
-"""The flags of the benchmark, kept apart from those of the main program, and what of them does not go together."""
+"""The flags of the benchmark, separate from those of the main program, and their checks."""
 
 from pathlib import Path
 import shlex
@@ -14,7 +14,7 @@ from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 
 SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "networks", "agreement"]
-# What a suite takes in place of a flag's default.
+# Defaults of a suite that replace those of the flags.
 DEFAULTS = {
   "loop": {"batch_size": ["64"], "pool": ["60000"]},
   "networks": {"batch_size": ["32"], "steps": 3},
@@ -26,33 +26,33 @@ def _defined() -> flags.FlagValues:
   values = flags.FlagValues()
   own = {"flag_values": values}
   flags.DEFINE_enum("suite", "all", SUITES, "what to measure", **own)
-  flags.DEFINE_integer("repeats", 5, "measurements of each number; but --suite=run is made once", lower_bound=1, **own)
+  flags.DEFINE_integer("repeats", 5, "measurements of each number; --suite=run is measured once", lower_bound=1, **own)
   flags.DEFINE_list(
-    "batch_size", ["32", "64", "128"], "images a training step, a comma list; one for --suite=loop", **own
+    "batch_size", ["32", "64", "128"], "images per training step, a comma list; one size for --suite=loop", **own
   )
-  flags.DEFINE_integer("steps", 30, "training steps in one measurement", lower_bound=1, **own)
+  flags.DEFINE_integer("steps", 30, "training steps per measurement", lower_bound=1, **own)
   flags.DEFINE_integer("images", 60_000, "images to score", lower_bound=1, **own)
-  flags.DEFINE_integer(
-    "chunk_size", types.Plan.chunk_size, "images in one forward pass of scoring", lower_bound=1, **own
-  )
+  flags.DEFINE_integer("chunk_size", types.Plan.chunk_size, "images per forward pass of scoring", lower_bound=1, **own)
   flags.DEFINE_list("acq", bench_acquisition.NAMES, "acquisitions to measure, a comma list", **own)
-  flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one for --suite=loop", **own)
+  flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one size for --suite=loop", **own)
   flags.DEFINE_list("samples", ["10", "100"], "posterior samples of --suite=acquisition", **own)
-  flags.DEFINE_list("num", ["10", "100"], "images selected; all but the set-valued on features take the first", **own)
-  flags.DEFINE_integer("rounds", 10, "acquisitions in a run of --suite=loop or agreement", lower_bound=1, **own)
-  flags.DEFINE_integer("train_steps", 200, "steps in a training of --suite=loop or agreement", lower_bound=1, **own)
+  flags.DEFINE_list(
+    "num", ["10", "100"], "images selected; only set-valued acquisitions on features use more than the first", **own
+  )
+  flags.DEFINE_integer("rounds", 10, "acquisition rounds per run of --suite=loop or agreement", lower_bound=1, **own)
+  flags.DEFINE_integer("train_steps", 200, "steps per training of --suite=loop or agreement", lower_bound=1, **own)
   flags.DEFINE_integer("test", 10_000, "test images of --suite=loop", lower_bound=1, **own)
   flags.DEFINE_integer(
-    "seeds", 8, "runs in one program of --suite=loop, where 0 leaves them out, or agreement", lower_bound=0, **own
+    "seeds", 8, "runs in one program of --suite=loop (0: no such program) or agreement", lower_bound=0, **own
   )
-  flags.DEFINE_string("data_dir", None, "folder with MNIST for the run, as in the main program", **own)
-  flags.DEFINE_string("run_args", "", "more flags of the run, as one string: '--rounds=2 --train_steps=50'", **own)
+  flags.DEFINE_string("data_dir", None, "folder with MNIST for --suite=run, as in the main program", **own)
+  flags.DEFINE_string("run_args", "", "more flags of --suite=run, as one string: '--rounds=2 --train_steps=50'", **own)
   flags.DEFINE_string("out", None, "JSON file to write the raw numbers to", **own)
   return values
 
 
 def _help(values: flags.FlagValues) -> str:
-  """A line a flag, with its default and those of suites that have their own."""
+  """One line per flag, with its default and those of suites that have another."""
   text = lambda value: ",".join(value) if isinstance(value, list) else str(value or "")
   lines = []
   for name in values:
@@ -62,10 +62,10 @@ def _help(values: flags.FlagValues) -> str:
 
 
 def parse(argv: list[str], description: str = "") -> flags.FlagValues:
-  """The flags of the command line; `--help` prints them below a description, and ends the program.
+  """Parses the command line; `--help` prints the description and the flags, and ends the program.
 
   Raises:
-    UsageError: a wrong flag, a stray word, or flags that do not go together.
+    UsageError: a wrong flag, a word that is no flag, or flags that exclude each other.
   """
   values = _defined()
   if any(word.lstrip("-") in ("help", "h", "helpfull", "helpshort") for word in argv[1:] if word.startswith("-")):
@@ -76,7 +76,7 @@ def parse(argv: list[str], description: str = "") -> flags.FlagValues:
   except flags.Error as error:
     raise UsageError(error) from error
   if len(rest) > 1:
-    raise UsageError(f"stray word {rest[1]!r} on the command line: every setting is a flag, --name=value")
+    raise UsageError(f"unexpected argument {rest[1]!r}: give every setting as a flag, --name=value")
   for name in values:
     if values[name].present > 1:
       raise UsageError(f"--{name} is given {values[name].present} times: give it once")
@@ -87,21 +87,23 @@ def parse(argv: list[str], description: str = "") -> flags.FlagValues:
 
 
 def _check(values: flags.FlagValues) -> None:
-  """Raises UsageError for values that cannot be, or do not go together."""
+  """Raises UsageError for invalid values and for flags that exclude each other."""
   for name in ("batch_size", "pool", "samples", "num"):
     words = values[name].value
     if not words or not all(word.isdecimal() and int(word) > 0 for word in words):
-      raise UsageError(f"--{name}={','.join(words)} must be whole numbers from 1 on, such as 32,64")
+      raise UsageError(f"--{name}={','.join(words)} must be integers of at least 1, such as 32,64")
     if len(set(map(int, words))) < len(words):
-      raise UsageError(f"--{name}={','.join(words)} names a size twice")
+      raise UsageError(f"--{name}={','.join(words)} names a size twice: give each size once")
   for name in values.acq or [""]:
     acquisitions.of(name)
   if values.suite == "acquisition" and max(map(int, values.num)) * 2 > min(map(int, values.pool)):
-    raise UsageError(f"--num={','.join(values.num)} is more than half of a pool of --pool={','.join(values.pool)}")
+    raise UsageError(
+      f"--num={','.join(values.num)} exceeds half of the smallest pool of --pool={','.join(values.pool)}: select fewer"
+    )
   if values.suite == "loop":
     loop_plan(values)
   if values.suite == "agreement" and not values.seeds:
-    raise UsageError("--seeds=0 leaves --suite=agreement no run to compare: give 1 or more")
+    raise UsageError("--seeds=0 leaves --suite=agreement without a run to compare: give 1 or more")
   try:
     shlex.split(values.run_args)
   except ValueError as error:
@@ -111,19 +113,21 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def loop_plan(config: flags.FlagValues) -> Plan:
-  """The run of `--suite=loop`.
+  """The plan of `--suite=loop`.
 
   Raises:
-    UsageError: the flags give no single plan, or one that buys more labels than there are.
+    UsageError: a flag gives several sizes, or the plan needs more labels than the pool has rows.
   """
 
   def only(name: str) -> int:
     words = config[name].value
     if len(words) > 1:
-      raise UsageError(f"--{name}={','.join(words)} names several sizes, but --suite=loop takes one")
+      raise UsageError(f"--{name}={','.join(words)} gives several sizes, but --suite=loop takes one")
     return int(words[0])
 
   plan = Plan(config.rounds, config.train_steps, only("batch_size"), only("pool"), config.test)
   if plan.max_labels > plan.pool:
-    raise UsageError(f"--rounds={plan.rounds} asks for {plan.max_labels} labels of a pool of --pool={plan.pool}")
+    raise UsageError(
+      f"--rounds={plan.rounds} needs {plan.max_labels} labels, but --pool={plan.pool} rows are all: give fewer rounds"
+    )
   return plan

@@ -1,4 +1,4 @@
-"""The JAX side of `experiments.bench`: what is measured, what it costs, and this process at work on it."""
+"""The JAX side of `experiments.bench`: tasks, their floating-point operations, and measuring them in this process."""
 
 import functools
 import math
@@ -25,19 +25,19 @@ IMAGE = (28, 28, 1)
 
 
 class Task(NamedTuple):
-  """Something to measure on every side that can do it."""
+  """A task to measure on every side that supports it."""
 
   name: str
   kind: str  # "matmul", "step", "scoring" or "loop"
-  size: int  # rows of the square matrices, images a batch, images to score, or runs in one program
-  count: int  # units in one measurement: products, steps, 1 pool, or runs
-  flops: int  # floating-point operations of a unit
+  size: int  # rows of the square matrices, images per batch, images to score, or runs in one program
+  count: int  # units per measurement: products, steps, 1 pool, or runs
+  flops: int  # floating-point operations per unit
 
 
 def layer_flops(model: nn.Module, image_shape: types.Shape) -> list[int]:
-  """Operations of each layer that has a kernel, for one image in a forward pass: two for each multiply-add.
+  """Operations per image in the forward pass of each layer with a kernel: two for each multiply-add.
 
-  In the order in which the layers are called. Biases, activations and pooling are left out.
+  Layers are in the order of their calls. Biases, activations and pooling are not counted.
   """
   flops = []
 
@@ -54,20 +54,20 @@ def layer_flops(model: nn.Module, image_shape: types.Shape) -> list[int]:
 
 
 def step_flops(layers: list[int]) -> int:
-  """Operations of a training step for one image, given those of the layers in a forward pass.
+  """Operations per image in a training step, from those of the layers in a forward pass.
 
-  Back-propagation costs twice the forward pass, but for the first layer, because images need no gradient.
+  Back-propagation costs twice the forward pass; in the first layer once, because images need no gradient.
   """
   return 3 * sum(layers) - layers[0]
 
 
 def matmul_task(size: int) -> Task:
-  """Products of two large square matrices: the rate that the cores can reach."""
+  """Products of two large square matrices: measures the rate that the cores can reach."""
   return Task(f"matmul {size}", "matmul", size, 4, 2 * size**3)
 
 
 class JaxSide:
-  """This process: every task one compiled program."""
+  """This process; it runs each task as one compiled program."""
 
   name = JAX
 
@@ -112,7 +112,7 @@ class JaxSide:
     return compiled
 
   def _program(self, task: Task):
-    """A function of two keys that returns when the work is done."""
+    """Compiles a task to a function of two keys that returns when the work is done."""
     if task.kind == "matmul":
       matrix = jax.random.normal(jax.random.key(0), (task.size, task.size))
       product = self._compile(task, jnp.matmul, matrix, matrix)

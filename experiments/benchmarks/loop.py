@@ -1,4 +1,4 @@
-"""The JAX side of `--suite=loop`: whole runs as one compiled program, and where the time of a round goes."""
+"""The JAX side of `--suite=loop`: whole runs as one compiled program, and the time of each phase of a round."""
 
 import functools
 import statistics
@@ -31,13 +31,13 @@ from experiments.benchmarks.jax_side import matmul_task
 from experiments.benchmarks.jax_side import step_flops
 from experiments.benchmarks.tables import Seconds
 from experiments.benchmarks.torch_loop import Plan
-from experiments.benchmarks.torch_loop import made_data
+from experiments.benchmarks.torch_loop import synthetic_data
 
-MATMUL_SIZES = (2048, 4096)  # the faster one is the cores' peak
+MATMUL_SIZES = (2048, 4096)  # the higher rate is the peak of the cores
 
 
 def phase_flops(plan: Plan) -> dict[str, int]:
-  """Floating-point operations of a phase in one round; those of `select` are not counted."""
+  """Floating-point operations of each phase of a round; `select` is not counted."""
   layers = layer_flops(CNN(), IMAGE)
   return {
     "train": plan.train_steps * plan.batch_size * step_flops(layers),
@@ -48,7 +48,7 @@ def phase_flops(plan: Plan) -> dict[str, int]:
 
 
 def loop_task(plan: Plan, seeds: int | None = None) -> Task:
-  """One run; or so many in one program, each of which is a unit."""
+  """The task of one run, or of `seeds` runs in one program, with a run as the unit."""
   flops = phase_flops(plan)
   run_flops = (plan.rounds + 1) * (flops["train"] + flops["evaluate"]) + plan.rounds * flops["score"]
   if seeds is None:
@@ -57,17 +57,17 @@ def loop_task(plan: Plan, seeds: int | None = None) -> Task:
 
 
 def tasks(plan: Plan) -> list[Task]:
-  """What is measured on every side, the cores' matmul rates first."""
+  """All tasks; the matrix products that measure the cores' peak rate come first."""
   return [*map(matmul_task, MATMUL_SIZES), loop_task(plan)]
 
 
 def peak_rate(seconds: Seconds, measured: list[Task]) -> float:
-  """The highest rate of any large matrix product, operations a second."""
+  """The highest rate of the large matrix products, in operations per second."""
   return max(task.flops / min(seconds[task.name][JAX]) for task in measured if task.kind == "matmul")
 
 
 def done(runs: Runs) -> dict[str, int]:
-  """What the diagnostics of runs tell of the work in `Plan.work`."""
+  """The parts of `Plan.work` that the runs did, counted from their diagnostics."""
   info = jax.device_get(runs.info)
   return {
     "trainings": info.fit.steps.size,
@@ -79,15 +79,15 @@ def done(runs: Runs) -> dict[str, int]:
 
 
 class JaxLoopSide(JaxSide):
-  """This process: any number of runs one compiled program."""
+  """This process; it runs any number of runs as one compiled program."""
 
   def __init__(self, plan: Plan, chunk_size: int, model=None):
     super().__init__(chunk_size)
-    made = made_data(plan)
-    labels, test_labels = made.labels.astype(np.int32), made.test_labels.astype(np.int32)
+    synthetic = synthetic_data(plan)
+    labels, test_labels = synthetic.labels.astype(np.int32), synthetic.test_labels.astype(np.int32)
     self.plan = plan
     self.data = jax.device_put(
-      types.Dataset(made.images, labels, made.test_images, test_labels, 10, inputs.images(std=255))
+      types.Dataset(synthetic.images, labels, synthetic.test_images, test_labels, 10, inputs.images(std=255))
     )
     own = types.Plan(
       init_labels=plan.init_labels,
@@ -101,7 +101,7 @@ class JaxLoopSide(JaxSide):
     self.learner = Learner(trainer, acquisition.make("entropy"))
 
   def prepare(self, task: Task) -> None:
-    """Compiles the task's program, and runs it once unless that takes minutes."""
+    """Compiles the task's program and runs it once; a loop, which takes minutes, is only compiled."""
     if task.kind == "loop":
       self.compile(task)
     else:
@@ -126,15 +126,15 @@ class JaxLoopSide(JaxSide):
 
 
 class Phase(NamedTuple):
-  """A part of a round."""
+  """Times of a phase of a round."""
 
   name: str
-  seconds: list[float]  # one number a repeat
-  flops: int  # 0 where they are not counted
+  seconds: list[float]  # one per repeat
+  flops: int  # 0 if not counted
 
 
 def measure_phases(side: JaxLoopSide, repeats: int) -> list[Phase]:
-  """The parts of the first round, each compiled on its own, one after the other as in a round."""
+  """Measures the phases of the first round, each compiled separately, in the order of a round."""
   learner, data = side.learner, side.data
   state = loop.init_state(jax.random.key(0), data, learner)
   fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
@@ -159,8 +159,8 @@ def measure_phases(side: JaxLoopSide, repeats: int) -> list[Phase]:
 
 
 def phase_table(phases: list[Phase], peak: float) -> Table:
-  """Median and share of every part of a round, and the share that it reaches of the matmul peak."""
-  table = Table(title="A round of the loop by its parts, in JAX; operations a second, as a share of the matmul peak")
+  """Median time, share of the round, and share of the matmul peak rate of each phase of a round."""
+  table = Table(title="Phases of a round in JAX: time, and operations per second as a share of the matmul peak")
   table.add_column("part")
   for column in ("median", "min .. max", "of a round", "GFLOP/s", "of the peak"):
     table.add_column(column, justify="right")
@@ -174,7 +174,7 @@ def phase_table(phases: list[Phase], peak: float) -> Table:
 
 
 def total_seconds(phases: list[Phase], plan: Plan) -> float:
-  """What a run would take if it were made of the parts as they were measured."""
+  """Seconds of a whole run, computed from the medians of the phases."""
   medians = {phase.name: statistics.median(phase.seconds) for phase in phases}
   acquiring = medians["score"] + medians["select"]
   return (plan.rounds + 1) * (medians["train"] + medians["evaluate"]) + plan.rounds * acquiring

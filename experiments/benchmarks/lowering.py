@@ -1,7 +1,7 @@
-"""How convolutions are best lowered here: by use, and with one network or several vmapped.
+"""Measures the lowerings of convolutions on this machine, by use, for one network and for several vmapped ones.
 
-The default network is trained and scores a pool. The BatchBALD net, whose samples of MC dropout differ in the scale of
-its channels, samples one.
+The default network is trained and scores a pool. The BatchBALD network predicts a pool with MC dropout, whose samples
+differ in the scale of its channels.
 """
 
 from collections.abc import Callable
@@ -33,26 +33,26 @@ SAMPLES = 20  # of MC dropout
 class Case(NamedTuple):
   """One use of a network."""
 
-  use: str  # "training" in a loop, "scoring", or "sampling"
-  networks: int  # 1, or as many vmapped
-  images: int  # a batch, or a pool
+  use: str  # "training", "scoring" or "sampling"
+  networks: int  # 1, or the number of vmapped networks
+  images: int  # in a batch, or in the pool
 
 
 def cases(batch_sizes: list[int], pool: int) -> list[Case]:
-  """The default network's uses, with one network and with several, and samples of one BatchBALD net."""
+  """Training and scoring with one and with several default networks, and sampling with one BatchBALD network."""
   sizes = [("training", size) for size in batch_sizes] + [("scoring", pool)]
   return [Case(use, networks, size) for use, size in sizes for networks in (1, NETWORKS)] + [Case("sampling", 1, pool)]
 
 
 def made_pool(num: int, image: tuple[int, ...]) -> types.Dataset:
-  """Random images, uint8 `[num, *image]`, of ten classes."""
+  """A pool of random images, uint8 `[num, *image]`, with ten classes."""
   images = jax.random.randint(jax.random.key(0), (num, *image), 0, 256, jnp.uint8)
   labels = jax.random.randint(jax.random.key(1), (num,), 0, 10)
   return types.Dataset(images, labels, images[:1], labels[:1], 10, inputs.images(std=255))
 
 
 def training(network: types.Network, batch_size: int, steps: int) -> Callable:
-  """`(variables, key, data) -> []`: `steps` of Adam from these variables, all of whose work is done."""
+  """A function `(variables, key, data) -> []` that takes `steps` steps of Adam and depends on all of their results."""
 
   def train(variables, key, data):
     fitted, _ = fitting.fit(
@@ -65,14 +65,14 @@ def training(network: types.Network, batch_size: int, steps: int) -> Callable:
       optimizer=optax.adam(1e-3),
       plan=types.TrainPlan(batch_size=batch_size, steps=steps),
     )
-    # The loss alone would leave the last step's gradient out.
+    # The loss alone would not depend on the last step's gradient.
     return sum(leaf.sum() for leaf in jax.tree.leaves(fitted))
 
   return train
 
 
 def _program(case: Case, lowering: str, steps: int, chunk_size: int):
-  """`(compiled, arguments, units)`: units are the steps or scorings of one network that a call does."""
+  """Returns `(compiled, arguments, units)`: a call does `units` steps or scorings of one network."""
   network = from_flax((BatchBALDNet if case.use == "sampling" else CNN)(lowering=lowering))
   data = made_pool(max(case.images, 256), IMAGE)
   keys = jax.random.split(jax.random.key(2), case.networks)
@@ -99,7 +99,7 @@ def _program(case: Case, lowering: str, steps: int, chunk_size: int):
 def run(
   display: Display, *, batch_sizes: list[int], pool: int, steps: int, chunk_size: int, repeats: int
 ) -> list[dict]:
-  """Every case with every lowering, in turn: seconds of one step, or one scoring, of one network, by lowering."""
+  """Measures every case with every lowering, in turn: seconds per step or scoring of one network, by lowering."""
   out = []
   for case in cases(batch_sizes, pool):
     programs, seconds = {}, {lowering: [] for lowering in LOWERINGS}
@@ -114,14 +114,14 @@ def run(
         jax.block_until_ready(compiled(*arguments))
         seconds[lowering].append((time.perf_counter() - start) / units)
     out.append(case._asdict() | {"seconds": seconds})
-    said = ", ".join(f"{lowering} {statistics.median(values):.4f} s" for lowering, values in seconds.items())
-    display.line(f"{case.use}, {case.images:,} images, {case.networks} networks: {said}")
+    medians = ", ".join(f"{lowering} {statistics.median(values):.4f} s" for lowering, values in seconds.items())
+    display.line(f"{case.use}, {case.images:,} images, {case.networks} networks: {medians}")
   return out
 
 
 def table(measured: list[dict]) -> Table:
-  """Medians of the explicit lowerings, and of what `auto` chose among them."""
-  out = Table(title="Milliseconds a step, or a scoring, of one network")
+  """Table of the medians by lowering; `auto` chooses one of the others."""
+  out = Table(title="Milliseconds per step or scoring of one network")
   for column in ("use", "images", "networks", *LOWERINGS):
     out.add_column(column, justify="left" if column == "use" else "right")
   for row in measured:

@@ -1,4 +1,4 @@
-"""A training step of each network of images by name, on images of the size that it is for."""
+"""Measures a training step of each image network, on images of the size that it is designed for."""
 
 import statistics
 import time
@@ -14,10 +14,10 @@ from experiments.benchmarks import lowering
 from experiments.benchmarks.jax_side import IMAGE
 from experiments.common.console import Display
 
-COLOUR = (32, 32, 3)
-# What is measured: a network by name, its settings and its images.
-CASES = [(name, {}, COLOUR if name in ("resnet18", "vgg16") else IMAGE) for name in NETWORKS if name not in TOKENS]
-CASES.insert([name for name, _, _ in CASES].index("resnet18") + 1, ("resnet18", {"norm": "batch"}, COLOUR))
+COLOR = (32, 32, 3)
+# (network, settings, image shape) of each measurement.
+CASES = [(name, {}, COLOR if name in ("resnet18", "vgg16") else IMAGE) for name in NETWORKS if name not in TOKENS]
+CASES.insert([name for name, _, _ in CASES].index("resnet18") + 1, ("resnet18", {"norm": "batch"}, COLOR))
 
 
 def _program(name: str, settings: dict, image: tuple[int, ...], batch_size: int, steps: int):
@@ -28,16 +28,16 @@ def _program(name: str, settings: dict, image: tuple[int, ...], batch_size: int,
 
 
 def run(display: Display, *, batch_sizes: list[int], steps: int, repeats: int) -> list[dict]:
-  """Seconds of a step of every network at every batch size, and of compiling; the networks in turn in each repeat."""
+  """Seconds per step and of compiling, of every network and batch size; each repeat measures all networks in turn."""
   programs, out = {}, []
   for name, settings, image in CASES:
     for size in batch_sizes:
-      said = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
-      display.phase(f"{said}, batch {size}: compiling")
+      label = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
+      display.phase(f"{label}, batch {size}: compiling")
       start = time.perf_counter()
       compiled, arguments = programs[len(out)] = _program(name, settings, image, size, steps)
       seconds = time.perf_counter() - start
-      out.append({"network": said, "image": image, "batch": size, "compiling": seconds, "seconds": []})
+      out.append({"network": label, "image": image, "batch": size, "compiling": seconds, "seconds": []})
       jax.block_until_ready(compiled(*arguments))
   for _ in range(repeats):
     for i, (compiled, arguments) in programs.items():
@@ -49,7 +49,7 @@ def run(display: Display, *, batch_sizes: list[int], steps: int, repeats: int) -
 
 
 def table(measured: list[dict]) -> Table:
-  """Medians of a step, and seconds of compiling."""
+  """Table of median step times and seconds of compiling."""
   out = Table(title="A training step of each network")
   for column in ("network", "image", "batch", "ms a step", "range", "compiled in"):
     out.add_column(column, justify="left" if column == "network" else "right")

@@ -1,4 +1,4 @@
-"""Whole runs of the main program, from the start of its process to the end."""
+"""Measures whole runs of the main program, from start to end of its process."""
 
 import shlex
 import subprocess
@@ -17,7 +17,7 @@ from experiments.common.errors import UsageError
 
 
 def run_once(dataset: str, config: flags.FlagValues) -> float:
-  """Seconds of one run of the main program, its start and compilation included.
+  """Seconds of one run of the main program, including start and compilation.
 
   Raises:
     UsageError: the run failed.
@@ -31,13 +31,13 @@ def run_once(dataset: str, config: flags.FlagValues) -> float:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
   if done.returncode:
-    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    last = (done.stderr.strip().splitlines() or ["it printed no error"])[-1]
     raise UsageError(f"the run of {dataset} ended with exit code {done.returncode}: {last.removeprefix('error: ')}")
   return seconds
 
 
 def measure_runs(config: flags.FlagValues, display: Display) -> Seconds:
-  """One run of the main program on each data set that is here."""
+  """Measures one run of the main program on each data set that is available."""
   seconds: Seconds = {}
   for dataset in ("digits", "mnist"):
     display.phase(f"a run of {dataset}")
@@ -46,7 +46,7 @@ def measure_runs(config: flags.FlagValues, display: Display) -> Seconds:
     except data_sources.DataError as error:
       if config.data_dir is not None:
         raise
-      display.line(f"run of {dataset}: left out. {error}")
+      display.line(f"run of {dataset}: skipped. {error}")
     else:
       seconds[f"run, {dataset}"] = {JAX: [run_once(dataset, config)]}
     display.advance()

@@ -1,4 +1,4 @@
-"""What is measured on several sides: the tasks, the sides that are here, and every task on every side in turn."""
+"""The tasks of `experiments.bench`, the available sides (JAX, PyTorch variants), and their measurement in turn."""
 
 import importlib.util
 
@@ -20,11 +20,11 @@ from experiments.benchmarks.torch_worker import TorchSide
 from experiments.common.console import Display
 from experiments.runs.runtime import cores
 
-NO_TORCH = "PyTorch is not installed: JAX alone."
+NO_TORCH = "PyTorch is not installed: measuring JAX only."
 
 
 def make_tasks(config: flags.FlagValues) -> list[Task]:
-  """What the flags ask for, the cores' matmul rate first."""
+  """The tasks that the flags select; the matrix product that measures the cores' rate comes first."""
   layers = layer_flops(CNN(), IMAGE)
   tasks = []
   if config.suite in ("step", "all"):
@@ -36,21 +36,21 @@ def make_tasks(config: flags.FlagValues) -> list[Task]:
 
 
 def torch_sides() -> list[TorchSide]:
-  """The four PyTorch variants, plain as installed first; none where PyTorch is not installed."""
+  """The four PyTorch variants, first the plain one as installed; empty if PyTorch is not installed."""
   if importlib.util.find_spec("torch") is None:
     return []
   return [TorchSide(variant, tuned) for tuned in (False, True) for variant in ("plain", "channels_last")]
 
 
 def torch_loop_sides(plan: Plan) -> list[TorchSide]:
-  """The three PyTorch variants of the loop, plain as installed first; none where PyTorch is not installed."""
+  """The three PyTorch variants of the loop, first the plain one as installed; empty if PyTorch is not installed."""
   if importlib.util.find_spec("torch") is None:
     return []
   return [TorchLoopSide(variant, tuned, plan) for variant, tuned in VARIANTS]
 
 
 def measure(tasks: list[Task], sides: list, repeats: int, display: Display) -> Seconds:
-  """Every task on every side, in turn; the side that goes first changes from repeat to repeat."""
+  """Measures every task on every side, in turn; the first side changes from repeat to repeat."""
   seconds: Seconds = {task.name: {side.name: [] for side in sides} for task in tasks}
   seconds |= {task.name: {JAX: []} for task in tasks if task.kind == "matmul"}
   pairs = [(task, side) for task in tasks for side in sides if side.name in seconds[task.name]]
@@ -64,14 +64,14 @@ def measure(tasks: list[Task], sides: list, repeats: int, display: Display) -> S
         if (task, side) in pairs:
           display.phase(f"{side.name}: {task.name}, repeat {repeat + 1} of {repeats}")
           seconds[task.name][side.name].append(side.measure(task) / task.count)
-      if task.kind == "loop":  # which takes minutes: nothing is lost where somebody stops it
+      if task.kind == "loop":  # it takes minutes: print each result, in case the benchmark is stopped
         display.line(f"{task.name}, repeat {repeat + 1} of {repeats}: {last_repeat(seconds[task.name])}")
       display.advance()
   return seconds
 
 
 def say_notes(tasks: list[Task], sides: list, display: Display) -> dict:
-  """Prints what is not in the tables, JAX's side being the first; returns it as raw numbers."""
+  """Prints the numbers that are not in the tables, and returns them; the first side must be JAX."""
   notes = {
     "compile_seconds": sides[0].compile_seconds,
     "chunk_size": {side.name: side.chunk_size for side in sides},
@@ -79,11 +79,11 @@ def say_notes(tasks: list[Task], sides: list, display: Display) -> dict:
     "flops": {task.name: task.flops for task in tasks},
   }
   for name, value in notes["compile_seconds"].items():
-    display.line(f"JAX compiled {name} in {value:.1f} s, which is not in its time.")
+    display.line(f"JAX compiled {name} in {value:.1f} s, which its time does not include.")
   if any(task.kind in ("scoring", "loop") for task in tasks):
     chunks = ", ".join(f"{name} {size}" for name, size in notes["chunk_size"].items())
-    display.line(f"images in a forward pass of scoring: {chunks}")
+    display.line(f"images per forward pass of scoring: {chunks}")
   if notes["idle_cores"]:
     idle = max(notes["idle_cores"].values())
-    display.line(f"PyTorch uses {cores()} threads; a side that waits uses at most {idle:.1%} of a core.")
+    display.line(f"PyTorch uses {cores()} threads; a waiting side uses at most {idle:.1%} of a core.")
   return notes

@@ -1,4 +1,4 @@
-"""What `experiments.bench` measured, as tables: times, rates and ratios as they come; and as a file."""
+"""Tables of times, rates and ratios that `experiments.bench` measured, and their JSON file."""
 
 from collections.abc import Callable
 import json
@@ -12,21 +12,21 @@ from experiments.benchmarks.jax_side import Task
 
 PLAIN = "PyTorch plain, as installed"
 
-Seconds = dict[str, dict[str, list[float]]]  # of one unit, by task and side, one number a repeat
+Seconds = dict[str, dict[str, list[float]]]  # per unit, by task and side, one number per repeat
 
 
 class Ratio(NamedTuple):
-  """Time of a PyTorch variant over time of JAX: above 1, JAX is faster."""
+  """Time of a PyTorch variant divided by JAX's: above 1, JAX is faster."""
 
   task: str
   rival: str
   median: float  # ratio of the medians, or median of the pairs
-  low: float  # of the measurements paired repeat by repeat
+  low: float  # range of the ratios paired repeat by repeat
   high: float
 
 
 def ratios(seconds: Seconds) -> list[Ratio]:
-  """For every task, JAX beside PyTorch plain as installed, and beside the fastest of the tuned variants."""
+  """For every task, the ratios of plain PyTorch as installed, and of the fastest other variant, to JAX."""
   out = []
   for task, by_side in seconds.items():
     medians = {side: statistics.median(values) for side, values in by_side.items()}
@@ -39,7 +39,10 @@ def ratios(seconds: Seconds) -> list[Ratio]:
 
 
 def paired_ratios(seconds: Seconds) -> list[Ratio]:
-  """For every task, JAX beside every variant: for runs of minutes, in which the machine may change its pace."""
+  """For every task, the ratios of all variants to JAX, paired by repeat.
+
+  For runs of minutes, during which the speed of the machine may drift.
+  """
   out = []
   for task, by_side in seconds.items():
     for rival in by_side:
@@ -50,7 +53,7 @@ def paired_ratios(seconds: Seconds) -> list[Ratio]:
 
 
 def last_repeat(by_side: dict[str, list[float]]) -> str:
-  """A task's last measurement on every side, and its ratio to JAX's."""
+  """A task's last measurement on every side, with its ratio to JAX's."""
   ours = by_side[JAX][-1]
   others = [f"{side} {values[-1]:.2f} s ({values[-1] / ours:.2f})" for side, values in by_side.items() if side != JAX]
   return "; ".join([f"{JAX} {ours:.2f} s", *others])
@@ -61,11 +64,11 @@ def _paired(by_side: dict[str, list[float]], rival: str) -> list[float]:
 
 
 def time_table(seconds: Seconds, tasks: list[Task], peak: float = 0.0) -> Table:
-  """Median and range of every task and side, and the share that it reaches of the rate of a large matrix product.
+  """Median and range of every task and side, and its rate as a share of the rate of a large matrix product.
 
-  Of the rate `peak`, or, where it is 0, of the first task's.
+  The rate of the matrix product is `peak`; if that is 0, the rate of the first task.
   """
-  table = Table(title="Time: median and range of the repeats; operations a second, as a share of the large matmul's")
+  table = Table(title="Time: median and range of the repeats; operations per second as a share of the large matmul's")
   table.add_column("task")
   table.add_column("side")
   for column in ("median", "min .. max", "GFLOP/s", "of matmul"):
@@ -87,8 +90,8 @@ def time_table(seconds: Seconds, tasks: list[Task], peak: float = 0.0) -> Table:
 
 
 def ratio_table(seconds: Seconds, compare: Callable[[Seconds], list[Ratio]] = ratios) -> Table:
-  """`ratios`, or others, as they come."""
-  table = Table(title="PyTorch's time over JAX's: above 1, JAX is faster")
+  """Table of the ratios that `compare` computes."""
+  table = Table(title="PyTorch's time divided by JAX's: above 1, JAX is faster")
   table.add_column("task")
   table.add_column("beside")
   table.add_column("ratio", justify="right")
@@ -99,7 +102,7 @@ def ratio_table(seconds: Seconds, compare: Callable[[Seconds], list[Ratio]] = ra
 
 
 def to_json(value, indent: int = 0) -> str:
-  """JSON that reads well: a list or an object of at most 120 characters is one line, a longer one a line an entry."""
+  """Readable JSON: a list or object of at most 120 characters takes one line, a longer one has one line per entry."""
   line = json.dumps(value)
   if not isinstance(value, dict | list) or len(line) <= 120:
     return line

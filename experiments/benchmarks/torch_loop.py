@@ -1,13 +1,13 @@
-"""The PyTorch side of `--suite=loop`, both ends of it: a plain loop of active learning, and a process to run it in.
+"""The PyTorch side of `--suite=loop`: a plain active-learning loop, and the process that runs it.
 
-It does what `Plan.work` counts, and counts as it goes. Where it differs from the other side:
+The loop does the work of `Plan.work` and counts it. It differs from the JAX side:
 
-- initial weights are PyTorch's own, not Glorot's; the initial set is random on both sides;
-- the other side also measures the calibration error of its predictions on the test set, a matter of milliseconds;
-- each side takes as many images in a forward pass as suits it;
-- labeled ids are gathered to their number, where the other side pads them to that of the last round.
+- weights are initialized by PyTorch's default, not Glorot's; the initial set is random on both sides;
+- the JAX side also measures the calibration error on the test set, which takes milliseconds;
+- each side uses the chunk size that suits it;
+- the array of labeled ids has the current number of labels; the JAX side pads it to that of the last round.
 
-Like `torch_worker`, whose process this extends, it can be imported where PyTorch is not installed.
+Like `torch_worker`, which it extends, it can be imported without PyTorch.
 """
 
 from collections import Counter
@@ -23,13 +23,13 @@ from experiments.benchmarks import torch_worker
 from experiments.benchmarks.torch_worker import TorchSide
 from experiments.benchmarks.torch_worker import network
 
-VARIANTS = (("plain", False), ("plain", True), ("channels_last", True))  # and whether malloc is tuned
+VARIANTS = (("plain", False), ("plain", True), ("channels_last", True))  # (memory format, whether malloc is tuned)
 
 
 class Plan(NamedTuple):
-  """A run of active learning, the same on every side."""
+  """The plan of an active-learning run, the same on every side."""
 
-  rounds: int  # acquisitions; one training more
+  rounds: int  # acquisitions; trainings are rounds + 1
   train_steps: int
   batch_size: int
   pool: int  # images
@@ -39,11 +39,11 @@ class Plan(NamedTuple):
 
   @property
   def max_labels(self) -> int:
-    """Labels held at the end."""
+    """Labels after the last acquisition."""
     return self.init_labels + self.rounds * self.acq_size
 
   def work(self) -> Counter[str]:
-    """All that a run of it does."""
+    """Counts of the work that a run does."""
     trainings = self.rounds + 1
     return Counter(
       {
@@ -59,8 +59,8 @@ class Plan(NamedTuple):
     )
 
 
-class Made(NamedTuple):
-  """Made data in the shape of MNIST: `[N, 28, 28, 1]` uint8 images and `[N]` int64 labels, to train and to test on."""
+class SyntheticData(NamedTuple):
+  """Synthetic pool and test set in the shape of MNIST: images `[N, 28, 28, 1]` uint8, labels `[N]` int64."""
 
   images: np.ndarray
   labels: np.ndarray
@@ -68,8 +68,8 @@ class Made(NamedTuple):
   test_labels: np.ndarray
 
 
-def made_data(plan: Plan) -> Made:
-  """Ten patterns of 7 x 7 patches under noise, which the network can learn: the same arrays for every side."""
+def synthetic_data(plan: Plan) -> SyntheticData:
+  """Ten patterns of 7 x 7 patches with noise, which the network can learn; the same arrays for every side."""
   rng = np.random.default_rng(0)
   patterns = rng.integers(0, 128, (10, 7, 7, 1), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
 
@@ -77,18 +77,18 @@ def made_data(plan: Plan) -> Made:
     labels = rng.integers(0, 10, num)
     return patterns[labels] + rng.integers(0, 128, (num, 28, 28, 1), dtype=np.uint8), labels
 
-  return Made(*draw(plan.pool), *draw(plan.test))
+  return SyntheticData(*draw(plan.pool), *draw(plan.test))
 
 
 class Outcome(NamedTuple):
-  """A finished run."""
+  """The result of a run."""
 
-  work: Counter[str]  # counted as it was done
-  accuracy: list[float]  # on the test set, one a training
+  work: Counter[str]  # counted during the run
+  accuracy: list[float]  # on the test set, one per training
 
 
-def run_loop(plan: Plan, data: Made, *, chunk: int, channels_last: bool) -> Outcome:
-  """One run with entropy as the acquisition; `chunk` images in a forward pass outside training."""
+def run_loop(plan: Plan, data: SyntheticData, *, chunk: int, channels_last: bool) -> Outcome:
+  """Runs the plan with entropy as the acquisition, and `chunk` images per forward pass outside training."""
   import torch
   from torch.nn import functional
 
@@ -98,7 +98,7 @@ def run_loop(plan: Plan, data: Made, *, chunk: int, channels_last: bool) -> Outc
 
   def inputs(images: torch.Tensor) -> torch.Tensor:
     images = images.float() / 255
-    # With one channel, only strides tell the two formats apart, and only a permuted view has those of channels_last.
+    # With one channel, the formats differ in strides only, and only a permuted view has the strides of channels_last.
     return images.permute(0, 3, 1, 2) if channels_last else images.reshape(-1, 1, 28, 28)
 
   def train(ids: torch.Tensor) -> torch.nn.Module:
@@ -139,21 +139,21 @@ def run_loop(plan: Plan, data: Made, *, chunk: int, channels_last: bool) -> Outc
 
 
 class TorchLoopSide(TorchSide):
-  """A process with PyTorch that runs a plan, in one memory format and one malloc setting. A context manager."""
+  """A PyTorch process that runs a plan with one memory format and one malloc setting. A context manager."""
 
   def __init__(self, variant: str, tuned: bool, plan: Plan):
     super().__init__(variant, tuned, "torch_loop", [f"--plan={json.dumps(plan)}"])
     self._plan = plan
 
   def prepare(self, task) -> None:
-    """Warms up on a little of each kind of work, because a run takes minutes; chooses the chunk size for scoring."""
+    """Warms up with a few steps and a small scoring, as a run takes minutes; chooses the chunk size for scoring."""
     super().prepare(task._replace(kind="scoring", size=min(self._plan.pool, 4000), count=1))
     super().prepare(task._replace(kind="step", size=self._plan.batch_size, count=min(self._plan.train_steps, 5)))
 
 
 def measurements(plan: Plan, channels_last: bool) -> dict[str, Callable[[dict], float]]:
-  """What this process can measure, by kind: functions from a request to seconds."""
-  data = made_data(plan)
+  """The measurements by kind: functions from a request to seconds."""
+  data = synthetic_data(plan)
 
   def loop(request: dict) -> float:
     start = time.perf_counter()
@@ -168,6 +168,6 @@ def measurements(plan: Plan, channels_last: bool) -> dict[str, Callable[[dict], 
 
 if __name__ == "__main__":
   _flags = torch_worker.parser(__doc__)
-  _flags.add_argument("--plan", type=json.loads, required=True, help="the fields of a Plan, a JSON list")
+  _flags.add_argument("--plan", type=json.loads, required=True, help="the fields of a Plan, as a JSON list")
   _options = _flags.parse_args()
   torch_worker.main(_options, functools.partial(measurements, Plan(*_options.plan)))

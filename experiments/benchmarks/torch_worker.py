@@ -1,11 +1,11 @@
-"""The PyTorch side of `experiments.bench`, both ends of it.
+"""The PyTorch side of `experiments.bench`: client and worker process.
 
-`TorchSide` is the benchmark's end. Run as a program, this file is the other: a process for each variant, because the C
-library's malloc reads its settings at its start. It reads one JSON request a line from stdin, `{"kind", "size",
-"count", "chunk"}`, and answers each with one line, `{"seconds", "idle_cpu", "idle_wall"}`: how long it took; and how
-much CPU time all its threads used, and how much time passed, since the answer before. It ends with its stdin.
+`TorchSide` is the client. Run as a program, this file is the worker: one process per variant, because the C library's
+malloc reads its settings at process start. The worker reads JSON requests `{"kind", "size", "count", "chunk"}` from
+stdin, one per line, and answers each with a line `{"seconds", "idle_cpu", "idle_wall"}`: the time of the measurement,
+and the CPU time of all threads and the wall time since the previous answer. It ends when stdin is closed.
 
-PyTorch is imported by the functions that compute with it, so that it need not be installed to import this file.
+Functions that compute with PyTorch import it, so that this file can be imported without PyTorch.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from experiments.runs.runtime import cores
 
 LABELED = 200
 _CHUNKS = (250, 1000)
-# glibc keeps its memory, where it would return every large array to the system and fault it in anew.
+# glibc keeps freed memory instead of returning large arrays to the system and faulting them in again.
 _MALLOC = {
   "MALLOC_MMAP_MAX_": "0",
   "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -33,13 +33,13 @@ _MALLOC = {
 
 
 def environment() -> dict[str, str]:
-  """The environment of a child process: this one's, in which the project's packages can be imported."""
+  """The environment of a child process: this one's, with the project on PYTHONPATH."""
   paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
   return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 class TorchSide:
-  """A process with PyTorch in one memory format and one malloc setting. A context manager."""
+  """A PyTorch process with one memory format and one malloc setting. A context manager."""
 
   def __init__(self, variant: str, tuned: bool, module: str = "torch_worker", options: Sequence[str] = ()):
     self.name = f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}"
@@ -83,7 +83,7 @@ class TorchSide:
     """Seconds of one measurement of an `experiments.bench.Task`.
 
     Raises:
-      UsageError: the process ended; its own words are on stderr.
+      UsageError: the process ended; its error is on stderr.
     """
     request = {"kind": task.kind, "size": task.size, "count": task.count, "chunk": self.chunk_size}
     with contextlib.suppress(BrokenPipeError):
@@ -91,7 +91,7 @@ class TorchSide:
       self._process.stdin.flush()
     line = self._process.stdout.readline()
     if not line:
-      raise UsageError(f"the process of {self.name} ended with exit code {self._process.wait()}")
+      raise UsageError(f"the process of {self.name} ended with exit code {self._process.wait()}: see its error above")
     reply = json.loads(line)
     self.idle_cpu += reply["idle_cpu"]
     self.idle_wall += reply["idle_wall"]
@@ -99,7 +99,7 @@ class TorchSide:
 
 
 def network():
-  """The network of `al_jax.models.cnn.CNN`, with PyTorch's own initialisation: `[B, 1, 28, 28]` -> `[B, 10]` logits."""
+  """`al_jax.models.cnn.CNN` with PyTorch's default initialization: `[B, 1, 28, 28]` -> logits `[B, 10]`."""
   from torch import nn
 
   return nn.Sequential(
@@ -117,7 +117,7 @@ def network():
 
 
 def measurements(channels_last: bool) -> dict[str, Callable[[dict], float]]:
-  """What this process can measure, by kind: functions from a request to seconds."""
+  """The measurements by kind: functions from a request to seconds."""
   import torch
   from torch.nn import functional
 
@@ -132,12 +132,12 @@ def measurements(channels_last: bool) -> dict[str, Callable[[dict], float]]:
 
   def normalize(images: torch.Tensor) -> torch.Tensor:
     images = images.float() / 255
-    # With one channel, only strides tell the two formats apart, and only a permuted view has those of channels_last.
+    # With one channel, the formats differ in strides only, and only a permuted view has the strides of channels_last.
     return images.permute(0, 3, 1, 2) if channels_last else images
 
   def step(request: dict) -> float:
     images, labels = pool(LABELED), torch.randint(0, 10, (LABELED,))
-    # New parameters each time, as on the other side: on a memorised set Adam's moments underflow, and that is slow.
+    # New parameters each time, as on the JAX side: on a memorized set Adam's moments underflow, which is slow.
     net = network().to(memory_format=memory_format).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     start = time.perf_counter()
@@ -174,15 +174,15 @@ def serve(measure: dict[str, Callable[[dict], float]]) -> None:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-  """The flags of a process with PyTorch."""
-  made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-  made.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
-  made.add_argument("--threads", type=int, default=cores())
-  return made
+  """The flags of a worker process."""
+  out = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+  out.add_argument("--variant", choices=["plain", "channels_last"], default="plain")
+  out.add_argument("--threads", type=int, default=cores())
+  return out
 
 
 def main(options: argparse.Namespace, measure: Callable[[bool], dict[str, Callable[[dict], float]]]) -> None:
-  """Serves what `measure(channels_last)` can measure."""
+  """Serves the measurements of `measure(channels_last)`."""
   try:
     import torch
 
