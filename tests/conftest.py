@@ -1,4 +1,4 @@
-"""Switches for every test, and the small pool and networks that the tests of the core share."""
+"""JAX settings for all tests, and the small pool and network that the tests of the core share."""
 
 import contextlib
 import gc
@@ -22,46 +22,48 @@ from al_jax.learner import Trainer
 from tests.support import programs
 from tests.support import wrapped
 
-os.environ["XLA_FLAGS"] = programs.QUICK["XLA_FLAGS"]  # before anything is compiled, or it is not heeded
+os.environ["XLA_FLAGS"] = programs.QUICK["XLA_FLAGS"]  # must be set before anything is compiled
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_legacy_prng_key", "error")
 
-# Compiling is not what a deadline should measure; a failure must come back on the next run.
+# No deadline, because it would measure compiling; no randomness, so that a failure recurs on the next run.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
 
 
 def pytest_collection_finish():
-  """The collector of garbage passes over what is imported: with it, tracing takes some percent longer."""
+  """Excludes imported objects from garbage collection, which slows tracing by some percent."""
   gc.collect()
   gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def surroundings(tmp_path_factory):
-  """Processes that tests start share a cache of programs and data, apart from the user's, and compile quickly."""
+  """Environment of processes that tests start: quick compilation, and a cache shared by them but not with the user."""
   with pytest.MonkeyPatch.context() as patch:
     for name, value in programs.QUICK.items():
       patch.setenv(name, value)
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # started anew, small programs add up
+    patch.setenv(
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"
+    )  # also cache small programs, which add up over processes
     yield
 
 
 @pytest.fixture(scope="session")
 def resolve():
-  """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it."""
+  """`(*lines) -> list`: each command line's Config as a dict, or its error message."""
   with programs.reader_of_flags() as resolve:
     yield resolve
 
 
-POOL, TEST = 97, 43  # odd and prime: divisible by no chunk or batch
+POOL, TEST = 97, 43  # primes: no chunk or batch size divides them
 
 
 class TinyMLP(nn.Module):
-  """One hidden layer with dropout: compiles in a moment, and has all that a round asks of a network."""
+  """One hidden layer with dropout: compiles quickly, and has all that a round needs of a network."""
 
   num_classes: int = 10
   hidden: int = 16
@@ -78,7 +80,7 @@ class TinyMLP(nn.Module):
 MODEL = TinyMLP()
 NETWORK = from_flax(MODEL)
 OPTIMIZER = optax.adam(1e-2)
-# Sizes that suit a pool of a hundred.
+# Hyper-parameters for a pool of about 100.
 _SMALL = {"targets": 9, "max_configs": 100}
 
 
@@ -92,7 +94,7 @@ ACQUISITIONS = {name: _make_small(name) for name in [*acquisition.REGISTRY, "pow
 
 @pytest.fixture(scope="session")
 def data() -> types.Dataset:
-  """Real 8 x 8 digits as uint8 0..16: 97 in the pool, 43 to test on."""
+  """Real 8 x 8 digits as uint8 0..16: 97 in the pool, 43 in the test set."""
   images, labels = load_digits(return_X_y=True)
   images = images.astype(np.uint8).reshape(-1, 8, 8, 1)[: POOL + TEST]
   labels = labels.astype(np.int32)[: POOL + TEST]
@@ -107,10 +109,10 @@ def model() -> TinyMLP:
 
 @pytest.fixture(scope="session")
 def make_learner():
-  """`(acquisition name, **changes) -> Learner` of the tiny network: two rounds of 7 after 10 random labels.
+  """`(acquisition name, **changes) -> Learner` on the tiny network: 10 random initial labels, two acquisitions of 7.
 
-  Changes are fields of the plan, of its `TrainPlan`, of the trainer or of the learner. Strategies that compare samples
-  get three of MC dropout.
+  Changes are fields of the plan, of its `TrainPlan`, of the trainer or of the learner. Acquisitions that compare
+  samples get 3 samples of MC dropout.
   """
 
   def make(name: str = "entropy", **changes) -> Learner:
@@ -129,7 +131,7 @@ def make_learner():
 
 @pytest.fixture
 def compilations():
-  """A context manager that yields the list of compilations that happen inside it."""
+  """A context manager that yields the list of compilations within it."""
 
   @contextlib.contextmanager
   def record():
@@ -150,21 +152,21 @@ def compilations():
 
 @pytest.fixture
 def debug_nans():
-  """Any NaN that a computation makes raises FloatingPointError."""
+  """Makes a computation that yields NaN raise FloatingPointError."""
   with jax.debug_nans(True):
     yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-  """Compiled programs of a module are dropped when it ends: together they take gigabytes."""
+  """Drops the compiled programs of a module at its end: those of all modules take gigabytes."""
   yield
   jax.clear_caches()
 
 
 @pytest.fixture(scope="module")
 def fast_compilation():
-  """Unoptimised programs, for tests that compile much and compute little: compiling takes half the time."""
+  """Compiles without optimizations, which halves the time; for tests that compile much and compute little."""
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)

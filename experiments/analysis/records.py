@@ -39,7 +39,7 @@ def read_rows(path: Path) -> tuple[list[dict], int]:
     try:
       rows.append(parse_row(line))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise UsageError(f"{path} is damaged in line {number}: repair the line, or run again with --overwrite") from error
+      raise UsageError(f"{path} is damaged in line {number}: repair it, or run again with --overwrite") from error
   return rows, len(whole)
 
 

@@ -1,4 +1,4 @@
-"""A warning in a test of the core is an error; the shell's libraries warn about what is not ours to mend."""
+"""Turns warnings in tests of the core into errors; libraries of the experiments give warnings that we cannot fix."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What starts the programs."""
+"""The fixture that starts programs."""
 
 import pytest
 
@@ -7,6 +7,6 @@ from tests.support import forked
 
 @pytest.fixture(scope="session")
 def program(surroundings, tmp_path_factory):
-  """Begins and runs `python -m WORDS` in forks of a process that has imported the libraries."""
+  """Starts and runs `python -m WORDS` in forks of a process that has imported the libraries."""
   with forked.serve(tmp_path_factory.mktemp("printed")) as served:
     yield served

@@ -1,4 +1,4 @@
-"""The ablation program from the command line: against the main program, and completing what is missing."""
+"""The ablation program: its rows equal the main program's, and it completes unfinished studies."""
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ def test_an_ablation_writes_the_rows_of_the_main_program_and_completes_what_is_m
   assert all(row["seconds_total"] > 0 and row["seconds_train"] is None for row in rows)
   assert (tmp_path / "packed" / "learning_curve.png").exists() and "area under the curve" in printed
 
-  # A kill that lost the last seed and most of the second one's rows; then a seed and a strategy more.
+  # A kill lost the last seed and most rows of the second one; then the study gets one more seed and strategy.
   lines = (tmp_path / "packed" / "results.jsonl").read_bytes().splitlines(keepends=True)
   (tmp_path / "packed" / "results.jsonl").write_bytes(b"".join(lines[:4]) + lines[4][:30])
   ablate("--acq=random,margin", "--seeds=4", *flags, "--resume")
@@ -50,7 +50,7 @@ def test_a_grid_is_one_program_with_its_values_in_the_rows(tmp_path, ablate):
   flags += ("--val_size=40", "--early_stop=2", "--eval_every=5", "--pack=vmap")
   printed = ablate(*flags)
   rows = read(tmp_path)
-  assert "seeds waited for the slowest during" in printed and printed.count("compiled in") == 1
+  assert "waiting for the slowest run" in printed and printed.count("compiled in") == 1
   good = [row for row in rows if row["hyper"] == {"learning_rate": 1e-3}]
   bad = [row for row in rows if row["hyper"] == {"learning_rate": 1e30}]
   assert len(good) == 6 and [row["seed"] for row in bad] == [0, 1] and all("error" in row for row in bad)
@@ -72,4 +72,6 @@ def test_an_oracle_that_errs_gives_every_program_the_same_answers(tmp_path, abla
     assert row["selected_labels"] == answers[np.array(row["selected"], int)].tolist()
     if row["hyper"]["label_noise"]:
       wrong += [a != b for a, b in zip(row["selected_labels"], data.labels[row["selected"]], strict=True)]
-  assert len(wrong) == 80 and abs(np.mean(wrong) - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 40)  # a strategy may buy the other's
+  assert len(wrong) == 80 and abs(np.mean(wrong) - 0.3) < 4 * np.sqrt(
+    0.3 * 0.7 / 40
+  )  # strategies may acquire the same rows

@@ -1,4 +1,4 @@
-"""The benchmark's runs of the main program."""
+"""The benchmark's measurement of the main program."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped or refused by the disk go on as if nothing had happened."""
+"""Runs that are killed, stopped, or out of disk space resume to the rows of an uninterrupted run."""
 
 import os
 from pathlib import Path
@@ -13,29 +13,29 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 import pytest
 
-from tests.support.forked import Begun
+from tests.support.forked import Started
 from tests.support.programs import read
 from tests.support.programs import untimed
 
 pytestmark = pytest.mark.slow
 
 PROGRAM = "experiments.mnist"
-# Warm starts: a round depends on the parameters of the one before.
+# With warm starts, a round depends on the parameters of the previous one.
 FLAGS = ("--dataset=digits", "--model=mlp", "--acq=margin", "--rounds=5", "--train_steps=100", "--warm_start")
 
 
 def parameters(workdir: Path) -> list[np.ndarray]:
-  """Those that the run in a workdir ended with."""
+  """The final parameters of the run in a workdir."""
   (folder,) = (workdir / "checkpoints").iterdir()
   with ocp.training.Checkpointer(folder / "rounds") as kept:
     assert [checkpoint.step for checkpoint in kept.checkpoints] == [5, 6]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(kept.load(6)["variables"])]
 
 
-def wait_for_rows(begun: Begun, workdir: Path, num: int) -> None:
+def wait_for_rows(started: Started, workdir: Path, num: int) -> None:
   path = workdir / "results.jsonl"
   while not path.exists() or path.read_bytes().count(b"\n") < num:
-    os.kill(begun.pid, 0)  # raises where it has ended
+    os.kill(started.pid, 0)  # raises if the process has ended
     time.sleep(0.01)
 
 
@@ -48,18 +48,18 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(tmp_path,
   killed("checkpoint", "2")
   assert len(read(torn)) == 1
   left = [path.name for path in (torn / "checkpoints").glob("*/rounds/*")]
-  assert len(left) > 1, "what was being written is left beside the checkpoint of the first round"
+  assert len(left) > 1, "the unfinished checkpoint is left next to that of the first round"
 
   killed("row", "2")
   content = (torn / "results.jsonl").read_bytes()
   assert content.count(b"\n") == 2 and not content.endswith(b"\n"), "half a row is left"
 
   moment = random.SystemRandom().uniform(0, 0.1)
-  with program.begin(*resume) as begun:
-    wait_for_rows(begun, torn, 3)
+  with program.start(*resume) as started:
+    wait_for_rows(started, torn, 3)
     time.sleep(moment)
-    begun.send_signal(signal.SIGKILL)
-    assert begun.wait() == -signal.SIGKILL, begun.printed()
+    started.send_signal(signal.SIGKILL)
+    assert started.wait() == -signal.SIGKILL, started.printed()
 
   program.run(*resume)
   assert list(map(untimed, read(torn))) == list(map(untimed, read(whole))), f"killed {moment} s after the third row"
@@ -79,10 +79,10 @@ def test_a_signal_lets_the_round_be_finished_and_says_how_to_go_on(tmp_path, pro
 
 
 def test_a_full_disk_is_said_in_a_sentence_and_damages_nothing(tmp_path, program):
-  # The parameters do not fit, the rows do; nor would the programs fit their cache.
+  # The rows fit on the disk, the parameters do not. Nor would compiled programs, so there is no cache.
   flags = (PROGRAM, *(word for word in FLAGS if word != "--rounds=5"), "--rounds=1", f"--workdir={tmp_path}")
   printed = program.run("tests.support.killed", "disk", "20000", *flags, "--compilation_cache=none", expect=1)
-  assert "File too large; what it held is kept" in printed and "Traceback" not in printed
-  assert not (tmp_path / "results.jsonl").exists(), "a row is written when its checkpoint is"
+  assert "File too large; earlier checkpoints are kept" in printed and "Traceback" not in printed
+  assert not (tmp_path / "results.jsonl").exists(), "a row is written after its checkpoint"
   program.run(*flags, "--resume")
   assert [row["round"] for row in read(tmp_path)] == [0, 1]

@@ -1,4 +1,4 @@
-"""The main program from the command line on real digits, and its two drivers against each other."""
+"""The main program on real digits, and its two drivers compared with each other."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ STUDY = (
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-  """The workdir of a short study, as a user runs one, and what it printed."""
+  """The workdir and the printed output of a short study, run as a user runs it."""
   folder = tmp_path_factory.mktemp("study")
   return folder, programs.run(sys.executable, "-m", *STUDY, f"--workdir={folder}")
 
@@ -72,7 +72,7 @@ def test_what_was_run_is_printed_and_kept(study, digits):
   folder, printed = study
   content = json.loads((folder / "config.json").read_text())
   assert content["data_sha256"] == data_sources.fingerprint(digits) and content["flags"]["rounds"] == 2
-  assert "power_bald(coldness=8): on 3 samples of MC dropout" in printed and "600 rows in the pool" in printed
+  assert "power_bald(coldness=8): scored on 3 samples of MC dropout" in printed and "600 rows in the pool" in printed
   assert "to 95%" in printed and str(folder) in printed
   assert (folder / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -87,7 +87,7 @@ def test_contact_sheets_and_scalars_are_of_every_run(study):
 
 @pytest.mark.slow
 def test_a_study_cut_short_is_completed_to_the_same_rows_and_not_begun_anew(study, tmp_path, program):
-  """A kill in the middle of the second run's last row; the checkpoints are of another machine."""
+  """A kill in the middle of the second run's last row; the checkpoints are lost."""
   folder, _ = study
   workdir = tmp_path / "study"
   shutil.copytree(folder, workdir, ignore=shutil.ignore_patterns("checkpoints"))
@@ -106,7 +106,7 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
   flags += ["--init=file", f"--init_file={tmp_path / 'ids'}", "--val_size=100", "--seeds=2"]
   flags += ["--acq=kcenter", "--optimizer=sgd", "--batch_size=8"]
   printed = program.run(*flags, f"--workdir={tmp_path / 'python'}")
-  assert "sgd, learning rate 0.0003, momentum 0.9, batch 8, 20 steps a round: the same for every strategy" in printed
+  assert "sgd, learning rate 0.0003, momentum 0.9, batch 8, 20 steps per round, the same for every strategy" in printed
   rows = read(tmp_path / "python")
   written = json.loads((tmp_path / "python" / "config.json").read_text())
   labels = digits.labels[written["pool_ids"]]
@@ -136,7 +136,7 @@ def test_long_tailed_pools_and_given_initial_sets_from_the_command_line(tmp_path
   ids=["power_bald,batchbald,typiclust", "margin"],
 )
 def test_both_drivers_give_the_same_rows_bit_for_bit_as_users_compile_them(tmp_path, flags):
-  # Of each kind of program one; tests/core/test_loop.py has them all, compiled without optimisations.
+  # One program of each kind; tests/core/test_loop.py has all of them, compiled without optimizations.
   flags += ("--model=mlp", "--pool_size=301", "--train_steps=40", "--chunk_size=64")
   flags += ("--mc_samples=3", "--rounds=2", "--acq_size=7")
   rows = {}

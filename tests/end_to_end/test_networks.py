@@ -1,4 +1,4 @@
-"""Residual networks through the program, with either norm; one is killed in the middle and resumed."""
+"""Residual networks in the main program, with either norm; one run is killed and resumed."""
 
 import signal
 
@@ -19,7 +19,7 @@ SIZES = ("--batch_size=4", "--train_steps=3", "--warm_start", "--augment=crop,fl
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """Forty images of 16 x 16 and 10 to test on, as IDX files."""
+  """IDX files with 40 training images and 10 test images of 16 x 16."""
   rng = np.random.default_rng(0)
   labels = np.arange(50, dtype=np.int32) % 10
   images = rng.integers(0, 60, (50, 16, 16, 1)) + 19 * labels[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Data given as a path are the same arrays given to the library: equal ids, equal accuracies, and they learn."""
+"""Data given as a path give the same ids and accuracies as the arrays given to the library, and are learned."""
 
 import json
 
@@ -20,10 +20,10 @@ FLAGS = ("--model=mlp", "--acq=margin", "--rounds=2", "--learning_rate=3e-3", "-
 
 
 def digits(folder):
-  """500 digits as PNGs in class folders, and as an .npz of the same order."""
+  """500 digits as PNGs in class folders, and as an .npz in the same order."""
   images, targets = load_digits(return_X_y=True)
   images = np.round(images[:500] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8)
-  order = np.argsort(targets[:500], kind="stable")  # of the folders, and of the files in them
+  order = np.argsort(targets[:500], kind="stable")  # the order of the folders and of their files
   images, targets = images[order], targets[:500][order]
   for i, (image, target) in enumerate(zip(images, targets, strict=True)):
     path = folder / "digits" / f"digit {target}" / f"{i:04}.png"
@@ -34,7 +34,7 @@ def digits(folder):
 
 
 def wine(folder):
-  """The wines as .csv with text for classes, and as an .npz."""
+  """The wine data as .csv with class names, and as an .npz."""
   bunch = load_wine(as_frame=True)
   table = bunch.data.assign(kind=[f"grape {target}" for target in bunch.target]).sample(frac=1, random_state=0)
   table.to_csv(folder / "wine.csv", index=False)

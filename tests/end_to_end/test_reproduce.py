@@ -54,31 +54,31 @@ def whole(tmp_path_factory, program):
 def test_the_mistake_of_one_study_keeps_no_other_from_being_run_kept_and_drawn(whole):
   folder, printed = whole
   assert "bad is incomplete: it ended with exit code 1" in printed and "small is incomplete" not in printed
-  said = pages(folder)
-  assert "| Small | quick |" in said and "margin above random" in said
+  text = pages(folder)
+  assert "| Small | quick |" in text and "margin above random" in text
   assert kept(folder).with_suffix(".png").exists() and len(archive.read(kept(folder)).rows) == 12
 
 
 def test_pages_are_written_anew_from_what_is_kept(whole, tmp_path, program):
   folder = shutil.copytree(whole[0], tmp_path / "copy")
-  said, rows, words = pages(folder), kept(folder).read_text(), (*with_plan(folder, BAD, SMALL), "--page_only")
+  text, rows, words = pages(folder), kept(folder).read_text(), (*with_plan(folder, BAD, SMALL), "--page_only")
   program.run(*words)
-  assert kept(folder).read_text() == rows and pages(folder) == said
+  assert kept(folder).read_text() == rows and pages(folder) == text
   results = folder / "runs/quick/small/results.jsonl"
   results.write_text("".join(line for line in results.read_text().splitlines(True) if '"acq": "margin"' in line))
-  program.run(*words)  # as on another machine, which ran only margin
-  assert pages(folder) == said
+  program.run(*words)  # as on another machine, which has run only margin
+  assert pages(folder) == text
 
 
 def test_a_study_that_is_stopped_in_the_middle_goes_on_to_the_same_rows(whole, tmp_path, program):
   words, results = with_plan(tmp_path, SMALL), tmp_path / "runs/quick/small/results.jsonl"
   assert "small is incomplete: the time was up" in program.run(*words, "--minutes=0")
-  with program.begin(*words) as begun:
+  with program.start(*words) as started:
     while not (results.exists() and results.read_bytes().count(b"\n")):
-      os.kill(begun.pid, 0)  # raises if the process has ended
+      os.kill(started.pid, 0)  # raises if the process has ended
       time.sleep(0.01)
-    begun.send_signal(signal.SIGTERM)
-    assert begun.wait() == 130, begun.printed()
+    started.send_signal(signal.SIGTERM)
+    assert started.wait() == 130, started.printed()
   assert 1 <= results.read_bytes().count(b"\n") < 12
   # Unfinished runs are not archived.
   assert not kept(tmp_path).exists() or len(archive.read(kept(tmp_path)).rows) in (3, 6, 9)
@@ -103,14 +103,14 @@ def test_kept_rows_of_other_draws_are_neither_compared_nor_gone_on_with(tmp_path
   words = with_plan(tmp_path, SMALL, OTHER)
   rows = [*made_rows("margin", 0, [0.5, 0.7]), *made_rows("random", 0, [0.5, 0.6])]
   archive.write(archive.Archived(made_about(1), rows, []), kept(tmp_path))
-  said = program.run(*words, expect=1)
-  assert "small.jsonl holds rows from another random generator" in said
-  assert "--out=FOLDER" in said and "Traceback" not in said and not (tmp_path / "runs").exists()
+  printed = program.run(*words, expect=1)
+  assert "small.jsonl holds rows from another random generator" in printed
+  assert "--out=FOLDER" in printed and "Traceback" not in printed and not (tmp_path / "runs").exists()
   program.run(*words, "--page_only")
   assert "| small | 4 | 0 | cpu | 0.10.2 | 1 |" in pages(tmp_path)
   archive.write(archive.Archived(made_about(1) | {"draws": 2}, rows, []), kept(tmp_path).with_name("other.jsonl"))
-  said = program.run(*words, "--page_only", expect=1)
-  assert "small, other differ in their random draws" in said
+  printed = program.run(*words, "--page_only", expect=1)
+  assert "small, other differ in their random draws" in printed
 
 
 def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, program):
@@ -127,21 +127,21 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, pr
   printed = program.run(*words, expect=1)
   assert "small: its runs here are left out of the page" in printed and "their data differ" in printed
   assert kept(tmp_path).read_text() == text
-  said = pages(tmp_path)
-  assert "| other | 4 |" in said and "| small | 2 |" in said
+  page = pages(tmp_path)
+  assert "| other | 4 |" in page and "| small | 2 |" in page
   kept(tmp_path).write_text(text[:-9])
   printed = program.run(*words, expect=1)
   assert f"error: {kept(tmp_path)} is damaged" in printed and "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
-  ("words", "said"),
+  ("words", "sentence"),
   [
     (["--only=batchbold"], "unknown protocol 'batchbold'; choose from blog"),
     (["--only=gal2017"], "gal2017 is not part of --scale=quick, only of cpu and full"),
     (["quick"], "unexpected argument 'quick'"),
   ],
 )
-def test_mistakes_are_refused_in_one_sentence(words, said, program):
+def test_mistakes_are_refused_in_one_sentence(words, sentence, program):
   message = program.run("experiments.reproduce", *words, expect=1)
-  assert message.startswith("error: ") and said in message and message.count("\n") == 1
+  assert message.startswith("error: ") and sentence in message and message.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The cache of compiled programs, the device and the profiler from the command line."""
+"""The compilation cache, the device and the profiler of the main program."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ RUN = ("--dataset=digits", "--model=mlp", "--rounds=0", "--train_steps=2", "--ac
 
 @pytest.fixture
 def study(program, tmp_path):
-  """`(*flags, expect=0)` runs a study with a cache folder of its own and returns what it printed."""
+  """`(*flags, expect=0)` runs a study with a separate cache folder and returns its printed output."""
 
   def run(*flags, expect=0):
     words = ("experiments.mnist", *RUN, *flags, f"--workdir={tmp_path / 'run'}", "--overwrite")
@@ -46,8 +46,8 @@ def test_a_folder_that_others_may_write_to_is_refused(study, tmp_path):
 
 def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
   words = (sys.executable, "-m", "experiments.mnist", *RUN, "--platform=tpu", f"--workdir={tmp_path}")
-  message = programs.run(*words, expect=1, JAX_PLATFORMS="")  # as a user has it
-  assert "--platform=tpu: JAX finds no such device here" in message and "Traceback" not in message
+  message = programs.run(*words, expect=1, JAX_PLATFORMS="")  # as in a user's environment
+  assert "--platform=tpu: JAX finds no such device" in message and "Traceback" not in message
 
 
 def test_a_trace_is_written(study, tmp_path):

@@ -1,9 +1,9 @@
-"""Programs in forks of one process that has imported the libraries, where `python -m PROGRAM` imports them each time.
+"""Runs programs in forks of one process that has imported the libraries, which `python -m PROGRAM` imports each time.
 
-`python -m tests.support.forked` reads of its input, a line of JSON each: the words behind `python -m`, changes of the
-environment, and the file for what is printed. It answers with the process id and, when the program has ended, its exit
-code. A fork is a process like any other: it can be sent signals and killed, and has limits of its own. What JAX reads
-from the environment while it is imported cannot be changed for one program.
+`python -m tests.support.forked` reads lines of JSON from stdin: the words after `python -m`, changes of the
+environment, and the file for the output. It answers with the process id and, when the program has ended, with its exit
+code. A fork is a normal process: it can receive signals, be killed, and have its own limits. Environment variables that
+JAX reads at import cannot be changed for one program.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ import sys
 
 from tests.support import programs
 
-# What the programs import before they compute, without starting threads or a device.
+# Imports of the programs that start neither threads nor a device.
 _LIBRARIES = (
   "absl.app",
   "chex",
@@ -36,8 +36,8 @@ _LIBRARIES = (
 )
 
 
-class Begun:
-  """A program that has begun."""
+class Started:
+  """A program that has been started."""
 
   def __init__(self, pid: int, output: Path, answers):
     self.pid, self._output, self._answers = pid, output, answers
@@ -56,40 +56,40 @@ class Begun:
     os.kill(self.pid, number)
 
   def wait(self) -> int:
-    """The exit code, negative for a signal, when the program has ended."""
+    """Waits for the program to end; returns its exit code, negative for a signal."""
     if self.returncode is None:
       self.returncode = int(self._answers.readline())
     return self.returncode
 
   def printed(self) -> str:
-    """What it has printed and complained so far."""
+    """The output so far, stdout and stderr."""
     return self._output.read_text()
 
 
 class Programs:
-  """Begins programs, one at a time."""
+  """Starts programs, one at a time."""
 
   def __init__(self, process: subprocess.Popen, folder: Path):
     self._process, self._folder, self._count = process, folder, 0
 
-  def begin(self, *words: str, **environment: str) -> Begun:
-    """Begins `python -m WORDS` from the project's root."""
+  def start(self, *words: str, **environment: str) -> Started:
+    """Starts `python -m WORDS` in the project's root."""
     self._count += 1
     output = self._folder / f"{self._count}.txt"
     self._process.stdin.write(json.dumps([words, environment, str(output)]) + "\n")
     self._process.stdin.flush()
-    return Begun(int(self._process.stdout.readline()), output, self._process.stdout)
+    return Started(int(self._process.stdout.readline()), output, self._process.stdout)
 
   def run(self, *words: str, expect: int = 0, **environment: str) -> str:
-    """What `python -m WORDS` printed; it must end with the exit code `expect`."""
-    with self.begin(*words, **environment) as program:
+    """Runs `python -m WORDS`, asserts the exit code `expect`, and returns the output."""
+    with self.start(*words, **environment) as program:
       assert program.wait() == expect, program.printed()
     return program.printed()
 
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[Programs]:
-  """The process that forks; what programs print goes to files in a folder."""
+  """Starts the process that forks; the programs' output goes to files in `folder`."""
   words, pipe = [sys.executable, "-m", "tests.support.forked"], subprocess.PIPE
   with subprocess.Popen(
     words, cwd=programs.ROOT, env=programs.environment(), stdin=pipe, stdout=pipe, text=True

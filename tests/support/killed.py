@@ -1,8 +1,8 @@
-"""Runs a program that comes to harm at a chosen moment: `python -m tests.support.killed HARM NUMBER PROGRAM FLAGS...`.
+"""Runs a program with a fault at a chosen moment: `python -m tests.support.killed FAULT NUMBER PROGRAM FLAGS...`.
 
-Harms: `row` kills it in the middle of the NUMBERth write of a row, `checkpoint` in that of the NUMBERth write of a
-checkpoint; `SIGINT` and `SIGTERM` send it that signal before the NUMBERth write of a row; `disk` leaves room for NUMBER
-bytes in each file.
+Faults: `row` kills the program during the NUMBERth write of a row, `checkpoint` during the NUMBERth write of a
+checkpoint; `SIGINT` and `SIGTERM` send that signal before the NUMBERth write of a row; `disk` limits each file to
+NUMBER bytes.
 """
 
 from collections.abc import Callable
@@ -20,26 +20,26 @@ from orbax.checkpoint import v1 as ocp
 
 
 def kill() -> None:
-  """As a power cut does."""
+  """Ends the process at once, as a power cut does."""
   os.kill(os.getpid(), signal.SIGKILL)
 
 
-def before_a_row(nth: int, harm: Callable[[int, bytes], None]) -> None:
-  """Does harm when the NTHth row is to be written to a descriptor."""
+def before_a_row(nth: int, fault: Callable[[int, bytes], None]) -> None:
+  """Calls `fault(descriptor, content)` before the nth row is written."""
   write, seen = os.write, []
 
-  def harmed(descriptor: int, content: bytes) -> int:
+  def faulty(descriptor: int, content: bytes) -> int:
     if content.startswith(b'{"acq"'):
       seen.append(content)
       if len(seen) == nth:
-        harm(descriptor, content)
+        fault(descriptor, content)
     return write(descriptor, content)
 
-  os.write = harmed
+  os.write = faulty
 
 
 def in_a_row(nth: int) -> None:
-  """Half of a row reaches the disk."""
+  """Writes half of the nth row, then kills the process."""
   write = os.write
 
   def tear(descriptor: int, content: bytes) -> None:
@@ -50,7 +50,7 @@ def in_a_row(nth: int) -> None:
 
 
 def signaled(number: int, nth: int) -> None:
-  """As Ctrl-C and a scheduler do, in a round that takes longer than the main thread needs to hear of it."""
+  """Sends a signal, as Ctrl-C and a scheduler do, and waits until the main thread has handled it."""
 
   def send(*_) -> None:
     os.kill(os.getpid(), number)
@@ -60,7 +60,7 @@ def signaled(number: int, nth: int) -> None:
 
 
 def in_a_checkpoint(nth: int) -> None:
-  """As soon as there is something of it beside those that are whole."""
+  """Kills the process as soon as the nth checkpoint has a temporary folder."""
   save, seen = ocp.training.Checkpointer.save, []
 
   def killed(self, step: int, *args, **kwargs) -> bool:
@@ -78,14 +78,14 @@ def in_a_checkpoint(nth: int) -> None:
 
 
 def small_disk(size: int) -> None:
-  """A limit on the size of a file stands for a disk that is full."""
+  """Limits the size of files, which stands for a full disk."""
   resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 if __name__ == "__main__":
-  harm, number, program = sys.argv[1:4]
+  fault, number, program = sys.argv[1:4]
   del sys.argv[1:4]
-  harms = {"row": in_a_row, "checkpoint": in_a_checkpoint, "disk": small_disk}
-  harms |= {name: functools.partial(signaled, signal.Signals[name]) for name in ("SIGINT", "SIGTERM")}
-  harms[harm](int(number))
+  faults = {"row": in_a_row, "checkpoint": in_a_checkpoint, "disk": small_disk}
+  faults |= {name: functools.partial(signaled, signal.Signals[name]) for name in ("SIGINT", "SIGTERM")}
+  faults[fault](int(number))
   runpy.run_module(program, run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Programs run as a user runs them, and what they write."""
+"""Runs programs as a user does, and reads the rows that they write."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ import subprocess
 import sys
 
 ROOT = Path(__file__).resolve().parents[2]
-# What every process that a test starts has, but for those that are to be as a user's: without most optimisations, and
-# with loops written the older way, compiling takes a quarter of the time. The older way puts fused multiply-adds
-# elsewhere in every program; without them the same operations give the same bits.
-_OLDER = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_max_isa=AVX")
-# In one piece a program is compiled with a tenth less work, and other tests keep the processors busy.
-_IN_ONE_PIECE = "--xla_cpu_parallel_codegen_split_count=1"
+# The environment of the processes that tests start, except those that run as a user's. Without most optimizations, and
+# with the older loop emitters, compiling takes a quarter of the time. The older emitters place fused multiply-adds
+# differently in each program; without fused multiply-adds (AVX only), equal operations give equal bits.
+_OLDER_EMITTERS = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_max_isa=AVX")
+# Compiling a program in one piece takes a tenth less work; other tests keep the other processors busy.
+_UNSPLIT = "--xla_cpu_parallel_codegen_split_count=1"
 _X86 = platform.machine() in ("x86_64", "AMD64")
 QUICK = {
   "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-  "XLA_FLAGS": " ".join((*_OLDER, _IN_ONE_PIECE) if _X86 else (_IN_ONE_PIECE,)),
+  "XLA_FLAGS": " ".join((*_OLDER_EMITTERS, _UNSPLIT) if _X86 else (_UNSPLIT,)),
 }
 AS_USERS = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "XLA_FLAGS": ""}
 
 
 def environment(**changes: str) -> dict[str, str]:
-  """That of a program on the CPU."""
+  """The environment of a program on the CPU."""
   return {**os.environ, "JAX_PLATFORMS": "cpu", **changes}
 
 
 def run(*words: str, expect: int = 0, **changes: str) -> str:
-  """What a program printed, run from the project's root on the CPU; it must end with the exit code `expect`."""
+  """Runs a program in the project's root on the CPU, asserts the exit code `expect`, and returns the output."""
   done = subprocess.run(
     words,
     cwd=ROOT,
@@ -50,7 +50,7 @@ def read(folder: Path) -> list[dict]:
 
 
 def untimed(row: dict) -> dict:
-  """A row without what differs from run to run."""
+  """A row without the fields that differ between equal runs."""
   return {k: v for k, v in row.items() if not k.startswith("seconds") and k != "peak_bytes"}
 
 
@@ -72,7 +72,7 @@ _PRINT_CONFIGS = (
 
 @contextlib.contextmanager
 def reader_of_flags() -> Iterator[Callable[..., list[dict | str]]]:
-  """`(*lines) -> list`: each command line's Config as a dict, or the sentence that refused it, told by one process."""
+  """`(*lines) -> list`: each command line's Config as a dict, or its error message; one process reads all."""
   words, pipe = [sys.executable, "-c", _PRINT_CONFIGS], subprocess.PIPE
   with subprocess.Popen(words, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, text=True) as process:
 

@@ -1,4 +1,4 @@
-"""Rows of studies, and what is kept about them, made by hand."""
+"""Synthetic rows, archive headers and configs of studies."""
 
 
 def made_rows(acq, seed, accuracies, start=20, acq_size=10):
@@ -16,12 +16,12 @@ def made_rows(acq, seed, accuracies, start=20, acq_size=10):
 
 
 def made_about(rounds, **flags):
-  """What is kept about a study."""
+  """The header of an archived study."""
   about = {"device": "cpu", "jax": "0.10.2", "revisions": [], "data_sha256": "hash"}
   return about | {"flags": {"rounds": rounds, "acq_size": 10, **flags}}
 
 
 def made_config(seed, seeds, **changes):
-  """What the program of a study leaves in its folder before its first row."""
+  """The config.json of a study."""
   flags = {"acq": ["random", "margin"], "seed": seed, "seeds": seeds, "rounds": 1, "acq_size": 10}
   return {"flags": flags, "data_sha256": "hash", "device_kind": "cpu", "versions": {"jax": "0.10.2"}} | changes

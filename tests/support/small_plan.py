@@ -1,6 +1,6 @@
 """Runs experiments.reproduce on another plan: `python -m tests.support.small_plan STUDIES FLAGS...`.
 
-STUDIES is JSON: a list of each study's name, preset and flags. Everything else is as it is.
+STUDIES is a JSON list of studies: name, preset and flags. The rest of the program is unchanged.
 """
 
 import json
@@ -16,8 +16,8 @@ from experiments.papers.registry import REPRODUCTIONS
 
 if __name__ == "__main__":
   studies = tuple(StudyCommand(name, preset, tuple(flags)) for name, preset, flags in json.loads(sys.argv.pop(1)))
-  part = Reproduction("Small", None, {"quick": studies}, (("margin", "random"),), scope={"quick": "All of it."})
+  reproduction = Reproduction("Small", None, {"quick": studies}, (("margin", "random"),), scope={"quick": "All of it."})
   for table in (REPRODUCTIONS, blog.REPRODUCTIONS):
     table.clear()
-    table["small"] = part
+    table["small"] = reproduction
   app.run(reproduce.main)

@@ -1,4 +1,4 @@
-"""Workdirs made by hand, as a run leaves them."""
+"""Synthetic workdirs, as a run leaves them."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FLAGS = {
 
 
 def run(acq: str, seed: int, accuracies, *, first: int = 0, hyper: dict | None = None) -> list[dict]:
-  """The rows of a run whose rounds have these accuracies, 10 labels and 10 more a round; ids from `first` on."""
+  """The rows of a run: one round per accuracy, 10 initial labels, 10 more per round, ids from `first` on."""
   last = len(accuracies) - 1
   rows = []
   for r, accuracy in enumerate(accuracies):
@@ -43,7 +43,7 @@ def error(acq: str, seed: int, r: int) -> dict:
 def workdir(
   path: Path, rows: list[dict], flags=(), data: str = "abc", full_data: float | None = None, **config
 ) -> Path:
-  """Writes a workdir's files; `full_data` is an accuracy, `config` more of config.json."""
+  """Writes a workdir's files; `full_data` is an accuracy, `config` has more entries of config.json."""
   path.mkdir()
   content = {"flags": {**FLAGS, **dict(flags)}, "data_sha256": data, **config}
   (path / "config.json").write_text(json.dumps(content))
@@ -54,7 +54,7 @@ def workdir(
 
 
 def three_seeds() -> list[dict]:
-  """Random and margin on seeds 0, 1 and 2, alike in round 0; margin is above random, by more on later rounds."""
+  """Rows of random and margin on seeds 0, 1 and 2: equal in round 0, then margin is above random, by a growing gap."""
   rows = []
   for seed in range(3):
     rows += run("random", seed, (0.5 + 0.01 * seed, 0.6, 0.7), first=500 * seed)

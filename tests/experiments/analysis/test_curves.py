@@ -1,4 +1,4 @@
-"""A curve's numbers by hand, and against the core's."""
+"""Statistics of curves, compared with hand computations and with al_jax.metrics."""
 
 from math import inf
 
@@ -31,7 +31,7 @@ def test_labels_at_an_accuracy_lie_between_budgets():
   at = [curves.labels_at(level, LABELS, np.array(ACCURACIES)) for level in (0.4, 0.5, 0.6, 0.7, 0.8, 0.95)]
   assert at == [10, 10, pytest.approx(15), pytest.approx(20), pytest.approx(30), None]
   falls = np.array([0.5, 0.8, 0.6])
-  assert curves.labels_at(0.65, LABELS, falls) == pytest.approx(15)  # the first time
+  assert curves.labels_at(0.65, LABELS, falls) == pytest.approx(15)  # the first crossing
 
 
 def test_quartiles_are_values_that_were_seen_and_never_counts_as_more():
@@ -41,7 +41,7 @@ def test_quartiles_are_values_that_were_seen_and_never_counts_as_more():
 
 
 def test_a_bootstrap_of_two_seeds_reaches_from_one_to_the_other():
-  """A quarter of the resamples holds each seed twice: more than 2.5%."""
+  """A quarter of the resamples has one seed twice, more than the 2.5% of each tail."""
   low, high = curves.interval(np.array([[0.0, 0.3], [1.0, 0.3]]))
   np.testing.assert_array_equal(low, [0, 0.3])
   np.testing.assert_array_equal(high, [1, 0.3])

@@ -1,4 +1,4 @@
-"""Grids of hyper-parameters: read, refused, and multiplied out."""
+"""Grids of hyper-parameters: parsing, refusals, and products."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A strategy looks the same everywhere, and like no other."""
+"""A strategy has the same style in every figure, and no other strategy has it."""
 
 from al_jax import acquisition
 from experiments.analysis import styles
@@ -25,6 +25,6 @@ def test_a_wrapper_changes_dash_and_shade_and_hyper_parameters_nothing():
 
 def test_strategies_of_one_style_differ_in_their_markers():
   drawn = styles.lines(["bald", "bald [learning_rate=0.1]", "bald [learning_rate=0.2]", "margin"])
-  looks = [(line["marker"], line["markersize"], line["markerfacecolor"]) for line in drawn.values()]
-  assert len(set(looks)) == 4
+  markers = [(line["marker"], line["markersize"], line["markerfacecolor"]) for line in drawn.values()]
+  assert len(set(markers)) == 4
   assert drawn["bald"] == styles.lines(["margin", "bald"])["bald"]

@@ -1,4 +1,4 @@
-"""The closing table's numbers, by hand."""
+"""The numbers of the closing table, compared with hand computations."""
 
 from experiments.analysis import summary
 
@@ -17,7 +17,9 @@ def test_labels_needed_is_a_median_over_seeds_and_counts_the_never():
   assert summary.labels_needed(0.9, [fast, slow, fast]) == "20"
   assert summary.labels_needed(0.9, [fast, slow, never]) == "30 (1 of 3 never)"
   assert summary.labels_needed(0.9, [fast, never, never]) == "not by 30"
-  assert summary.labels_needed(0.9, [fast, never]) == "not by 30"  # the upper of two: no half-reached medians
+  assert (
+    summary.labels_needed(0.9, [fast, never]) == "not by 30"
+  )  # the upper of two values, never an average with infinity
 
 
 def test_mean_and_sample_spread():

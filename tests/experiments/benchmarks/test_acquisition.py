@@ -1,4 +1,4 @@
-"""The benchmark of acquisitions: what it measures, on tiny pools, and its flags."""
+"""The benchmark of acquisitions: its cases, measurements on tiny pools, and flags."""
 
 import io
 
@@ -37,7 +37,7 @@ def test_cases_differ_where_it_matters():
 def test_made_views_hold_what_is_needed(name):
   made = acquisitions.of(name)
   case = Selection(name, 200, 3 if "posterior" in made.needs else 1, 5)
-  view = bench_acquisition.made_view(jax.random.key(0), case)
+  view = bench_acquisition.synthetic_view(jax.random.key(0), case)
   assert view.labeled.sum() == 2 and (view.labeled ^ view.candidates).all()
   if view.log_probs is not None:
     assert view.log_probs.shape == (200, case.samples, 10)
@@ -49,7 +49,7 @@ def test_made_views_hold_what_is_needed(name):
 
 @pytest.mark.slow
 def test_a_run_and_its_table(model, capsys, monkeypatch):
-  monkeypatch.setattr(bench_acquisition, "CNN", type(model))  # which compiles in a moment
+  monkeypatch.setattr(bench_acquisition, "CNN", type(model))  # compiles quickly
   sizes = {"names": ["entropy", "bald", "kmeans"], "sizes": [60], "samples": [2], "nums": [4]}
   measured = bench_acquisition.run(Display(1), **sizes, chunk_size=30, repeats=2)
   assert [(row["name"], row.get("library", "")[:12]) for row in measured] == [
@@ -75,10 +75,10 @@ def test_a_run_and_its_table(model, capsys, monkeypatch):
   ("flags", "sentence"),
   [
     (["--acq=bold"], "unknown acquisition 'bold'"),
-    (["--pool=ten"], "--pool=ten must be whole numbers"),
-    (["--samples=0"], "--samples=0 must be whole numbers from 1 on"),
+    (["--pool=ten"], "--pool=ten must be integers"),
+    (["--samples=0"], "--samples=0 must be integers of at least 1"),
     (["--num=5,5"], "names a size twice"),
-    (["--suite=acquisition", "--pool=100", "--num=60"], "more than half of a pool"),
+    (["--suite=acquisition", "--pool=100", "--num=60"], "exceeds half of the smallest pool"),
   ],
 )
 def test_mistakes(flags, sentence):

@@ -1,4 +1,4 @@
-"""The benchmark of packing and precision: its shares on made ids, and small runs beside themselves."""
+"""The benchmark of packing and precision: shares of synthetic ids, and small runs compared with themselves."""
 
 import dataclasses
 import json
@@ -24,13 +24,13 @@ AGREEMENT = bench_agreement.Agreement(
 
 
 def made_runs(initial, selected, accuracies):
-  """Runs that never were: of their diagnostics, the ids and the accuracies alone."""
+  """Synthetic runs: diagnostics with ids and accuracies only."""
   measured = types.Metrics(np.float32(accuracies), None, None, None, None)
   return Runs(np.int32(initial), types.RoundInfo(None, measured, None, np.int32(selected), None))
 
 
-# Two runs of two batches. The other way swaps two places, then buys one other image; in the second run it buys image
-# 14 a round later.
+# Two runs of two batches. In its first run, `OTHER` swaps two places, then acquires one different image; in its second
+# run, it acquires image 14 one round later.
 ONE = made_runs(
   [[1, 2], [3, 4]],
   [[[1, 2, 3, 4], [5, 6, 7, 8], NOTHING], [[11, 12, 13, 14], [15, 16, 17, 18], NOTHING]],
@@ -57,7 +57,7 @@ def test_the_table_of_made_shares():
 
 @pytest.fixture
 def small(monkeypatch, model, data):
-  """A network that compiles in a moment, and few digits."""
+  """A network that compiles quickly, and few digits."""
   monkeypatch.setattr(bench_agreement, "CNN", type(model))
   monkeypatch.setattr(bench_agreement.data_sources, "load", lambda name: data)
 
@@ -67,9 +67,9 @@ def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch,
   again, longer = (bench_agreement.REFERENCE._replace(name=name) for name in ("again", "longer"))
   make = bench_agreement.make_learner
 
-  def learner(name, plan, way):
-    steps = 3 * plan.train.steps if way == longer else plan.train.steps
-    return make(name, dataclasses.replace(plan, train=types.TrainPlan(steps=steps)), way)
+  def learner(name, plan, variant):
+    steps = 3 * plan.train.steps if variant == longer else plan.train.steps
+    return make(name, dataclasses.replace(plan, train=types.TrainPlan(steps=steps)), variant)
 
   monkeypatch.setattr(bench_agreement, "OTHERS", (again, longer))
   monkeypatch.setattr(bench_agreement, "make_learner", learner)
@@ -92,11 +92,11 @@ def test_runs_agree_with_themselves_and_not_with_longer_ones(small, monkeypatch,
   assert different["initial"] == 1 and max(different["places"]) < 1 and different["accuracy"] > 0
   printed = capsys.readouterr().out
   assert "initial sets: 100% of the ids equal" in printed
-  assert "margin, again: 100.0% of the first batch, 100.0% of the run" in printed and "at most" in printed
+  assert "margin, again: 100.0% of the first batch and 100.0% of the run" in printed and "at most" in printed
 
 
 def test_what_is_measured_is_written_and_printed(monkeypatch, tmp_path, capsys):
-  """With made runs in place of computed ones: the packed ones are those of `OTHER` with the initial sets of `ONE`."""
+  """Replaces computed runs by synthetic ones: the packed runs are `OTHER` with the initial sets of `ONE`."""
   made = {"map": ONE, "vmap": OTHER._replace(initial=ONE.initial)}
   monkeypatch.setattr(bench_agreement, "sweep", lambda keys, data, learners, pack: (made[pack],))
   out = tmp_path / "agreement.json"
@@ -109,27 +109,27 @@ def test_what_is_measured_is_written_and_printed(monkeypatch, tmp_path, capsys):
   assert (by_bfloat16["way"], by_bfloat16["run"], by_bfloat16["accuracy"]) == ("bfloat16", 1, 0)
   printed = capsys.readouterr().out
   assert "initial sets: 100% of the ids equal" in printed
-  assert "margin, vmap: 87.5% of the first batch, 81.2% of the run" in printed and "at most" in printed
+  assert "margin, vmap: 87.5% of the first batch and 81.2% of the run" in printed and "at most" in printed
 
 
 def test_a_way_is_a_packing_and_a_precision():
   plan = types.Plan(20, 10, 2, types.TrainPlan(steps=3))
-  ways = (bench_agreement.REFERENCE, *bench_agreement.OTHERS)
-  made = {way.name: bench_agreement.make_learner("bald", plan, way) for way in ways}
+  variants = (bench_agreement.REFERENCE, *bench_agreement.OTHERS)
+  made = {variant.name: bench_agreement.make_learner("bald", plan, variant) for variant in variants}
   assert {name: learner.plan.score_dtype for name, learner in made.items()} == {
     "map": "float32",
     "vmap": "float32",
     "bfloat16": "bfloat16",
   }
   assert made["vmap"].posterior == posterior.mc_dropout(bench_agreement.SAMPLES)
-  assert [way.pack for way in ways] == ["map", "vmap", "map"]
+  assert [variant.pack for variant in variants] == ["map", "vmap", "map"]
 
 
 def test_other_initial_sets_are_a_fault(monkeypatch):
   made = {"map": ONE, "vmap": OTHER}
   monkeypatch.setattr(bench_agreement, "sweep", lambda keys, data, learners, pack: (made[pack],))
   sizes = {"seeds": 2, "rounds": 2, "train_steps": 3, "chunk_size": 50}
-  with pytest.raises(RuntimeError, match=r"margin by vmap starts from other initial sets: 75\.0% of the ids are equal"):
+  with pytest.raises(RuntimeError, match=r"margin by vmap starts from other initial sets: 75\.0%"):
     bench_agreement.run(Display(3), names=["margin"], **sizes)
 
 

@@ -1,4 +1,4 @@
-"""The benchmark: its arithmetic on made numbers, and both sides at work on tiny sizes."""
+"""The benchmark: its arithmetic on synthetic numbers, and measurements of both sides on tiny sizes."""
 
 import importlib.util
 import io
@@ -56,7 +56,7 @@ def rendered(table):
 
 
 def test_flops_of_the_default_network():
-  # Output positions times products of each: 26 x 26 windows of 3 x 3 x 1, 24 x 24 of 3 x 3 x 32, then two products.
+  # Convolutions: output positions times products per position (3 x 3 x 1 and 3 x 3 x 32 windows); then dense layers.
   conv1, conv2 = 26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32
   dense1, dense2 = 12 * 12 * 64 * 128, 128 * 10
   assert layer_flops(CNN(), (28, 28, 1)) == [2 * conv1, 2 * conv2, 2 * dense1, 2 * dense2]
@@ -75,7 +75,7 @@ def test_tasks_cost_what_their_images_cost():
   assert tasks["matmul 2048"].flops == 2 * 2048**3
   assert tasks["step, batch 64"].flops == 2 * tasks["step, batch 32"].flops
   forward = tasks["scoring 1,000"].flops / 1000
-  # Backward costs two forward passes, less the gradient of the images, which nothing needs.
+  # The backward pass costs two forward passes, minus the gradient of the images, which is not needed.
   assert tasks["step, batch 32"].flops / 32 == 3 * forward - 2 * 26 * 26 * 32 * 9
   assert bench_sides.make_tasks(parse(["bench", "--suite=run"])) == []
 
@@ -141,7 +141,7 @@ def test_raw_numbers_are_json_whose_short_parts_are_lines():
 
 def test_jax_alone(no_torch, model, monkeypatch, tmp_path, capsys):
   for module in (jax_side, bench_sides):
-    monkeypatch.setattr(module, "CNN", type(model))  # which compiles in a moment
+    monkeypatch.setattr(module, "CNN", type(model))  # compiles quickly
   monkeypatch.setattr(bench_sides, "matmul_task", lambda size: jax_side.matmul_task(64))
   monkeypatch.setattr(program, "measure_runs", lambda config, display: {"run, digits": {"JAX": [20.0]}})
   out = tmp_path / "out.json"
@@ -168,7 +168,7 @@ def test_runs_are_left_out_where_there_is_no_data(monkeypatch, capsys):
   monkeypatch.setattr(program.data_sources, "load", load)
   monkeypatch.setattr(program, "run_once", lambda dataset, config: 3.0)
   assert program.measure_runs(parse(["bench"]), Display(2)) == {"run, digits": {"JAX": [3.0]}}
-  assert "run of mnist: left out. no such data" in capsys.readouterr().out
+  assert "run of mnist: skipped. no such data" in capsys.readouterr().out
   with pytest.raises(DataError):
     program.measure_runs(parse(["bench", "--data_dir=x"]), Display(2))
 
@@ -191,5 +191,5 @@ if importlib.util.find_spec("torch") is not None:
         side.prepare(task)
         assert statistics.fmean([side.measure(task) for _ in range(2)]) > 0
       assert side.chunk_size in (250, 1000)
-      # Threads that have just worked spin for a moment before they sleep.
+      # Threads spin for a moment after work before they sleep.
       assert 0 <= side.idle_cpu <= runtime.cores() * side.idle_wall + 0.5

@@ -1,4 +1,4 @@
-"""The flags of the benchmark: what is refused, and the defaults of a suite."""
+"""The flags of the benchmark: refusals, and the defaults of a suite."""
 
 import pytest
 
@@ -21,7 +21,7 @@ from experiments.common.errors import UsageError
     ("--out=/no/such/folder/x.json", "/no/such/folder/x.json"),
     ("--run_args='", "--run_args"),
     ("--nonsense=1", "nonsense"),
-    ("step", "stray word 'step'"),
+    ("step", "unexpected argument 'step'"),
     ("--acq=", "cannot parse acquisition ''"),
   ],
 )
@@ -44,7 +44,9 @@ def test_help_names_every_flag(capsys):
   text = capsys.readouterr().out
   for name in ("suite", "repeats", "batch_size", "steps", "images", "chunk_size", "data_dir", "run_args", "out"):
     assert f"--{name} " in text
-  assert f"--{'pool':<12}pool sizes of --suite=acquisition; one for --suite=loop [10000,60000; loop: 60000]" in text
+  assert (
+    f"--{'pool':<12}pool sizes of --suite=acquisition; one size for --suite=loop [10000,60000; loop: 60000]" in text
+  )
 
 
 @pytest.mark.parametrize("suite", DEFAULTS)
@@ -59,5 +61,5 @@ def test_a_suites_own_defaults_give_way_to_what_is_typed(suite):
 
 
 def test_runs_are_needed_to_compare_them():
-  with pytest.raises(UsageError, match="--seeds=0 leaves --suite=agreement no run"):
+  with pytest.raises(UsageError, match="--seeds=0 leaves --suite=agreement without a run"):
     parse(["bench", "--suite=agreement", "--seeds=0"])

@@ -1,4 +1,4 @@
-"""The benchmark of whole runs: equal work on both sides, its arithmetic, and its tables, on a tiny plan."""
+"""The benchmark of whole runs: equal work on both sides, arithmetic and tables, on a tiny plan."""
 
 from collections import Counter
 import functools
@@ -40,13 +40,13 @@ PHASES = [
   bench_loop.Phase("score", [4.0], 400),
   bench_loop.Phase("select", [1.0], 0),
 ]
-# Images by use, as the network itself sees them.
+# Images by use, counted in the network.
 SEEN = {"train": WORK["training images"], "infer": WORK["test images"] + WORK["pool images"]}
 SEEN_BY_NETWORK = Counter()
 
 
 class Counted(TinyMLP):
-  """A tiny network, counting the images that pass through it when the program runs."""
+  """A tiny network that counts the images passing through it when the program runs."""
 
   def __call__(self, x, *, train=False):
     if not self.is_initializing():
@@ -56,7 +56,7 @@ class Counted(TinyMLP):
 
 
 class StandIn:
-  """A side that always says the same."""
+  """A side that always reports the same seconds."""
 
   chunk_size, idle_cpu, idle_wall = 250, 0.0, 1.0
 
@@ -78,7 +78,7 @@ class StandIn:
 
 @pytest.fixture
 def small(monkeypatch, model):
-  """A network that compiles in a moment, and small matrices."""
+  """A network that compiles quickly, and small matrices."""
   monkeypatch.setattr(bench_loop, "CNN", type(model))
   monkeypatch.setattr(bench_loop, "MATMUL_SIZES", (64, 128))
 
@@ -94,7 +94,7 @@ def test_flops_by_hand():
   conv1, conv2, dense1, dense2 = 26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32, 12 * 12 * 64 * 128, 128 * 10
   forward = 2 * (conv1 + conv2 + dense1 + dense2)
   assert forward == 23_984_896
-  step = 3 * forward - 2 * conv1  # the images need no gradient
+  step = 3 * forward - 2 * conv1  # images need no gradient
   flops = {"train": 3 * 8 * step, "evaluate": 100 * forward, "score": 200 * forward, "select": 0}
   assert bench_loop.phase_flops(PLAN) == flops
   run = 72 * step + 700 * forward
@@ -103,11 +103,11 @@ def test_flops_by_hand():
 
 
 def test_made_data_can_be_told_apart():
-  made = torch_loop.made_data(PLAN)
+  made = torch_loop.synthetic_data(PLAN)
   assert made.images.shape == (200, 28, 28, 1) and made.test_images.shape == (100, 28, 28, 1)
   assert made.images.dtype == np.uint8 and made.images.max() > 200
   assert set(made.labels) == set(range(10))
-  again = torch_loop.made_data(PLAN)
+  again = torch_loop.synthetic_data(PLAN)
   assert all((a == b).all() for a, b in zip(made, again, strict=True))
   means = np.stack([made.images[made.labels == c].mean(axis=0) for c in range(10)])
   nearest = ((made.test_images[:, None] - means) ** 2).sum(axis=(2, 3, 4)).argmin(axis=1)
@@ -120,7 +120,7 @@ def test_jax_does_the_work_of_the_plan():
   task = bench_loop.loop_task(PLAN, 2)
   side.prepare(task)
   assert side.compile_seconds[task.name] > 0
-  assert not SEEN_BY_NETWORK  # nothing is run to warm up
+  assert not SEEN_BY_NETWORK  # no warm-up run
   assert side.measure(task) > 0
   jax.effects_barrier()
   assert {use: 2 * images for use, images in SEEN.items()} == SEEN_BY_NETWORK
@@ -128,7 +128,7 @@ def test_jax_does_the_work_of_the_plan():
 
 def test_work_left_undone_is_refused():
   side = bench_loop.JaxLoopSide(PLAN._replace(rounds=3), 50)
-  # A program with one acquisition fewer.
+  # A program with one acquisition less.
   side._compile = lambda task, sweep, *args: functools.partial(made_runs, rounds=2)
   side.prepare(bench_loop.loop_task(PLAN))
   with pytest.raises(RuntimeError, match="did 3 trainings, not 4"):
@@ -136,7 +136,7 @@ def test_work_left_undone_is_refused():
 
 
 def made_runs(keys, data, rounds):
-  """The diagnostics of runs, without a run."""
+  """Synthetic diagnostics of runs."""
   shape = len(keys), rounds + 1
   info = bench_loop.types.RoundInfo(
     num_labeled=np.zeros(shape),
@@ -185,12 +185,12 @@ def test_without_pytorch(small, monkeypatch, capsys):
   find_spec = importlib.util.find_spec
   without = lambda name, *rest: None if name == "torch" else find_spec(name, *rest)
   monkeypatch.setattr(importlib.util, "find_spec", without)
-  # The test above has JAX at work; here it is a matter of what is said.
+  # The test above measures JAX; this one checks only what is printed.
   monkeypatch.setattr(bench_loop, "JaxLoopSide", lambda plan, chunk_size: StandIn("JAX", 5.0))
   monkeypatch.setattr(bench_loop, "measure_phases", lambda side, repeats: PHASES)
   bench.main(["bench", "--suite=loop", "--repeats=2", "--seeds=4", *TINY])
   text = capsys.readouterr().out
-  assert text.count("PyTorch is not installed: JAX alone.") == 1
+  assert text.count("PyTorch is not installed: measuring JAX only.") == 1
   assert "PyTorch's time" not in text and "of a round" in text
   assert "loop, repeat 2 of 2: JAX 5.00 s\n" in text
   assert "loop, each of 4 seeds, repeat 1 of 1: JAX 1.25 s\n" in text
@@ -211,9 +211,9 @@ def test_the_plan_of_the_flags():
 @pytest.mark.parametrize(
   ("flags", "sentence"),
   [
-    (["--batch_size=32,64"], "--batch_size=32,64 names several sizes"),
-    (["--pool=100,200"], "--pool=100,200 names several sizes"),
-    (["--pool=100"], "asks for 120 labels of a pool of --pool=100"),
+    (["--batch_size=32,64"], "--batch_size=32,64 gives several sizes"),
+    (["--pool=100,200"], "--pool=100,200 gives several sizes"),
+    (["--pool=100"], "needs 120 labels, but --pool=100 "),
     (["--seeds=-1"], "seeds"),
     (["--test=0"], "test"),
   ],
@@ -236,14 +236,14 @@ if importlib.util.find_spec("torch") is not None:
 
     make_network = torch_loop.network
     monkeypatch.setattr(torch_loop, "network", counted_network)
-    outcome = torch_loop.run_loop(PLAN, torch_loop.made_data(PLAN), chunk=60, channels_last=channels_last)
+    outcome = torch_loop.run_loop(PLAN, torch_loop.synthetic_data(PLAN), chunk=60, channels_last=channels_last)
     assert outcome.work == WORK
     assert seen == SEEN
     assert len(outcome.accuracy) == 3
 
   def test_torch_loop_learns():
     plan = Plan(rounds=0, train_steps=40, batch_size=16, pool=200, test=100, init_labels=60)
-    outcome = torch_loop.run_loop(plan, torch_loop.made_data(plan), chunk=100, channels_last=False)
+    outcome = torch_loop.run_loop(plan, torch_loop.synthetic_data(plan), chunk=100, channels_last=False)
     assert outcome.accuracy[-1] > 0.5
 
   def test_torch_runs_the_plan_in_a_process():

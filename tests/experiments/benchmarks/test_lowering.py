@@ -1,4 +1,4 @@
-"""The benchmark of lowerings, on a pool of a few images."""
+"""The benchmark of lowerings, on a small pool."""
 
 import jax
 import pytest
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 
 def test_every_use_is_measured_with_every_lowering(monkeypatch):
-  """With a stand-in for its programs; the test below has them compute."""
+  """Uses a stand-in for the programs; the test below runs them."""
   asked = []
 
   def program(case, lowering, steps, chunk_size):
@@ -42,6 +42,6 @@ def test_lowerings_compute_the_same_scores(case):
   for lowering in bench_lowering.LOWERINGS:
     compiled, arguments, units = bench_lowering._program(case, lowering, steps=1, chunk_size=3)
     scores.append(compiled(*arguments))
-    assert units == case.networks  # of one step, or one scoring
+    assert units == case.networks  # one step or one scoring of each network
   for other in scores[1:]:
     assert jax.numpy.allclose(other, scores[0], rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The benchmark of networks: every one by name, and one of them at work."""
+"""The benchmark of networks: it lists all image networks, and measures one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the flags ask for: optimizers as their libraries document them, and plans that cannot be carried out."""
+"""Objects built from flags: optimizers equal those of other libraries, and impossible plans are refused."""
 
 import re
 
@@ -30,7 +30,7 @@ CURVATURE = np.logspace(-2, 1, 7)
 
 
 def path(flags) -> np.ndarray:
-  """`[STEPS, 7]` parameters under the gradients of a noisy quadratic, by the optimizer of the flags; in float64."""
+  """`[STEPS, 7]` parameters under the gradients of a noisy quadratic, with the optimizer of the flags, in float64."""
   optimizer = build.optimizer(flags)
 
   def step(carry, nudge):
@@ -58,7 +58,7 @@ def keras_adadelta(learning_rate: float):
 
 
 def pytorch_adam(learning_rate: float, weight_decay: float):
-  """PyTorch's `Adam`, whose weight decay is added to the gradient: betas 0.9 and 0.999, eps 1e-8."""
+  """PyTorch's `Adam`, which adds weight decay to the gradient: betas 0.9 and 0.999, eps 1e-8."""
   params, first, second = START.copy(), np.zeros(7), np.zeros(7)
   for t, nudge in enumerate(NUDGES, start=1):
     gradient = CURVATURE * params + nudge + weight_decay * params
@@ -70,7 +70,7 @@ def pytorch_adam(learning_rate: float, weight_decay: float):
 
 
 def pytorch_adamw(learning_rate: float, weight_decay: float):
-  """PyTorch's `AdamW`, which decays the weights themselves: betas 0.9 and 0.999, eps 1e-8."""
+  """PyTorch's `AdamW`, with decoupled weight decay: betas 0.9 and 0.999, eps 1e-8."""
   params, first, second = START.copy(), np.zeros(7), np.zeros(7)
   for t, nudge in enumerate(NUDGES, start=1):
     gradient = CURVATURE * params + nudge
@@ -83,7 +83,7 @@ def pytorch_adamw(learning_rate: float, weight_decay: float):
 
 
 def dozats_nadam(learning_rate: float):
-  """Dozat (2016), algorithm 2, with constant momentum 0.9: the step looks one momentum ahead."""
+  """Dozat (2016), algorithm 2, with constant momentum 0.9: the step uses the momentum of the next step."""
   params, first, second = START.copy(), np.zeros(7), np.zeros(7)
   for t, nudge in enumerate(NUDGES, start=1):
     gradient = CURVATURE * params + nudge
@@ -148,12 +148,12 @@ def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
   images, labels = jax.random.uniform(jax.random.key(0), (4, 9, 9, 1)), jnp.array([0, 1, 2, 1])
   params = jax.jit(model.init)(jax.random.key(1), images)["params"]
 
-  def penalised(params):
+  def penalized(params):
     log_probs = jax.nn.log_softmax(model.apply({"params": params}, images))
     cross_entropy = -jnp.mean(log_probs[jnp.arange(4), labels])
     return cross_entropy + 3.5 / 20 * jnp.sum(params["Dense_0"]["kernel"] ** 2)
 
-  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(penalised))(params))
+  expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(penalized))(params))
   optimizer = build.optimizer(flags)
   key, state = jax.random.key(2), optimizer.init(params)
   train_step = jax.jit(fitting.train_step, static_argnames=("network", "optimizer"))
@@ -208,7 +208,7 @@ def test_the_plan_of_the_flags():
 def test_decay_of_a_layer_that_is_not_there_is_refused():
   optimizer = build.optimizer(config(weight_decay=0.1, decay_layers="Dense_0,hidden"))
   params = {"Dense_0": {"kernel": jnp.ones((2, 2))}, "Dense_1": {"kernel": jnp.ones((2, 2))}}
-  with pytest.raises(UsageError, match="no layer 'hidden', but Dense_0, Dense_1"):
+  with pytest.raises(UsageError, match="no layer 'hidden'; choose from Dense_0, Dense_1"):
     optimizer.init(params)
 
 
@@ -220,7 +220,7 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
       "bald: this acquisition needs at least 2 posterior samples and has 1",
     ),
     ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN has none"),
-    ({"pool_size": 5000}, "--pool_size=5000 is more than the 1297 training images of digits"),
+    ({"pool_size": 5000}, "--pool_size=5000 exceeds the 1297 training images"),
     ({"pool_subset": 3}, "pool_subset=3 must be between acq_size=10"),
     ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
     ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 rows"),

@@ -1,4 +1,4 @@
-"""Checkpoints come back, and a long training in parts is the training in one."""
+"""Checkpoints load what was saved, and a long training in parts equals an uninterrupted one."""
 
 import functools
 import resource
@@ -41,7 +41,7 @@ def test_states_come_back_and_the_last_two_are_kept(tmp_path, begun):
     for r in range(1, 5):
       checkpoints.save_round(state._replace(round=jax.numpy.int32(r)))
   with Checkpoints(tmp_path) as checkpoints:
-    assert checkpoints.load_round(state, 2) is None, "only two are kept; and the later ones are of rows not written"
+    assert checkpoints.load_round(state, 2) is None, "only two are kept, and loading deletes those of later rounds"
     assert checkpoints.load_round(state, 4) is None
   with Checkpoints(tmp_path) as checkpoints:
     checkpoints.save_round(state)
@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, begun):
 
 
 class Cut(Exception):
-  """A kill, as a test in the same process has it."""
+  """Stands for a kill, within the test's process."""
 
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
@@ -85,7 +85,7 @@ slow = functools.partial(pytest.param, marks=pytest.mark.slow)
   ("changes", "members"),
   [
     ({"steps": 25}, 1),
-    slow({"epochs": 9, "min_epoch_size": 21}, 3),  # three steps an epoch where the labels alone make two
+    slow({"epochs": 9, "min_epoch_size": 21}, 3),  # three steps per epoch; the labels alone would make two
     slow({"steps": 40, "early_stop": types.EarlyStop(2, every=4), "val_size": 11}, 3),
     slow({"epochs": 9, "early_stop": types.EarlyStop(6, every=1), "val_size": 11}, 1),
   ],
@@ -116,7 +116,7 @@ def test_a_python_driver_in_parts_is_the_training_in_one(tmp_path, data, make_le
 
 
 class EarlierState(NamedTuple):
-  """What a version kept that knew parameters alone."""
+  """The state of an earlier version that had parameters only."""
 
   params: dict
   labeled: jax.Array
@@ -134,9 +134,9 @@ def test_a_checkpoint_of_an_earlier_version_is_replayed_from_rows_or_refused(war
     earlier = EarlierState(state.variables["params"], state.labeled, state.key, state.round + 2)
     checkpoints._rounds.save(2, earlier, force=True)
   with Checkpoints(tmp_path) as checkpoints:
-    go_on = python_driver.run_python("margin", 0, data, learner, whole[:2], lambda *_: None, checkpoints=checkpoints)
+    resumed = python_driver.run_python("margin", 0, data, learner, whole[:2], lambda *_: None, checkpoints=checkpoints)
     if warm_start:
-      with pytest.raises(UsageError, match="from a checkpoint that an earlier version wrote"):
-        list(go_on)
+      with pytest.raises(UsageError, match="checkpoint of an earlier version"):
+        list(resumed)
     else:
-      assert [row["selected"] for row in go_on] == [row["selected"] for row in whole[2:]]
+      assert [row["selected"] for row in resumed] == [row["selected"] for row in whole[2:]]

@@ -1,4 +1,4 @@
-"""Contact sheets: drawn for every round that acquired something, from that round's model."""
+"""Contact sheets: drawn for every round that acquires images, with that round's model."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def test_a_sheet_a_round(data, make_learner, tmp_path):
   state = loop.init_state(jax.random.key(0), data, learner)
   write = contact_sheets.writer(tmp_path / "sheets", jax.device_put(data), learner)
   write(row_of(), state)
-  write(row_of(selected=(), scores=None, r=2), state)  # the last round asks for nothing
+  write(row_of(selected=(), scores=None, r=2), state)  # the last round acquires nothing
   (sheet,) = (tmp_path / "sheets").iterdir()
   assert sheet.name == "power_bald-coldness=8-seed0-round01.png"
   assert sheet.stat().st_size < 300_000
@@ -39,7 +39,7 @@ def test_predictions_are_of_the_rows_round(data, make_learner, tmp_path, monkeyp
   state = loop.init_state(jax.random.key(0), data, learner)
   shown = []
   monkeypatch.setattr(contact_sheets, "draw", lambda row, images, probs, path, names: shown.append((images, probs)))
-  after = state._replace(round=jnp.int32(2))  # as a round of number 1 ends
+  after = state._replace(round=jnp.int32(2))  # the state after round 1
   contact_sheets.writer(tmp_path, jax.device_put(data), learner)(row_of(), after)
   expected = evaluation.predict_pool(state._replace(round=jnp.int32(1)), data, jnp.array([3, 9, 4]), learner)
   np.testing.assert_allclose(shown[0][1], np.exp(expected), rtol=1e-4)

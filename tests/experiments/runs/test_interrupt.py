@@ -1,4 +1,4 @@
-"""Signals are heard between rounds."""
+"""Signals take effect between rounds."""
 
 import os
 import signal

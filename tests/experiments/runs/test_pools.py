@@ -1,4 +1,4 @@
-"""Pools made of a part of the training images, copies and noise, as the flags ask for them."""
+"""Pools built from flags: subsets of the training images, copies and noise."""
 
 import dataclasses
 
@@ -57,7 +57,7 @@ def test_noise_is_added_to_the_standardised_inputs(data):
   clean = np.asarray(inputs.prepared(noisy, jnp.asarray(noisy.inputs)))
   noise = np.asarray(inputs.of_pool(noisy, jnp.arange(194))).reshape(2, -1) - clean.ravel()
   np.testing.assert_allclose(noise.std(axis=1), 0.1, rtol=0.05)
-  assert abs(np.corrcoef(noise)[0, 1]) < 5 / np.sqrt(noise.shape[1])  # a copy's noise is its own
+  assert abs(np.corrcoef(noise)[0, 1]) < 5 / np.sqrt(noise.shape[1])  # the noise of copies is independent
 
 
 @pytest.mark.parametrize("kind", [{"pool_size": 30}, {"imbalance": 3.0}])
@@ -67,12 +67,12 @@ def test_the_draw_is_of_pool_seed_alone(kind, data):
 
 
 def test_more_than_there_is_is_refused(data):
-  with pytest.raises(UsageError, match="--pool_size=98 is more than the 97 training images"):
+  with pytest.raises(UsageError, match="--pool_size=98 exceeds the 97 training images"):
     pools.apply(config(pool_size=98), data)
 
 
 def even(classes, each):
-  """A data set of so many images of each class, in turn; an image is its id."""
+  """A data set of `each` images per class, in turn; the value of an image is its id."""
   labels = np.tile(np.arange(classes, dtype=np.int32), each)
   images = np.arange(len(labels), dtype=np.float32)[:, None]
   return Dataset(
@@ -83,7 +83,7 @@ def even(classes, each):
 @pytest.mark.parametrize(
   ("classes", "imbalance", "size", "counts"),
   [
-    (2, 4.0, None, [40, 10]),  # the largest class has all of its forty
+    (2, 4.0, None, [40, 10]),  # the largest class keeps all 40 images
     (3, 4.0, None, [40, 20, 10]),
     (3, 10.0, None, [40, 12, 4]),  # 40, 12.65 and 4 add up to 56.6; of 56 that is 39.54, 12.50, 3.95
     (3, 10.0, 28, [20, 6, 2]),  # 19.77, 6.25, 1.98
@@ -132,9 +132,9 @@ def test_a_long_tailed_pool_is_copied_with_noise():
 @pytest.mark.parametrize(
   ("imbalance", "size", "sentence"),
   [
-    (10.0, 60, r"--imbalance=10 of 60 images takes 42 of class \d, which has 40: give --pool_size=56 or less"),
-    (1000.0, 10, r"--imbalance=1000 of 10 images leaves none of class \d: give a smaller --imbalance or more images"),
-    (10.0, 121, "--pool_size=121 is more than the 120 training images"),
+    (10.0, 60, r"--imbalance=10 of 60 images needs 42 of class \d, which has 40: .*--pool_size=56"),
+    (1000.0, 10, r"--imbalance=1000 of 10 images leaves no image of class \d: .*smaller --imbalance"),
+    (10.0, 121, "--pool_size=121 exceeds the 120 training images"),
   ],
 )
 def test_a_long_tailed_pool_that_cannot_be_is_refused(imbalance, size, sentence):

@@ -1,4 +1,4 @@
-"""The driver from Python: rows that resume bit for bit, what is not finite, and programs that compile once."""
+"""The Python driver: runs resume bit for bit, non-finite values are reported, and nothing compiles after round 0."""
 
 import functools
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 DIVERGENT = optax.sgd(1e30)
-# A score of the first class's images is infinite, of the others not a number.
+# Scores are infinite for images predicted as class 0, and not a number for the others.
 NOT_FINITE = acquisition.from_score(lambda log_probs: jnp.where(log_probs.argmax() == 0, jnp.inf, jnp.nan))
 
 
@@ -67,8 +67,10 @@ def test_a_run_that_ended_after_fewer_rounds_is_that_of_more(plan, data, make_le
   assert list(map(untimed, [rows[0], *grown])) == whole
   assert trained == ([1, 2, 3] if "val_last" in plan else [2, 3])
   assert grown[0]["seconds_total"] >= grown[0]["seconds_train"] > 0
-  anew = python_driver.run_python("name", 0, data, it, rows[:1], lambda *_: None, end=rows[1])  # no checkpoint is kept
-  assert list(map(untimed, anew)) == whole[1:]
+  replayed = python_driver.run_python(
+    "name", 0, data, it, rows[:1], lambda *_: None, end=rows[1]
+  )  # without a checkpoint
+  assert list(map(untimed, replayed)) == whole[1:]
 
 
 def test_rows_of_another_seed_are_not_resumed(data, make_learner):
@@ -97,7 +99,7 @@ def test_nothing_compiles_after_the_first_round(data, make_learner, compilations
   with compilations() as compiled:
     for _ in python_driver.run_python("margin", 0, data, it, [], lambda *_: None):
       counts.append(len(compiled))
-    assert counts[0] > 0, "the listener hears nothing"
+    assert counts[0] > 0, "the listener records no compilation"
     assert counts[1] == counts[-1] == counts[0], counts
     by_round(it, data, seed=1)
     assert len(compiled) == counts[0]

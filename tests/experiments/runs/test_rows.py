@@ -1,4 +1,4 @@
-"""Rows of results.jsonl: what is not finite is told from what is not there, and ends a run."""
+"""Rows of results.jsonl: non-finite values differ from missing ones, and end a run."""
 
 import json
 
@@ -12,8 +12,8 @@ LABELS = np.arange(20, dtype=np.int32) % 10
 
 
 def infos(scores=(0.5, 0.25), bad=(-1, -1), nll=(2.0, 1.0)) -> types.RoundInfo:
-  """The diagnostics of a run of two rounds, which acquires images 7 and 3 with these scores."""
-  by_class = np.float32([[0.5, 1.0, np.nan] + [0.5] * 7] * 2)  # none of class 2 to test on
+  """The diagnostics of a run of two rounds that acquires images 7 and 3 with these scores."""
+  by_class = np.float32([[0.5, 1.0, np.nan] + [0.5] * 7] * 2)  # the test set has no image of class 2
   measured = [[0.5, 0.6], nll, [0.1, 0.2], [np.nan] * 2]
   metrics = types.Metrics(*map(np.float32, measured), by_class)
   fit = types.FitInfo(np.float32([2.5, 1.5]), np.int32([9, 9]), np.int32(bad))
@@ -22,7 +22,7 @@ def infos(scores=(0.5, 0.25), bad=(-1, -1), nll=(2.0, 1.0)) -> types.RoundInfo:
 
 
 def rows(made: types.RoundInfo, *, scored=True) -> list[dict]:
-  """Its rows, all of which are JSON."""
+  """The rows of a run; checks that they can be written as JSON."""
   found = list(rows_of("name", 3, made, LABELS, [4, 5], 0.5, {}, scored))
   json.dumps(found, allow_nan=False)
   return found

@@ -1,4 +1,4 @@
-"""The folder of compiled programs."""
+"""The folder of the compilation cache."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The scan driver: groups of runs, what fits the memory, and what is missing."""
+"""The scan driver: groups of unfinished runs, and program sizes that fit in memory."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from tests.experiments.config.test_acquisitions import config
 
 @pytest.fixture(scope="module", autouse=True)
 def quick(fast_compilation):
-  """Programs of this process are compiled without optimisations too."""
+  """Compiles the programs of this module without optimizations."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def fit(asked, data, num=5):
 
 @pytest.fixture
 def hundred_bytes_a_run(monkeypatch):
-  """Programs that are not compiled and need a hundred bytes for each of their runs."""
+  """Replaces compiled programs by stand-ins that need 100 bytes per run."""
   made = lambda config, data, learners, jobs: scan_driver.Program(None, len(jobs), 100 * len(jobs), 0.0)
   monkeypatch.setattr(scan_driver, "compile_for", made)
 
@@ -61,9 +61,9 @@ def test_as_many_seeds_as_fit_the_memory(tmp_path, data, hundred_bytes_a_run, mo
   plan = {"pack": "vmap", "acq": ("entropy",)}
   asked = study(tmp_path, **plan)
   assert fit(asked, data).size == 5
-  monkeypatch.setattr(scan_driver, "free_bytes", lambda: 350)  # of which nine tenths are used
+  monkeypatch.setattr(scan_driver, "free_bytes", lambda: 350)  # nine tenths of it are used
   assert fit(asked, data).size == 3
-  with pytest.raises(UsageError, match=r"a program of 5 runs needs .* give fewer --seeds_per_program"):
+  with pytest.raises(UsageError, match=r"a program of 5 runs needs .* smaller --seeds_per_program"):
     fit(study(tmp_path, **plan, seeds_per_program=5), data)
   monkeypatch.setattr(scan_driver, "free_bytes", lambda: 110)
   with pytest.raises(UsageError, match=r"a program of 1 runs needs .* smaller --chunk_size"):

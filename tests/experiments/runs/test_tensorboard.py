@@ -1,4 +1,4 @@
-"""Rows for TensorBoard."""
+"""TensorBoard scalars of rows."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The workdir: rows whole or not at all, refusals, the lock, what may differ on resuming."""
+"""The workdir: rows are written whole or not at all; refusals, the lock, and flags that may differ on resuming."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ def config(folder, **changes):
 
 
 def opened(folder, **changes):
-  """A workdir with its config written, as a run leaves it."""
+  """A workdir with config.json, as a run leaves it."""
   workdir = Workdir(config(folder, **changes), "hash")
   workdir.write_config(config(folder, **changes), "hash")
   return workdir
@@ -73,7 +73,7 @@ def test_rounds_may_grow_and_a_last_row_is_replaced_when_its_successor_comes(tmp
     Workdir(config(tmp_path, resume=True, seeds=2, rounds=1), "hash")
   grown = opened(tmp_path, resume=True, seeds=2, rounds=4)
   assert grown.done("random", 0) == run[:2] and grown.short_end("random", 0) == run[2]
-  assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 6, "nothing is taken away"
+  assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 6, "no row is removed"
   grown.append(run[2] | {"selected": [3]})
   close(grown)
   again = opened(tmp_path, resume=True, seeds=2, rounds=4)
@@ -97,7 +97,7 @@ def test_results_are_neither_overwritten_nor_mixed_unasked(tmp_path):
 def test_overwriting_takes_with_it_what_was_made_of_the_results_and_nothing_else(tmp_path):
   (tmp_path / "checkpoints").mkdir()
   close(Workdir(config(tmp_path, overwrite=True), "hash"))
-  assert (tmp_path / "checkpoints").exists(), "a folder without results: not ours"
+  assert (tmp_path / "checkpoints").exists(), "a folder without results may have other checkpoints"
   close(opened(tmp_path))
   (tmp_path / "notes").mkdir()
   close(Workdir(config(tmp_path, overwrite=True), "hash"))
@@ -191,25 +191,25 @@ def test_a_flag_that_a_version_lacked_was_off_in_it(tmp_path):
 
 
 def changed_config(folder, **changes):
-  """Rewrites a workdir's config.json; a value of None takes the entry away."""
+  """Rewrites a workdir's config.json; a value of None removes the entry."""
   path = folder / "config.json"
   content = {k: v for k, v in (json.loads(path.read_text()) | changes).items() if v is not None}
   path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
-  ("change", "said"),
+  ("change", "difference"),
   [
-    ({"draws": None}, f"draws 1 and {keys.DRAWS}"),  # of the time before it was written
+    ({"draws": None}, f"draws 1 and {keys.DRAWS}"),  # from before config.json recorded it
     ({"draws": keys.DRAWS + 1}, f"draws {keys.DRAWS + 1} and {keys.DRAWS}"),
     ({"key_impl": "rbg"}, "key_impl rbg and threefry2x32"),
     ({"threefry_partitionable": False}, "threefry_partitionable False and True"),
   ],
 )
-def test_rows_of_other_draws_are_not_gone_on_with(tmp_path, change, said):
+def test_rows_of_other_draws_are_not_gone_on_with(tmp_path, change, difference):
   close(opened(tmp_path))
   changed_config(tmp_path, **change)
-  with pytest.raises(UsageError, match=f"other draws than this version makes .{said}.*--overwrite"):
+  with pytest.raises(UsageError, match=f"another random number generator .*{difference}.*--overwrite"):
     Workdir(config(tmp_path, resume=True), "hash")
   close(Workdir(config(tmp_path, overwrite=True), "hash"))
 
@@ -220,9 +220,9 @@ def test_versions_that_made_the_rows_are_told_and_kept(tmp_path):
   close(opened_first)
   before = json.loads((tmp_path / "config.json").read_text())["versions"]
   changed_config(tmp_path, versions=before | {"jax": "0.10.1", "flax": "0.1"})
-  for _ in range(2):  # and again, when all of them but the first agree
+  for _ in range(2):  # the second time, all versions but the first agree
     workdir = Workdir(config(tmp_path, resume=True), "hash")
-    assert workdir.remark.startswith(f"Rows are by jax 0.10.1 and {before['jax']}, whose")
+    assert workdir.remark.startswith(f"Rows were written with jax 0.10.1 and {before['jax']}, whose")
     workdir.write_config(config(tmp_path, resume=True), "hash")
     close(workdir)
   content = json.loads((tmp_path / "config.json").read_text())
