@@ -82,7 +82,7 @@ def draw(
     )
     label, predicted = row["selected_labels"][place], int(probs[place].argmax())
     scores = row.get("selected_scores")
-    text = f"label {called(label)}\npredicted {called(predicted)}, p = {probs[place, predicted]:.2f}"
+    text = f"label {called(label)}\npred. {called(predicted)} ({probs[place, predicted]:.2f})"
     if scores:
       text += "\nscore not finite" if scores[place] is None else f"\nscore {scores[place]:.3g}"
     color = "black" if label == predicted else "#B00020"
