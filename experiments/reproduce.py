@@ -127,7 +127,7 @@ def main(argv: list[str]) -> None:
         print(sentence)
       print(f"pages in {page.write(out)}")
     for name, why in missing.items():
-      print(f"{name} is incomplete: {why}; run the same command again to resume")
+      print(f"{name} is incomplete: {why}; the same command resumes it")
     sys.exit(bool(refused) or any("exit code" in why for why in missing.values()))
   except UsageError as error:
     sys.exit(f"error: {error}")

@@ -343,7 +343,10 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False, scale: jax.Array | None = None) -> jax.Array:
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
       what = " x ".join(map(str, x.shape[1:]))
-      raise ValueError(f"a convolution takes float images of height x width x channels, not {what} of {x.dtype}")
+      raise ValueError(
+        f"a convolution takes float images of height x width x channels, not {what} of {x.dtype}: use an MLP for"
+        " rows of numbers"
+      )
     (kh, kw), (height, width) = self.kernel_size, x.shape[1:3]
     if self.padding not in ("VALID", "SAME"):
       raise ValueError(f"padding={self.padding!r} is unknown: choose 'VALID' or 'SAME'")

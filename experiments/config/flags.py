@@ -47,10 +47,14 @@ _SEED = {"lower_bound": 0, "upper_bound": 2**32 - 1}  # a seed s >= 2**32 gives 
 
 _study = _Group("What to compare")
 _study.string("acq", "entropy", "comma-separated acquisition functions; --list_acquisitions describes them")
-_study.integer("seeds", 1, "number of seeds, each a run of every strategy", **_at_least(1))
+_study.integer("seeds", 1, "number of seeds; every strategy runs once per seed", **_at_least(1))
 _study.integer("seed", 0, "first seed; the others count up from it", **_SEED)
 _study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
-_study.boolean("full_data", False, "train once per seed on the whole pool instead: the full-supervision reference")
+_study.boolean(
+  "full_data",
+  False,
+  "train once per seed on the whole pool instead of acquiring labels: the full-supervision reference",
+)
 
 _data = _Group("Data")
 _data.string(

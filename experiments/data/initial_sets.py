@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from al_jax import acquisition
+from al_jax import inputs
 from al_jax import types
 from al_jax.keys import Role
 from al_jax.keys import role_key
@@ -78,7 +79,9 @@ def select_ids(name: str, data: Dataset, num: int, seed: int) -> tuple[int, ...]
     UsageError: fewer than `num` rows are available, or the inputs are tokens.
   """
   size = data.num_originals
-  rows = np.asarray(data.embedding if data.embedding is not None else jax.jit(data.prepare)(data.inputs))
+  rows = np.asarray(
+    data.embedding if data.embedding is not None else jax.jit(data.prepare or inputs.as_they_are)(data.inputs)
+  )
   if not np.issubdtype(rows.dtype, np.floating):
     raise UsageError(f"--init={name} compares numeric rows, but these are tokens: give --embedding")
   candidates = np.ones(size, bool) if data.available is None else np.asarray(data.available)[:size]

@@ -45,6 +45,7 @@ class Curve:
   # By last label of `budgets`: mean accuracy over it; one number, or (minimum, median, maximum) over runs.
   means: Mapping[int, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
   first: int = 20  # size of the initial set
+  running_best: bool = False  # whether `accuracy` is the best of all rounds so far, not the accuracy of the round
 
   def budgets(self, last: int) -> range:
     """The numbers of labels that a mean accuracy averages over: from `first` to `last` in steps of 10."""

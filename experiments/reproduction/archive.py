@@ -78,7 +78,7 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | 
     "jax": " and ".join(sorted({own["jax"] for own in versions})),
     "flags": flags,
     "data_sha256": config["data_sha256"],
-    "revisions": [revision[:7]] if revision else [],
+    "revisions": [revision[:7] + "+" * revision.endswith("+")] if revision else [],  # + for uncommitted changes
     **generator(config),
     **({"jaxlib": " and ".join(sorted(jaxlibs))} if jaxlibs else {}),
   }

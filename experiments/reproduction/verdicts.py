@@ -51,6 +51,7 @@ class AccuracyAtBudget(NamedTuple):
 
   labels: int
   ours: float  # median over runs
+  best: float | None  # median over runs of the best accuracy so far, if that is what was published, else None
   published: tuple[float, ...]
   inside: bool | None  # the published quartiles; None if only one number was published
   near: bool  # within WITHIN of the published median
@@ -117,12 +118,17 @@ def labels_to_accuracy(strategy: CompletedRuns, accuracy: float, curve: Curve | 
   return LabelsToAccuracy(accuracy, ours, median, less, inside)
 
 
-def accuracy_at(strategy: CompletedRuns, labels: int, published: tuple[float, ...]) -> AccuracyAtBudget | None:
-  """Accuracy at a budget, compared with the published one; None if the runs have no round with so many labels."""
+def accuracy_at(strategy: CompletedRuns, labels: int, curve: Curve) -> AccuracyAtBudget | None:
+  """Accuracy at one of the curve's budgets, compared with the published one; None if our runs lack the budget."""
   if labels not in strategy.runs[0].labels:
     return None
-  ours = float(np.median([run.accuracy[run.labels.index(labels)] for run in strategy.runs]))
-  return AccuracyAtBudget(labels, ours, published, *_compare(ours, published))
+  ends = [run.labels.index(labels) + 1 for run in strategy.runs]
+  ours = float(np.median([run.accuracy[end - 1] for run, end in zip(strategy.runs, ends, strict=True)]))
+  best = None
+  if curve.running_best:
+    best = float(np.median([max(run.accuracy[:end]) for run, end in zip(strategy.runs, ends, strict=True)]))
+  published = curve.accuracy[labels]
+  return AccuracyAtBudget(labels, ours, best, published, *_compare(ours if best is None else best, published))
 
 
 def mean_accuracy(strategy: CompletedRuns, curve: Curve) -> MeanAccuracy | None:

@@ -114,7 +114,7 @@ def _prepare(config: Config, data: Dataset) -> Callable:
   if not isinstance(own, inputs.Images):
     if (config.input_mean, config.input_std) != (0, 1):
       raise UsageError(
-        "--input_mean and --input_std apply to images, and these data are numbers or tokens: use --scale instead"
+        "--input_mean and --input_std apply to images, and these data are numbers or tokens: leave them out"
       )
     return own
   assert isinstance(own.mean, float) and isinstance(own.std, float)

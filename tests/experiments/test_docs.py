@@ -143,7 +143,7 @@ def test_every_link_and_path_leads_somewhere(path):
       assert target.exists(), link
       assert not anchor or anchor in anchors(target.read_text()), link
   for name in re.findall(r"`((?:al_jax|experiments|tests|docs|results)/[\w./*]*)`", text):
-    assert "NAME" in name or list(ROOT.glob(name.rstrip("/"))), name
+    assert re.search("NAME|SCALE", name) or list(ROOT.glob(name.rstrip("/"))), name
   for name in re.findall(r"\b\w+\.jsonl\b", text):
     assert name == "results.jsonl" or list((ROOT / "results").rglob(name)), name
 

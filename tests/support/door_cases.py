@@ -312,7 +312,7 @@ CASES = [
   Case("an object array of labels", lambda: of(labels=DATA.labels.astype(object))),
   Case("one-hot labels", lambda: of(labels=one_hot)),
   Case("labels of shape [N, 1]", lambda: of(labels=DATA.labels[:, None])),
-  Case("labels that are no array", lambda: of(labels=None)),
+  Case("labels=None", lambda: of(labels=None)),
   Case("labels of pandas", lambda: of(labels=Series(DATA.labels))),
   Case("labels under NumPy's mask", lambda: of(labels=np.ma.masked_array(DATA.labels, ids == 3))),
   Case("labels in another machine's byte order", lambda: of(labels=DATA.labels.astype(">i4"))),
@@ -332,7 +332,7 @@ CASES = [
     "the same ids",
     lambda infos: all(map(same_ids, infos)),
   ),
-  Case("num_classes of NumPy's", lambda: of(num_classes=DATA.labels.max() + 1), "the same ids", same_ids),
+  Case("num_classes as a NumPy integer", lambda: of(num_classes=DATA.labels.max() + 1), "the same ids", same_ids),
   Case(
     "num_classes above every label",
     lambda: run(dataclasses.replace(DATA, num_classes=12), changed(LEARNER, network=al_jax.from_flax(Net(classes=12)))),
@@ -367,7 +367,7 @@ CASES = [
     ),
   ),
   Case(
-    "validation rows of which no copy is left out, with few such originals",
+    "val_size above the number of originals with all copies available",
     lambda: of(
       learner=changed(LEARNER, val_size=9),
       inputs=DATA.inputs[:48],
@@ -383,7 +383,7 @@ CASES = [
     ),
   ),
   Case(
-    "the same of a learner made of a point, in sweep",
+    "the same for a learner made by a function of a point, in sweep",
     lambda: al_jax.sweep(
       KEY[None],
       dataclasses.replace(DATA, available=ids != 4),
@@ -427,7 +427,7 @@ CASES = [
   Case("NaN in one image", lambda: of(FLOATS, inputs=put(FLOATS.inputs, (12, 3, 3, 0), NAN))),
   Case("NaN in one image, in fit_full", lambda: al_jax.fit_full(KEY, with_nan(), LEARNER.trainer)),
   Case("an image that becomes NaN between two runs", written_to),
-  Case("a double that is no float", lambda: of(FLOATS, **doubles(1e300))),
+  Case("a double beyond the range of float32", lambda: of(FLOATS, **doubles(1e300))),
   Case("a token that does not fit in 32 bits", lambda: run(wide_tokens(), OF_TOKENS)),
   Case("infinity in one test image", lambda: of(FLOATS, test_inputs=put(FLOATS.test_inputs, (4, 0, 0, 0), np.inf))),
   Case(
@@ -465,7 +465,7 @@ CASES = [
     lambda info: bool((info.fit.first_bad_step == 0).all()),
   ),
   Case("noise below 0", lambda: of(noise=-0.1, noise_key=KEY)),
-  Case("noise without end", lambda: of(noise=np.inf, noise_key=KEY)),
+  Case("infinite noise", lambda: of(noise=np.inf, noise_key=KEY)),
   Case("noise without a key", lambda: of(noise=0.1)),
   Case("a number as noise_key", lambda: of(noise=0.1, noise_key=0)),
   Case("noise on tokens", lambda: run(dataclasses.replace(TOKENS, noise=0.1, noise_key=KEY), OF_TOKENS)),
@@ -486,7 +486,7 @@ CASES = [
     same_ids,
   ),
   Case(
-    "read-only arrays in Fortran's order", lambda: of(inputs=np.asfortranarray(DATA.inputs)), "the same ids", same_ids
+    "read-only arrays in Fortran order", lambda: of(inputs=np.asfortranarray(DATA.inputs)), "the same ids", same_ids
   ),
   Case(
     "arrays of JAX",
@@ -537,7 +537,7 @@ CASES = [
   Case("logits [B, 1, C]", lambda: run(network=NETWORK._replace(sample=lambda *args: (jnp.zeros((2, 1, 10)), None)))),
   Case("logits that are whole numbers", lambda: run(network=NETWORK._replace(sample=whole_logits))),
   Case("a network that raises", lambda: network_of(Raises())),
-  Case("a Flax module where a Network is due", lambda: run(network=Net())),
+  Case("a Flax module in place of a Network", lambda: run(network=Net())),
   Case("a module's class", lambda: al_jax.from_flax(Net)),
   Case("an nnx module given to from_flax", lambda: al_jax.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0))), compiles=12),
   Case("an nnx module given to from_nnx", lambda: al_jax.from_nnx(nnx.Linear(2, 2, rngs=nnx.Rngs(0))), compiles=12),
@@ -561,7 +561,10 @@ CASES = [
   Case(
     "a network for other inputs", lambda: run(TOKENS, changed(LEARNER, network=al_jax.from_flax(al_jax.models.CNN())))
   ),
-  Case("state beside batch norm's, in epochs", lambda: network_of(Counting(), steps=None, epochs=2)),
+  Case(
+    "a network with state other than batch norm's, trained with epochs",
+    lambda: network_of(Counting(), steps=None, epochs=2),
+  ),
   Case("no dense layer where features are read", lambda: network_of(Bare(), acquisition=al_jax.acquisition.badge())),
   Case(
     "no dropout where samples must disagree",
@@ -583,7 +586,7 @@ CASES = [
   ),
   Case("a list as a module's field", lambda: network_of(Net(hidden=[16])), "the same ids", same_ids),
   # Parts.
-  Case("an acquisition without its brackets", lambda: run(learner=bound(al_jax.acquisition.bald))),
+  Case("an acquisition factory that is not called", lambda: run(learner=bound(al_jax.acquisition.bald))),
   Case("a score that is no number", score_vector),
   Case("select of too few ids", lambda: acquisition_of(lambda key, view, *, num: jnp.arange(num - 1))),
   Case("a score of several numbers for each row", lambda: scored_by(lambda log_probs: log_probs[0, :1])),
@@ -613,7 +616,7 @@ CASES = [
   Case("select of floats", lambda: acquisition_of(lambda key, view, *, num: jnp.arange(1.0 * num))),
   Case("needs as words", lambda: run(acquisition=al_jax.Acquisition(LEARNER.acquisition.select, needs={"samples"}))),
   Case("a number as optimizer", lambda: run(optimizer=1e-3)),
-  Case("an optimizer without its brackets", lambda: run(optimizer=optax.adam)),
+  Case("an optimizer factory that is not called", lambda: run(optimizer=optax.adam)),
   Case("a learning rate that is a word", lambda: run(optimizer=optax.adam("1e-3"))),
   Case("a dict as plan", lambda: run(learner=LEARNER._replace(trainer=LEARNER.trainer._replace(plan={"rounds": 1})))),
   Case("a plan that trains by a number", lambda: run(train=200)),
@@ -635,9 +638,9 @@ CASES = [
   Case("more labels than the pool has", lambda: run(rounds=20)),
   Case("early stopping without a validation set", lambda: run(early_stop=al_jax.EarlyStop(2, 3))),
   Case("keep_optimizer without warm_start", lambda: run(keep_optimizer=True)),
-  Case("a trainer where a learner is due", lambda: run(learner=LEARNER.trainer)),
+  Case("a trainer in place of a learner", lambda: run(learner=LEARNER.trainer)),
   Case("a name as posterior", lambda: run(posterior="dropout")),
-  Case("a posterior without its brackets", lambda: run(posterior=al_jax.posterior.mc_dropout)),
+  Case("a posterior factory that is not called", lambda: run(posterior=al_jax.posterior.mc_dropout)),
   Case("mc_dropout(0)", lambda: al_jax.posterior.mc_dropout(0)),
   Case("label_noise=1", lambda: run(label_noise=1.0)),
   Case("label_noise as an array", lambda: run(label_noise=jnp.float32(0.1))),
@@ -685,12 +688,10 @@ CASES = [
     lambda: al_jax.tell(al_jax.start(KEY, STARTED, LEARNER), STARTED, LEARNER, [20.7], [1]),
     compiles=12,
   ),
-  Case("the data of before an answer, in ask", lambda: stale("data"), compiles=60),
-  Case("the state of before an answer, in ask", lambda: stale("state"), compiles=60),
+  Case("ask with the data from before tell", lambda: stale("data"), compiles=60),
+  Case("ask with the state from before tell", lambda: stale("state"), compiles=60),
   Case("a wrapper around a name", lambda: al_jax.acquisition.power("margin")),
-  Case(
-    "a wrapper around an acquisition without its brackets", lambda: al_jax.acquisition.power(al_jax.acquisition.bald)
-  ),
+  Case("a wrapper around a factory that is not called", lambda: al_jax.acquisition.power(al_jax.acquisition.bald)),
   Case("an answer that is no class", lambda: tell_answer([10]), compiles=12),
   Case("an answer of another type", lambda: tell_answer(["three"]), compiles=12),
   Case(

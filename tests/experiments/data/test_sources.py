@@ -187,10 +187,23 @@ def test_fingerprint_is_of_shapes_dtypes_and_bytes():
   assert len({value, *map(data.fingerprint, others)}) == 1 + len(others)
 
 
-# Digits
+# Bundled data
 
 
-def test_digits_are_the_bundled_ones_split_once_and_stratified(tmp_path):
+@pytest.mark.parametrize("name", names.BUNDLED)
+def test_a_bundled_data_set_is_usable_and_always_the_same(name, tmp_path):
+  dataset = data.load(name)
+  arrays = (dataset.inputs, dataset.labels, dataset.test_inputs, dataset.test_labels)
+  assert all(isinstance(array, np.ndarray) for array in arrays) and dataset.prepare is not None
+  assert dataset.labels.dtype == dataset.test_labels.dtype == np.int32
+  assert set(dataset.labels) == set(range(dataset.num_classes)) >= set(dataset.test_labels)
+  assert len(dataset.inputs) == dataset.pool_size and len(dataset.test_inputs) == dataset.test_size > 0
+  assert np.isfinite(np.asarray(inputs.prepared(dataset, dataset.inputs))).all()
+  assert data.fingerprint(data.load(name, str(tmp_path))) == data.fingerprint(dataset)
+  assert name in names.CHOICES and not data.is_path(name)
+
+
+def test_digits_are_the_bundled_ones_split_once_and_stratified():
   dataset = data.load("digits")
   assert dataset.inputs.shape == (1297, 8, 8, 1) and dataset.test_inputs.shape == (500, 8, 8, 1)
   assert dataset.inputs.dtype == np.uint8 and dataset.labels.dtype == dataset.test_labels.dtype == np.int32
@@ -206,7 +219,6 @@ def test_digits_are_the_bundled_ones_split_once_and_stratified(tmp_path):
   ]
   assert rows(*together) == rows(bunch.images, bunch.target)
   np.testing.assert_allclose(np.bincount(dataset.test_labels), np.bincount(bunch.target) * 500 / 1797, atol=1)
-  assert data.fingerprint(data.load("digits", str(tmp_path))) == data.fingerprint(dataset)
 
 
 # IDX files

@@ -1,5 +1,6 @@
 """Counting conventions and verdicts on synthetic curves."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -58,17 +59,21 @@ def test_the_median_of_an_even_number_of_runs_is_the_later_one():
 
 def test_accuracy_at_a_budget():
   strategy = _strategy("bald", [0.5, 0.80, 0.9], [0.5, 0.82, 0.9], [0.5, 0.90, 0.9])
-  found = verdicts.accuracy_at(strategy, 30, (0.81, 0.83, 0.85))
-  assert found.ours == pytest.approx(0.82) and found.inside and found.near
-  assert verdicts.accuracy_at(strategy, 30, (0.825, 0.835, 0.85)) == (
-    30,
-    pytest.approx(0.82),
-    (0.825, 0.835, 0.85),
-    False,
-    True,
-  )
-  alone = verdicts.accuracy_at(strategy, 30, (0.85,))
-  assert not alone.near and alone.inside is None and verdicts.accuracy_at(strategy, 35, (0.85,)) is None
+  found = verdicts.accuracy_at(strategy, 30, Curve("", {30: (0.81, 0.83, 0.85)}))
+  assert found.ours == pytest.approx(0.82) and found.best is None and found.inside and found.near
+  other = verdicts.accuracy_at(strategy, 30, Curve("", {30: (0.825, 0.835, 0.85)}))
+  assert other == (30, pytest.approx(0.82), None, (0.825, 0.835, 0.85), False, True)
+  curve = Curve("", {30: (0.85,), 35: (0.85,)})
+  alone = verdicts.accuracy_at(strategy, 30, curve)
+  assert not alone.near and alone.inside is None and verdicts.accuracy_at(strategy, 35, curve) is None
+
+
+def test_a_published_running_best_is_compared_with_ours():
+  strategy = _strategy("entropy", [0.80, 0.86, 0.83])
+  curve = Curve("", {30: (0.861,), 40: (0.861,)}, running_best=True)
+  found = verdicts.accuracy_at(strategy, 40, curve)
+  assert (found.ours, found.best, found.near) == (0.83, 0.86, True)
+  assert verdicts.accuracy_at(strategy, 40, dataclasses.replace(curve, running_best=False)).near is False
 
 
 def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go():
