@@ -145,7 +145,7 @@ def test_every_link_and_path_leads_somewhere(path):
   for name in re.findall(r"`((?:al_jax|experiments|tests|docs|results)/[\w./*]*)`", text):
     assert re.search("NAME|SCALE", name) or list(ROOT.glob(name.rstrip("/"))), name
   for name in re.findall(r"\b\w+\.jsonl\b", text):
-    assert name == "results.jsonl" or list((ROOT / "results").rglob(name)), name
+    assert name in ("results.jsonl", "STUDY.jsonl") or list((ROOT / "results").rglob(name)), name
 
 
 def commands(text: str) -> list[list[str]]:
