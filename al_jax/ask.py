@@ -1,7 +1,7 @@
 """Ask and tell: active learning with labels from outside, in batches of any size.
 
-Call `start` once, then alternate `ask` for ids and `tell` with their labels. If every id is labeled, the ids are the
-same as those of `run` on the labeled pool.
+Call `start` once, then alternate `ask` for ids and `tell` with their labels. If every question is
+answered at once and in full, the ids are those of `run` on the labeled pool.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Question(NamedTuple):
 
 
 def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALState:
-  """Returns the state before the first question. Available rows whose label is known are labeled.
+  """Returns the state before the first question. Its labeled set holds the available rows whose label is known.
 
   Args:
     key: the base key, `jax.random.key(seed)`.
@@ -42,8 +42,8 @@ def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALStat
     learner: the learner that trains and selects.
 
   Raises:
-    ValueError: the learner cannot run on this pool, the known labels exceed the plan's budget, or `init_balanced`
-      would read labels that are not known.
+    ValueError: the learner cannot run on this pool, the known labels exceed the plan's budget, or
+      `init_balanced` is set but no label is known.
   """
   checks.check_learner(learner, data)
   checks.check_key(key, data, learner.trainer, learner)
@@ -76,7 +76,7 @@ def ask(state: types.ALState, data: types.Dataset, learner: Learner, *, num: int
     data: the data set given to `start` or returned by `tell`.
     learner: the learner that trains and selects.
     num: number of ids; default: `init_labels` for the initial set, then `acq_size`. Fewer are returned if fewer are
-      left.
+      left. Unlabeled validation rows come in addition.
 
   Returns:
     A `Question`; its `ids` are empty if every available row is labeled.
@@ -139,11 +139,13 @@ def tell(
 ) -> tuple[types.ALState, types.Dataset]:
   """Records the answers for `ids`: all ids of a question or some of them, in any order.
 
+  Every call after the first that adds labels advances the round, and with it the random draws of the next training.
+
   Args:
-    state: the state of the question.
+    state: `question.state`, or the state that `tell` returned if the answers of a question come in parts.
     data: the pool.
     learner: the learner that asked.
-    ids: `[K]` pool ids.
+    ids: `[K]` available pool ids, as a rule those of the question.
     answers: `[K]` ints: a class, `SKIPPED`, or `UNUSABLE` for a row to remove from the available rows.
 
   Returns:

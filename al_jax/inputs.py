@@ -197,4 +197,5 @@ class Chain:
     return batch
 
 
+# The augmentations by name, with their default arguments.
 AUGMENTATIONS = {"crop": Crop(), "flip": Flip(), "cutout": Cutout()}

@@ -19,14 +19,18 @@ class Trainer(NamedTuple):
   optimizer: optax.GradientTransformation
   plan: types.Plan
   members: int = 1  # size of the ensemble; each network has its own initial weights, minibatches and dropout
-  eval_posterior: types.Posterior = posterior.deterministic()  # predictions that the metrics are computed from
-  label_noise: float | jax.Array = 0.0  # probability that the oracle returns a wrong class, see `oracle.noisy_labels`
+  eval_posterior: types.Posterior = (
+    posterior.deterministic()
+  )  # predictions that the metrics are computed from; of an ensemble, the first network by default
+  label_noise: float | jax.Array = (
+    0.0  # probability in [0, 1) that the oracle returns a wrong class; an array only in a sweep
+  )
 
 
 class Learner(NamedTuple):
   """A trainer, an acquisition and its posterior: everything static about a run. Hashable.
 
-  The same learner never compiles twice.
+  Within a process, a learner is compiled once per shape of the data.
   """
 
   trainer: Trainer

@@ -113,10 +113,10 @@ def _jitted_fit_full(key: jax.Array, data: types.Dataset, trainer: Trainer):
 def fit_full(
   key: jax.Array, data: types.Dataset, trainer: Trainer
 ) -> tuple[types.PyTree, types.FitInfo, types.Metrics]:
-  """Trains once on all available rows: the full-supervision reference for active learning.
+  """Trains once on all available rows except the validation rows: the full-supervision reference.
 
-  The labels are those that a run with the same key gets from the oracle. The plan's `init_labels`, `acq_size` and
-  `rounds` are ignored. With `val_last`, the last rows of the pool are held out.
+  Label noise is that of a run with the same key. The plan's `init_labels`, `acq_size`, `rounds` and `pool_subset` are
+  ignored. With `val_last`, the last rows of the pool are held out.
 
   Args:
     key: the run's base key, `jax.random.key(seed)`.

@@ -1,4 +1,4 @@
-"""Gradient transformations that use `num_labels` and `progress`, which `fitting.advance` passes as extra arguments."""
+"""Gradient transformations for `optax.chain` that read the number of labels or the progress of the round."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ __all__ = ("add_decayed_weights_over_labels", "scale_by_cosine")
 def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.GradientTransformationExtraArgs:
   """Coupled weight decay divided by the number of labels.
 
-  Equivalent to a Gaussian prior of precision `weight_decay` when the loss is a mean over examples. Keras's `l2(c / n)`
-  is `weight_decay = 2 c`.
+  Equivalent to a Gaussian prior of precision `weight_decay` when the loss is a mean over examples. `l2(c / n)` in
+  Keras, with n the number of labels, corresponds to `weight_decay = 2 c`. Chain it before the optimizer.
 
   Source: Gal & Ghahramani (2016), Dropout as a Bayesian Approximation, section 3.
   """
@@ -25,7 +25,7 @@ def add_decayed_weights_over_labels(weight_decay: jax.Array | float) -> optax.Gr
 def scale_by_cosine() -> optax.GradientTransformationExtraArgs:
   """Scales updates by `(1 + cos(pi t)) / 2`, where t is the fraction of the round's steps already taken.
 
-  With early stopping, t refers to the largest number of steps.
+  Chain it after the optimizer. With early stopping, t refers to the largest number of steps.
 
   Source: Loshchilov & Hutter (2017), equation 5, without restarts.
   """

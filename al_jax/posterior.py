@@ -1,7 +1,7 @@
 """Posteriors: how predictions are sampled. Each has a factory, in the style of `optax.adam(learning_rate)`.
 
-A posterior bundles a function with sizes. Equal arguments give the same object, so equal learners share their compiled
-programs.
+A posterior is a prediction function with its numbers of samples and networks. Equal arguments give the same object, so
+equal learners share their compiled programs.
 """
 
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def deterministic() -> types.Posterior:
 
 
 def mc_dropout(samples: int, *, per_example: bool = False) -> types.Posterior:
-  """MC dropout: `samples` forward passes with dropout on.
+  """MC dropout: `samples` forward passes with dropout on. Needs a network with dropout.
 
   By default masks are consistent: each sample has one set of masks for the whole pool in a round. With `per_example`,
   every row has its own masks. Layers below the first dropout are computed once per row, because they do not depend on
@@ -123,7 +123,7 @@ def _mc_dropout(samples: int, per_example: bool) -> types.Posterior:
 def ensemble(members: int) -> types.Posterior:
   """Deep ensemble: `members` networks, each with its own initial weights, minibatches and dropout.
 
-  Features are those of the first network.
+  Features are those of the first network. Needs `Trainer(members=...)` with the same number.
 
   Source: Lakshminarayanan et al. (2017).
 
@@ -201,11 +201,11 @@ def _laplace(samples: int, prior_precision: float) -> types.Posterior:
 
 
 def laplace(samples: int, *, prior_precision: float = 1.0) -> types.Posterior:
-  """Last-layer Laplace approximation: a normal distribution of the head's weights and biases around the fitted ones.
+  """Last-layer Laplace approximation: draws of the head from a normal distribution around the fitted one.
 
   The precision matrix is the Gauss-Newton matrix of the summed cross-entropy on the training rows, plus
-  `prior_precision` times the identity. All other layers are as fitted. Each sample is one head for the whole pool.
-  Memory: `(C (F + 1))^2` floats.
+  `prior_precision` times the identity. The head's weights and biases vary, all other layers stay fixed. Each sample is
+  one head for the whole pool. Needs a network with a `head` (see `from_flax`). Memory: `(C (F + 1))^2` floats.
 
   Source: MacKay (1992); Kristiadi et al. (2020), section 4, for the last layer.
 

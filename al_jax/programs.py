@@ -25,7 +25,10 @@ def _shapes(*tree: types.PyTree) -> Hashable:
 
 
 def shared_trainer(key: jax.Array, data: types.Dataset, trainer: Trainer) -> Trainer:
-  """The first equivalent trainer on data of these shapes, whose programs are reused; `trainer` under tracing."""
+  """The first trainer seen that computes the same on data of these shapes, so that its programs are reused.
+
+  Under tracing, returns `trainer`.
+  """
   if door.is_traced((key, data)):
     return trainer
 

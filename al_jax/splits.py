@@ -51,7 +51,7 @@ def validation_weights(data: types.Dataset, ids: jax.Array) -> jax.Array | None:
 
 
 def for_labeling(key: jax.Array, data: types.Dataset, plan: types.Plan) -> jax.Array:
-  """`[N]` bool: the available rows, without all copies of the validation rows."""
+  """`[N]` bool: the available rows except the validation rows and their copies."""
   rows = is_available(data)
   if not plan.val_size:
     return rows

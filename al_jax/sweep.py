@@ -84,17 +84,18 @@ def sweep(
 ) -> tuple[Runs, ...]:
   """Runs an ablation as one compiled program: all rounds of every strategy on every key.
 
-  Strategies are unrolled, because each is a different computation; all keys share it. There are no host transfers
-  before the end, and the pool is stored once.
+  The program contains the code of each strategy once; all keys use the same code. There are no host transfers before
+  the end, and the pool is stored once.
 
   Args:
     keys: `[K]` base keys, one per seed.
     data: the pool, its labels and the test set, shared by all runs.
-    learners: one learner per strategy; with `points`, also functions that map a point to a learner.
+    learners: one learner per strategy; with `points`, also functions that map a point (one entry of `points`) to a
+      learner.
     pack: `"map"` runs the keys one after another; on CPU, ids are bitwise those of `run`. `"vmap"` runs all keys at
       once, which suits accelerators; random draws are bitwise the same, but the order of sums may differ.
     points: hyper-parameters of the learners (learning rate, dropout rate, coldness) as arrays `[K, ...]`, one point
-      per key. Functions in `learners` must be hashable, and equal if their learners are equal.
+      per key. Functions in `learners` must be hashable; two that compare unequal are compiled separately.
     mesh: device mesh over which the keys are split; K must be a multiple of its size. Devices do not communicate.
       None: the device of the data.
 

@@ -16,9 +16,9 @@ import numpy as np
 PyTree = Any
 Shape = tuple[int, ...]
 
-UNKNOWN = -1  # label of a row that is not labeled yet
-UNUSABLE = -2  # label of a row that cannot be used; it is no longer available
-SKIPPED = -3  # label of a row that was skipped; `ask` returns it again when no other rows are left
+UNKNOWN = -1  # value in `labels` of a row that has no label yet
+UNUSABLE = -2  # value in `labels` of a row that cannot be used; it is no longer available
+SKIPPED = -3  # value in `labels` of a row that was skipped; `ask` returns it again when no other rows are left
 
 
 def _static(default: Any = dataclasses.MISSING) -> Any:
@@ -46,12 +46,12 @@ class Dataset:
   """
 
   inputs: PyTree  # arrays `[O, ...]`: the originals of the pool
-  labels: jax.Array  # `[N]` int32: the oracle's classes, read only through a mask; UNKNOWN if there is none yet
+  labels: jax.Array  # `[N]` int32: classes; UNKNOWN, and never read, for rows outside `known`
   test_inputs: PyTree  # arrays `[M, ...]`; if M is 0, test metrics are NaN
   test_labels: jax.Array  # `[M]` int32
-  num_classes: int = _static()
-  prepare: Callable[[PyTree], PyTree] | None = _static(None)  # noqa: RUF009 (hashable; None: `inputs.as_they_are`)
-  copies: int = _static(1)
+  num_classes: int = _static()  # C
+  prepare: Callable[[PyTree], PyTree] | None = _static(None)  # noqa: RUF009 (hashable; None: unchanged, integers refused)
+  copies: int = _static(1)  # N / O
   noise: float = _static(0.0)  # standard deviation, on the scale of the network's inputs
   embedding: jax.Array | None = None  # `[O, E]` floats: user-provided features for diversity-based acquisitions
   noise_key: jax.Array | None = None  # `[]` key; required if `noise` is not 0
@@ -69,7 +69,7 @@ class Dataset:
 
   @property
   def num_originals(self) -> int:
-    """O: number of pool rows without copies."""
+    """O: number of originals, that is of pool rows without their copies."""
     return self.labels.shape[0] // self.copies
 
   @property
@@ -92,10 +92,10 @@ class Network(NamedTuple):
 
   init: InitFn  # (key, inputs) -> variables; inputs are a prepared batch
   apply: ApplyFn  # (variables, inputs, *, key, weights) -> (logits `[B, C]`, variables): the training pass. Rows whose
-  #   `weights` `[B]` are 0 are padding and must not enter batch statistics; None: no padding
+  #   `weights` `[B]` are 0 are padding and must not enter batch statistics; `weights=None`: no padding
   sample: SampleFn  # (key | None, variables, inputs) -> (logits, features `[B, F]` or None): dropout as in training,
   #   everything else as in inference; without a key, dropout is off. Row i depends only on the key and on row i
-  head: HeadFn | None = None  # (variables, features) -> logits; None if the network has no such layer
+  head: HeadFn | None = None  # the last dense layer: (variables, features) -> logits; None if there is none
   name: str = "the network"  # used in messages
 
 
@@ -113,11 +113,12 @@ class Posterior(NamedTuple):
   """How predictions are sampled. Factories are in `al_jax.posterior`: `deterministic()`, `mc_dropout(20)`, ..."""
 
   name: str
-  predict: PredictFn  # (key, network, variables, inputs_of, ids, *, chunk_size, features) -> Outputs
+  predict: PredictFn  # (key, network, variables, inputs_of, ids, *, chunk_size, features) -> Outputs: the predictions
+  #   for `inputs_of(ids)`, at most `chunk_size` rows at a time; `features` (bool) asks for features
   samples: int = 1  # S
   members: int = 1  # number of trained networks; if more than 1, variables have a leading axis of members
-  joint: bool = True  # whether one sample is one function for all inputs
-  drops: bool = False  # whether samples differ only by dropout
+  joint: bool = True  # whether a sample uses the same weights and masks for all inputs
+  drops: bool = False  # whether samples are those of MC dropout, so that the network must have dropout
   fit: Callable[..., PyTree] | None = None  # (network, variables, inputs_of, ids, weights, *, chunk_size) -> variables,
   #   extended by what `predict` needs from the training rows `ids` `[K]`; ids of weight 0 are padding
   needs_head: bool = False  # whether it calls `Network.head`
@@ -134,8 +135,8 @@ class EarlyStop(NamedTuple):
   patience: int  # validation checks without improvement after which training stops
   every: int  # steps between validation checks; with `epochs`, there is one check per epoch instead
   samples: int = 1  # MC dropout samples whose mean prediction is checked; 1: dropout off
-  metric: str = "accuracy"  # or "nll"; higher accuracy or lower NLL is better
-  keep: str = "best"  # variables that training returns: those of the best check, or "last"
+  metric: str = "accuracy"  # "accuracy" (higher is better) or "nll" (lower is better)
+  keep: str = "best"  # variables that training returns: "best" for those of the best check, or "last"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,16 +147,18 @@ class TrainPlan:
   Give exactly one of the two. With `early_stop`, it is an upper limit.
   """
 
-  batch_size: int = 64
-  steps: int | None = None
-  epochs: int | None = None
+  batch_size: int = 64  # rows per training step
+  steps: int | None = None  # training steps per round
+  epochs: int | None = None  # passes over the labeled set per round
   first_epochs: int | None = None  # epochs of round 0; None: `epochs`
   min_epoch_size: int = 0  # least number of examples per epoch; smaller labeled sets are repeated; 0: a single pass
   early_stop: EarlyStop | None = None  # needs `val_size`
   warm_start: bool = False  # start from the previous round's variables instead of new ones
   keep_optimizer: bool = False  # also start from the previous optimizer state; needs `warm_start`
   label_smoothing: float = 0.0  # share of each label that is spread uniformly over all classes
-  augment: Callable[[jax.Array, PyTree], PyTree] | None = None  # (key, batch) -> batch, hashable; training only
+  augment: Callable[[jax.Array, PyTree], PyTree] | None = (
+    None  # (key, prepared batch) -> batch, hashable; training only
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,17 +169,17 @@ class Plan:
   labels.
   """
 
-  init_labels: int
-  acq_size: int
-  rounds: int
+  init_labels: int  # size of the initial set
+  acq_size: int  # rows acquired per round
+  rounds: int  # acquisitions
   train: TrainPlan
-  init_balanced: bool = True  # draw equally many rows of every true class for the initial set
+  init_balanced: bool = True  # draw equally many rows of every true class for the initial set (as equal as possible)
   initial_ids: tuple[int, ...] = ()  # the `init_labels` pool ids of the initial set; (): draw them
   val_size: int = 0  # originals held out for validation: never acquired, never trained on
-  val_last: float = 0.0  # share of the labeled rows, the last acquired, that is held out of training
+  val_last: float = 0.0  # share of the labeled rows, the most recent ones, used for `val_accuracy` and not for training
   pool_subset: int | None = None  # number of candidates scored per round, drawn anew each round; None: all
   chunk_size: int = 50  # inputs per forward pass outside training; the default suits a CPU cache
-  score_dtype: str = "float32"  # or "bfloat16": dtype of the forward passes that acquisitions read
+  score_dtype: str = "float32"  # dtype of the predictions and features that acquisitions read, or "bfloat16"
 
   @property
   def max_labels(self) -> int:
@@ -188,9 +191,9 @@ class ALState(NamedTuple):
   """State of a run between rounds: only what the next round needs."""
 
   variables: PyTree  # of the last fitted model; with a leading axis of members for an ensemble
-  labeled: jax.Array  # `[N]` bool
+  labeled: jax.Array  # `[N]` bool: rows that the next training may use
   key: jax.Array  # `[]` base key, constant throughout the run
-  round: jax.Array  # `[]` int32
+  round: jax.Array  # `[]` int32: the next round, from 0
   order: jax.Array | None = None  # `[max_labels]` int32 ids in the order of labeling; None without `val_last`
   opt_state: PyTree = None  # optimizer state after the last training; None without `keep_optimizer`
 
@@ -210,8 +213,8 @@ class FitInfo(NamedTuple):
 
   loss: jax.Array  # `[]` nats: mean cross-entropy of the last minibatch
   steps: jax.Array  # `[]` int32: steps taken, including those after the best check of early stopping
-  first_bad_step: jax.Array  # `[]` int32: first step with a non-finite loss; `steps` if only the returned parameters
-  #   are not finite; -1 if all are finite
+  first_bad_step: jax.Array  # `[]` int32: first step with a non-finite loss; `steps` if every loss is finite but the
+  #   returned parameters are not; -1 if all are finite
 
 
 class RoundInfo(NamedTuple):
@@ -240,11 +243,11 @@ class PoolView(NamedTuple):
 class Needs(NamedTuple):
   """What an acquisition reads in addition to the masks. Only this is computed."""
 
-  samples: int = 0  # least number of posterior samples; if 2 or more, they must be able to disagree
-  joint: bool = False  # needs each sample to be one function for all rows, for joint predictions of several rows
-  features: bool = False
-  embedding: bool = False
-  labels: bool = False
+  samples: int = 0  # least number of posterior samples; if 2 or more, they must be able to differ
+  joint: bool = False  # reads joint predictions of several rows, which per-example dropout masks do not give
+  features: bool = False  # reads `PoolView.features`
+  embedding: bool = False  # reads `PoolView.embedding`
+  labels: bool = False  # reads `PoolView.labels`
   targets: int = 0  # T: rows of `target_log_probs`
 
   @property
@@ -261,6 +264,10 @@ SelectFn = Callable[..., jax.Array]  # (key, view, *, num) -> `[num]` int32
 class Acquisition(NamedTuple):
   """An acquisition function: chooses the rows to label next."""
 
-  select: SelectFn  # (key, view, *, num) -> `[num]` int32 distinct candidates, best first; consumes the key
-  score: ScoreFn | None = None  # (view) -> `[N]`, higher is labeled first; None for random and set-valued methods
+  select: SelectFn  # (key, view, *, num) -> `[num]` int32 distinct positions of candidates in the view, best first;
+  #   consumes the key. With `pool_subset` the view holds only the drawn rows, and N is their number
+  score: ScoreFn | None = (
+    None  # (view) -> `[N]`, higher is labeled first; a row's score depends only on that row and the
+  )
+  #   targets; None for acquisitions that do not score single rows
   needs: Needs = Needs()

@@ -58,8 +58,8 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
   A candidate's embedding is the gradient of its loss with respect to the last layer's weights, with the predicted class
   as the label. The first image is drawn uniformly, as in k-means++ (the authors' code starts with the longest
   gradient). Each next one is drawn in proportion to the squared distance to the nearest image drawn so far; neither
-  labeled images nor the origin are centers. If all remaining distances are 0, as in a pool of certain predictions, the
-  remaining images are ties. The prediction is the mean over samples; the paper's is deterministic.
+  labeled images nor the origin are centers. If all remaining distances are 0, for example because every prediction is
+  certain, the rest is drawn at random. The prediction is the mean over samples; the paper's is deterministic.
 
   Formula: P(x) ~ min_y |a_x h_x' - a_y h_y'|^2, a = p - onehot(argmax p)
   Source: Ash et al. 2020

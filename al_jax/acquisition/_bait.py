@@ -265,14 +265,16 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
 
   The Fisher information is that of the last dense layer's kernel (without its bias) under the mean prediction:
   `I = (diag(p) - p p^T) (x) h h^T`. G is its mean over the labeled images and the candidates. `pool_subset` reduces the
-  candidates but not the labeled images, which then weigh more than in the paper. The forward phase adds the candidate
-  that gives the smallest `tr(M^-1 G)`, `oversample * num` times. The backward phase removes the image whose removal
-  increases it least, until `num` are left; of equals, the one added last. Ids are returned in the order of addition.
+  candidates but not the labeled images, which then weigh more than in the paper. M is the regularized information of
+  the labeled images and the batch. The forward phase adds the candidate that gives the smallest `tr(M^-1 G)`,
+  `oversample * num` times. The backward phase removes the image whose removal increases `tr(M^-1 G)` least, until `num`
+  are left; ties remove the image added last. Ids are returned in the order of addition.
 
-  M is scaled as in the authors' code: the mean information of the labeled images has weight L / (L + num), and each
+  M is scaled as in the authors' code: the mean information of the L labeled images has weight L / (L + num), and each
   image of the batch has weight num / (L + num), not divided by the size of the batch. The paper's algorithm has neither
-  weight. The authors used a regularization of 1, and 0.01 for CIFAR-10. Here it is at least a thousandth of the largest
-  `trace I` of a labeled image or candidate; down to this value float32 selects the same images as float64.
+  weight. The authors used a regularization of 1, and 0.01 for CIFAR-10. A regularization below a thousandth of the
+  largest `trace I` of a labeled image or candidate is raised to it; below, float32 would select other images than
+  float64.
 
   The computation is exact and needs no `[N, C*F]` array: two `[C, C]` matrices per image are computed once and get a
   rank-C update after every pick. An image of which the network is certain has no information and is added only when
@@ -281,6 +283,14 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
 
   Formula: min tr(M^-1 G), M = regularization + sum_labeled I / (L + num) + num / (L + num) sum_batch I
   Source: Ash et al. 2021
+
+  Args:
+    regularization: added to the diagonal of M; positive.
+    oversample: number of images of the forward phase, divided by `num`; at least 1.
+    chunk_size: rows per chunk; it bounds the memory and does not change the ids.
+
+  Raises:
+    ValueError: `regularization` is not positive, or `oversample` is below 1.
   """
   if not regularization > 0:
     raise ValueError(f"regularization must be positive, not {regularization}")

@@ -277,11 +277,11 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   but at least S), the same number from each posterior sample; every pick extends each of them by one label. Images
   without new information are ties.
 
-  Lazy greedy: an image whose previous gain is too small to be the largest now is skipped. The others are first screened
-  on 1/64 of the configurations (at least 256), drawn by the entropy over samples that they leave, and dropped if they
-  are four standard errors behind. The bounds are exact up to rounding with fewer than 512 enumerated configurations;
-  with more configurations (which are screened) or sampled ones they are statistical. Each posterior sample must be one
-  function for the whole pool: per-example dropout masks are refused.
+  A gain never increases, so an image whose previous gain is below the best one found is not scored again. With 512
+  configurations or more, the other images are first scored on a random 1/64 of them (at least 256), which favors
+  configurations that leave the samples uncertain. An image is dropped if this estimate is more than four standard
+  errors below the best one. With fewer configurations, all enumerated, the selection is exact up to rounding; otherwise
+  a better image is missed with a small probability. Per-example dropout masks are refused.
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019

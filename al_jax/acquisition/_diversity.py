@@ -33,9 +33,9 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
   """Repeatedly the candidate farthest from all labeled and selected images (CoreSet).
 
   This is the greedy half of the method: the paper then runs an integer program that leaves out outliers. Here a far
-  outlier is always selected. The largest distance of a candidate to its nearest center is at most twice that of the
-  best batch. Distances are Euclidean. If nothing is labeled, the first pick is the candidate farthest from the
-  candidates' mean.
+  outlier is always selected. Centers are labeled and selected images. The largest distance of a candidate to its
+  nearest center is at most twice as large as with the best batch. Distances are Euclidean. If nothing is labeled, the
+  first pick is the candidate farthest from the candidates' mean.
 
   Formula: argmax_x min_c |x - c|, c labeled or chosen
   Source: Sener & Savarese 2018
@@ -67,11 +67,18 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
   This is the clustering step of the method alone: no preselection by uncertainty, no weights; labeled images are
   ignored. It runs a fixed number of Lloyd iterations from k-means++ seeds. No candidate is selected twice, and an exact
   copy of a selected candidate is skipped while any other candidate is left. Clusters of equal size keep the order of
-  their seeds. Candidates at equal distance are ties, broken at random unless rounding decides: both images of a cluster
-  of two are equally near to its center.
+  their seeds. Candidates at equal distance are ties. (Both images of a cluster of two are equally near to its center,
+  and rounding may decide.)
 
   Formula: argmin_x |x - m_k| for every k-means center m_k
   Source: Zhdanov 2019
+
+  Args:
+    iterations: Lloyd iterations; 0 keeps the seeds.
+    chunk_size: rows per chunk; it bounds the memory and does not change the ids.
+
+  Raises:
+    ValueError: `iterations` is below 0.
   """
   if iterations < 0:
     raise ValueError(f"iterations must be at least 0, not {iterations}")

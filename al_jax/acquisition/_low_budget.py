@@ -98,12 +98,22 @@ def typiclust(
   fewer. Clusters without remaining candidates are skipped. Clusters of at most `min_cluster_size` images get turns only
   after all others are used up.
 
-  Distances are Euclidean, as in the paper; the authors' code averages squared distances. The paper clusters
-  self-supervised embeddings that are fixed for the run: to do the same, set `Dataset.embedding`. Without it, the
-  features of each round's network are clustered.
+  Embeddings are scaled to unit length. Distances are Euclidean, as in the paper; the authors' code averages squared
+  distances. The paper clusters self-supervised embeddings that are fixed for the run: to do the same, set
+  `Dataset.embedding`. Without it, the features of each round's network are clustered.
 
   Formula: 1 / mean distance to the k nearest in its cluster
   Source: Hacohen et al. 2022
+
+  Args:
+    max_clusters: largest number of clusters.
+    min_cluster_size: clusters of at most this many images come last.
+    neighbors: number of nearest neighbors that the typicality averages over.
+    iterations: Lloyd iterations of k-means.
+    chunk_size: rows per chunk; it bounds the memory and does not change the ids.
+
+  Raises:
+    ValueError: a value is too small.
   """
   for name, value in {"min_cluster_size": min_cluster_size, "iterations": iterations}.items():
     if value < 0:
@@ -213,17 +223,26 @@ def probcover(
   """Greedily the image whose ball contains the most images that are not covered yet.
 
   An image is covered if it is in the ball of a labeled or selected image. Balls are open: they contain the labeled and
-  candidate images at a distance below the radius. If all images are covered, or none can be, candidates are ties. The
-  paper uses self-supervised embeddings that are fixed for the run: to do the same, set `Dataset.embedding`. Without it,
-  the features of each round's network are used.
+  candidate images at a distance below the radius. Embeddings are scaled to unit length, and distances are Euclidean. If
+  no candidate would cover a new image, one is drawn at random. The paper uses self-supervised embeddings that are fixed
+  for the run: to do the same, set `Dataset.embedding`. Without it, the features of each round's network are used.
 
   With `radius=0` the radius is estimated as in the paper. k-means with `classes` clusters gives pseudo-labels. The
   radius is the largest at which at least a share `purity` of all balls contain a single pseudo-label: the `1 - purity`
-  quantile of the distances to the nearest image of another pseudo-label. `classes` is a hyper-parameter because a
-  `PoolView` carries neither labels nor the number of classes.
+  quantile of the distances to the nearest image of another pseudo-label. Set `classes` to the number of classes of the
+  data, which a `PoolView` does not hold.
 
   Formula: argmax |ball(x) - covered|
   Source: Yehuda et al. 2022
+
+  Args:
+    radius: radius of the balls, in 0..2; 0 estimates it.
+    purity: least share of pure balls, of the estimate.
+    classes: number of pseudo-labels of the estimate.
+    chunk_size: rows per chunk; it bounds the memory and does not change the ids.
+
+  Raises:
+    ValueError: `radius` is negative, `purity` not in (0, 1], or `classes` below 2.
   """
   if not radius >= 0:
     raise ValueError(f"radius must be positive, or 0 for an estimate, not {radius}")

@@ -17,7 +17,7 @@ from al_jax.chunks import map_chunks
 def from_score(
   score: Callable[[jax.Array], jax.Array], *, samples: int = 1, chunk_size: int = 1024
 ) -> types.Acquisition:
-  """Makes an acquisition of a score of one example; the highest scores are labeled first.
+  """Makes an acquisition from a function that scores one example; the highest scores are labeled first.
 
   Args:
     score: function of one example: `[S, C]` log-probabilities -> `[]`, higher = label first.
@@ -79,8 +79,8 @@ def entropy(*, chunk_size: int = 1024) -> types.Acquisition:
 def variation_ratio(*, chunk_size: int = 1024) -> types.Acquisition:
   """Least agreement among the samples' votes first.
 
-  Counts votes, as in the authors' code. Section 4 of Gal et al. instead defines 1 - max of the mean prediction, which
-  is `least_confidence(posterior=dropout)` here.
+  It counts votes, as the authors' code does. Section 4 of Gal et al. instead defines 1 - max of the mean prediction,
+  which is `least_confidence` with a dropout posterior here.
 
   Formula: 1 - (share of samples that vote for the modal class)
   Source: Freeman 1965; Gal et al. 2017

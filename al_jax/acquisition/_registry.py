@@ -50,6 +50,7 @@ def _pointwise(factory: Callable[..., Acquisition]) -> Entry:
   return Entry(factory, "N S C", lambda N, S, C, chunk, **_: 4 * (8 * N + 4 * chunk * S * C))
 
 
+# The acquisitions by name, each an `Entry`.
 REGISTRY: dict[str, Entry] = {
   "random": Entry(
     random,
@@ -119,6 +120,7 @@ REGISTRY: dict[str, Entry] = {
   ),
 }
 
+# The wrappers by name, each an `Entry` whose factory takes an acquisition first.
 WRAPPERS: dict[str, Entry] = {
   "power": Entry(power, "N", lambda N, **_: 4 * 8 * N),
   "softmax": Entry(softmax, "N", lambda N, **_: 4 * 8 * N),

@@ -72,11 +72,12 @@ def from_pool_score(score: Callable[[types.PoolView], jax.Array], *, needs: type
 
 
 def from_select(select: types.SelectFn, *, needs: types.Needs) -> types.Acquisition:
-  """Makes an acquisition of a function that selects a batch jointly.
+  """Makes an acquisition from a function that selects a batch jointly.
 
   Args:
-    select: `(key, view, *, num) -> [num]` int32 ids, best first. In its view, the masks hold finite rows only and
-      `tie_break` is set. If there are fewer candidates than `num`, the remaining ids may be anything.
+    select: `(key, view, *, num) -> [num]` int32 positions in the view, best first. In its view, `labeled` and
+      `candidates` are False for rows that are not finite, and `tie_break` is set. If this leaves fewer candidates than
+      `num`, what it returns after the last candidate is ignored.
     needs: the fields of the view that it reads.
   """
 

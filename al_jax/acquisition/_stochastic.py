@@ -51,10 +51,17 @@ def _perturbed_top_k(
 
 @factory
 def power(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
-  """Draws in proportion to `score ** coldness` for scores of at least 0; zeros come last, in random order.
+  """Draws in proportion to `score ** coldness` for scores of at least 0; other scores come last, in random order.
 
   Formula: top-k of log s + Gumbel / coldness
   Source: Kirsch et al. 2021
+
+  Args:
+    base: an acquisition that scores each image. The result has no `score`.
+    coldness: positive; higher values are closer to the top scores.
+
+  Raises:
+    ValueError: `base` scores no single image, or `coldness` is not positive.
   """
   return _perturbed_top_k(lambda scores, _: jnp.where(scores > 0, jnp.log(scores), -jnp.inf), base, coldness)
 
@@ -65,6 +72,13 @@ def softmax(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisit
 
   Formula: top-k of s + Gumbel / coldness
   Source: Kirsch et al. 2021
+
+  Args:
+    base: an acquisition that scores each image. The result has no `score`.
+    coldness: positive; higher values are closer to the top scores.
+
+  Raises:
+    ValueError: `base` scores no single image, or `coldness` is not positive.
   """
   return _perturbed_top_k(lambda scores, _: scores, base, coldness)
 
@@ -75,6 +89,13 @@ def softrank(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisi
 
   Formula: top-k of -log r + Gumbel / coldness, r the rank of s
   Source: Kirsch et al. 2021
+
+  Args:
+    base: an acquisition that scores each image. The result has no `score`.
+    coldness: positive; higher values are closer to the top scores.
+
+  Raises:
+    ValueError: `base` scores no single image, or `coldness` is not positive.
   """
 
   def log_weights(scores: jax.Array, view: types.PoolView) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Networks by name. Any other Flax module called as `model(inputs, train=bool)` can be used, too."""
+"""Linen modules for `al_jax.from_flax`. Any other module called as `module(inputs, train=bool)` can be used, too."""
 
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
@@ -10,6 +10,7 @@ from al_jax.models.vgg import VGG16
 
 __all__ = ("CNN", "MLP", "NETWORKS", "VGG16", "BatchBALDNet", "GalNet", "ResNet18", "Transformer")
 
+# The classes of the networks by name.
 NETWORKS = {
   "cnn": CNN,
   "batchbald": BatchBALDNet,

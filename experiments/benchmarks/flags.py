@@ -37,7 +37,10 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one size for --suite=loop", **own)
   flags.DEFINE_list("samples", ["10", "100"], "posterior samples of --suite=acquisition", **own)
   flags.DEFINE_list(
-    "num", ["10", "100"], "images selected; only set-valued acquisitions on features use more than the first", **own
+    "num",
+    ["10", "100"],
+    "comma-separated batch sizes; acquisitions that score single images, and batchbald, use the first one",
+    **own,
   )
   flags.DEFINE_integer("rounds", 10, "acquisition rounds per run of --suite=loop or agreement", lower_bound=1, **own)
   flags.DEFINE_integer("train_steps", 200, "steps per training of --suite=loop or agreement", lower_bound=1, **own)

@@ -14,7 +14,8 @@ def load() -> Dataset:
   """Loads the 1,797 digits in a fixed split of 1,297 pool and 500 test images, stratified by class.
 
   Returns:
-    Images `[1297, 8, 8, 1]` and `[500, 8, 8, 1]` uint8 with values 0..16, labels int32, 10 classes, mean 0, std 16.
+    Images `[1297, 8, 8, 1]` and `[500, 8, 8, 1]` uint8 with values 0..16, labels int32, 10 classes;
+    `prepare` divides the pixels by 16.
 
   References:
     E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository (1998).

@@ -96,7 +96,8 @@ def load(paths: dict[str, Path], dataset: str) -> Dataset:
   """Reads the four files that `locate` found as the data set named `dataset`.
 
   Returns:
-    Images `[N, H, W, 1]` uint8 and labels `[N]` int32 in the order of the files, 10 classes, mean 0, std 255.
+    Images `[N, H, W, 1]` uint8 and labels `[N]` int32 in the order of the files; 10 classes; `prepare`
+    divides the pixels by 255.
 
   Raises:
     DataError: a bad file (see `read`), mismatched counts or sizes, a label above 9, or the images of another data set.

@@ -71,7 +71,7 @@ def select_ids(name: str, data: Dataset, num: int, seed: int) -> tuple[int, ...]
 
   Args:
     name: one of `CHOOSERS`.
-    data: the pool; only the first copy of each original is chosen from.
+    data: the pool; only first copies are candidates.
     num: number of ids.
     seed: seed of the strategy's random draws.
 

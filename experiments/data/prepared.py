@@ -56,7 +56,8 @@ def load(folder: Path) -> Dataset:
   """Loads the data set prepared in `folder`, from the cache if it is there.
 
   Returns:
-    Images `[N, H, W, C]` uint8 and labels `[N]` int32 in the order of the prepared files, mean 0, std 255.
+    Images `[N, H, W, C]` uint8 and labels `[N]` int32 in the order of the prepared files; `prepare`
+    divides the pixels by 255.
 
   Raises:
     DataError: damaged files, TFRecord without TensorFlow, no train or test split, or examples that are not fixed-size

@@ -29,7 +29,7 @@ def divisor(scale: str | None) -> float | None:
 def scaled(x: np.ndarray, x_test: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray, str]:
   """Scales pool `[P, ...]` and test inputs `[T, ...]`, fitted per column on the pool; also returns a description.
 
-  Columns that are constant in the pool become 0 (in the pool).
+  Columns that are constant in the pool are 0 there after scaling.
   """
   number = divisor(scale)
   if number is not None:

@@ -142,8 +142,8 @@ def scores_images(spelling: str) -> bool:
 def learners(config: Config, num_classes: int, point: dict[str, float | jax.Array] | None = None) -> dict[str, Learner]:
   """One learner per strategy; all share the network and optimizer objects, and so their compiled programs.
 
-  The learners of a config are cached, so that checks which passed need not run again. The values of `point`, a point of
-  a grid, may be traced. They replace those of the flags and the hyper-parameters that a strategy does not spell out.
+  The learners of a config are cached, so that its checks run once. The values of `point`, a grid point, may be traced.
+  They replace flags, and hyper-parameters that the strategy's spelling leaves open.
   """
   return _learners(config, num_classes, point) if point else dict(_cached_learners(config, num_classes))
 

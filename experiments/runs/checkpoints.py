@@ -70,8 +70,8 @@ class Checkpoints:
   def load_round(self, like: types.ALState, rounds: int) -> types.ALState | None:
     """Loads the state after `rounds` rounds, with the shapes of `like`; None if there is no such checkpoint.
 
-    Deletes checkpoints of later rounds: their rows were not written. A checkpoint of an earlier version whose fields
-    differ from those of a state now counts as missing.
+    Deletes checkpoints of later rounds: their rows were not written. A checkpoint that an earlier version wrote with
+    other fields than `ALState` has counts as missing.
 
     Raises:
       UsageError: the checkpoint is damaged.

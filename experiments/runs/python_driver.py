@@ -95,8 +95,8 @@ def run_python(
     on_phase: called with the round and the phase when a phase begins.
     on_round: called with each new row and its state before the row is yielded.
     checkpoints: stores the states; None stores none.
-    end: the row that follows `done` if this run ended after fewer rounds than it has now. Its training is read from its
-      checkpoint if there is one with the fields of a longer run.
+    end: the last row of this run under a smaller `--rounds`; None if `--rounds` was not raised. That row acquired
+      nothing, so its round is repeated, with the model of its checkpoint if that can be read.
 
   Raises:
     UsageError: the rows are of another run, or a checkpoint cannot be written or read.
@@ -169,7 +169,7 @@ def _resumed(
 ) -> types.ALState:
   """The state that the run resumes from: that of the next round, or of round 0 for a warm start without a checkpoint.
 
-  If `fitted` has the next round's training, the state follows from the rows alone.
+  If `fitted` holds the model of the next round, the state follows from the rows alone.
 
   Raises:
     UsageError: the rows have another initial set than this seed, or disagree with the checkpoint.

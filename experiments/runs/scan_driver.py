@@ -50,7 +50,7 @@ class Program:
 
 
 def run_study(config: Config, data: types.Dataset, workdir: Workdir, display: Display, stop: Interrupt) -> None:
-  """Runs every strategy on every seed and grid point, one program of jobs at a time, and writes its rows at its end."""
+  """Runs every strategy on every seed and grid point, one program at a time; writes the rows when a program ends."""
   checks.check_values(data)  # a compiled program cannot raise for bad values
   data = jax.device_put(data, NamedSharding(mesh(), PartitionSpec()))
   for seed, point, acq in itertools.product(_seeds(config), grid.points(config.vmap_over), config.acq):
@@ -163,7 +163,7 @@ def fitting(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]
 
 
 def free_bytes() -> int:
-  """Free memory of a device: as it reports, else its share of the machine's available memory."""
+  """Free memory of a device: what it reports, or its share of the machine's available memory if it reports none."""
   stats = jax.local_devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -83,7 +83,7 @@ class Workdir:
       for name in _FOLDERS if present else ():  # a folder without results may have folders of the user's
         shutil.rmtree(self.path / name, ignore_errors=True)
     self.rows = self._read_rows()
-    # Last rows of runs that ended after fewer rounds, by run; rows that acquire will replace them.
+    # By run, its last row under a smaller `--rounds`. It acquired nothing; a row that acquires will replace it.
     self._short_ends = {run_of(row): row for row in self.rows if ended_short(row, config.rounds)}
     self.rows = [row for row in self.rows if not ended_short(row, config.rounds)]
     if config.resume and (self.path / "config.json").exists():
@@ -131,7 +131,7 @@ class Workdir:
     return bool(done) and outcome(done[-1], rounds) != "unfinished"
 
   def short_end(self, acq: str, seed: int) -> dict | None:
-    """The last row of a run that ended after fewer rounds than it has now; None for other runs."""
+    """The last row of a run under a smaller `--rounds`; None if `--rounds` was not raised."""
     return self._short_ends.get((acq, seed, ()))
 
   def append(self, row: dict) -> None:

@@ -6,13 +6,17 @@
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from types import ModuleType
 from typing import Any
 from typing import NamedTuple
 
 import al_jax
+from al_jax import acquisition
 from al_jax import models
+from al_jax import types
+from al_jax.types import Needs
 from tests.support.programs import ROOT
 
 PAGE = ROOT / "docs" / "api.md"
@@ -67,7 +71,8 @@ def sections() -> list[Section]:
 
 def page() -> str:
   """The whole page."""
-  out = [_INTRO.strip()]
+  shapes = (inspect.getdoc(types) or "").partition("\n\n")[2]
+  out = [_INTRO.strip(), shapes]
   for section in sections():
     out += [f"## {section.heading}", *filter(None, [section.text])]
     for name, value in section.objects.items():
@@ -75,14 +80,24 @@ def page() -> str:
   return "\n\n".join(out) + "\n"
 
 
+def _needs(name: str, factory: Any) -> list[str]:
+  """What an acquisition of the registry needs, but for the defaults."""
+  if acquisition.REGISTRY.get(name.rpartition(".")[2]) is None or not name.startswith("al_jax.acquisition."):
+    return []
+  needs = [
+    f"{field}={value}" for field, value in factory().needs._asdict().items() if value != Needs()._asdict()[field]
+  ]
+  return [f"Needs: `{', '.join(needs)}`" if needs else "Needs: nothing"]
+
+
 def _described(name: str, value: Any) -> list[str]:
   if inspect.isclass(value):
     return [*filter(None, [_constructor(value), _prose(inspect.getdoc(value) or "")]), *_members(value)]
   if callable(value):
-    return [_signature(value), _prose(inspect.getdoc(value) or "")]
+    return [_signature(value), _prose(inspect.getdoc(value) or ""), *_needs(name, value)]
   if isinstance(value, dict):
-    return [f"A dict with the keys {', '.join(f'`{key}`' for key in value)}."]
-  return [f"`{name.rpartition('.')[2]} = {value!r}`: {_comment_of_constant(name.rpartition('.')[2])}."]
+    return [f"{_comment_of_constant(name)} Its keys are {', '.join(f'`{key}`' for key in value)}."]
+  return [f"`{name.rpartition('.')[2]} = {value!r}`: {_comment_of_constant(name)}."]
 
 
 def _source(value: Any) -> ast.ClassDef | ast.FunctionDef:
@@ -158,7 +173,13 @@ def _comment(code: list[str], node: ast.AnnAssign) -> str:
 
 
 def _comment_of_constant(name: str) -> str:
-  return re.search(rf"^{name} = .*?  # (.+)$", inspect.getsource(al_jax.types), re.MULTILINE)[1]
+  """The comment above a constant, or behind it, in the module that defines it."""
+  pattern = re.compile(rf"((?:^# .*\n)*)^{name.rpartition('.')[2]}(?:: .*?)? = .*?(?:  # (.+))?$", re.MULTILINE)
+  for module in [module for key, module in sys.modules.items() if key.startswith("al_jax")]:
+    found = pattern.search(inspect.getsource(module))
+    if found and (found[1] or found[2]):
+      return found[2] or " ".join(line.lstrip("# ") for line in found[1].splitlines())
+  raise AssertionError(f"{name} has no comment")
 
 
 def _prose(doc: str) -> str:
