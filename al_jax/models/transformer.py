@@ -28,6 +28,8 @@ class Transformer(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     if x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.integer):
       raise ValueError(f"a transformer takes [B, L] integer tokens, not {x.dtype} rows of shape {x.shape[1:]}")
+    if isinstance(self.dropout_rate, jax.Array):
+      raise ValueError("the attention of a transformer takes one dropout_rate per program, not a traced one")
     drop = lambda x: nn.Dropout(self.dropout_rate, deterministic=not train)(x)
     places = self.param("places", nn.initializers.normal(0.02), (1, x.shape[1], self.features))
     x = nn.Embed(self.vocabulary, self.features)(x) + places

@@ -235,6 +235,8 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
       name not in acquisitions.hyper_parameters(strategy) or name in dict(strategy.hyper) for strategy in chosen
     ):
       raise UsageError(f"--vmap_over={name} has no effect: no strategy of --acq={','.join(spelled)} leaves it unset")
+  if "dropout_rate" in dict(values["vmap_over"]) and values["model"] == "transformer":
+    raise UsageError("--vmap_over=dropout_rate cannot set a transformer's attention dropout: run one study per rate")
   if values["vmap_over"] and values["driver"] != "scan":
     raise UsageError("--vmap_over runs a grid as one program: use --driver=scan or experiments.ablation")
   return {"acq": spelled}

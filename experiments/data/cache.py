@@ -38,7 +38,7 @@ def entry(source: Path) -> Path:
 
 
 def stamp(source: Path) -> str:
-  """Name, size and modification time of a file, or of all files in a folder. An entry is valid while its stamp is unchanged."""
+  """Name, size and modification time of a file, or of all files in a folder. A changed stamp makes an entry invalid."""
   files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
   facts = [[str(path.relative_to(source)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
   return json.dumps([_FORMAT, facts])

@@ -84,7 +84,7 @@ def _all_numbers(values: np.ndarray) -> bool:
 
 
 def held_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-  """`[N]` bool: a random test set with the fraction `share` of each class; at least one row per class stays in the pool.
+  """`[N]` bool: a random test set, the fraction `share` of each class; at least one row per class stays in the pool.
 
   Rows without a label are never in the test set.
   """

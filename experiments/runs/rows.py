@@ -24,7 +24,7 @@ def rows_of(
 ) -> Iterator[dict]:
   """Yields the rows of a whole run, from arrays `[rounds + 1, ...]` on the host; a row with an error is the last.
 
-  `labels` are the oracle's labels of the pool, `seconds` is the time per round, `point` has the values of the grid point,
+  `labels` are the oracle's labels of the pool, `seconds` is the time per round, `point` has the grid point's values,
   `scored` is whether the acquisition gives each image a score, and `tested` whether there is a test set.
   """
   for r in range(len(infos.num_labeled)):

@@ -105,6 +105,7 @@ def test_precedence_of_defaults_preset_and_typed_flags(resolve):
     (["--input_std=0"], ["input_std", "0"]),
     (["--input_mean=nan"], ["--input_mean=nan", "finite"]),
     (["--label_noise=0.1", "--vmap_over=label_noise=0,0.1", "--driver=scan"], ["--label_noise and --vmap_over"]),
+    (["--model=transformer", "--vmap_over=dropout_rate=0.1", "--driver=scan"], ["cannot set", "one study per rate"]),
   ],
 )
 def test_mistakes_are_one_sentence(words, expected, resolve):
