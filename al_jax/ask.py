@@ -139,11 +139,12 @@ def tell(
 ) -> tuple[types.ALState, types.Dataset]:
   """Records the answers for `ids`: all ids of a question or some of them, in any order.
 
-  Every call after the first that adds labels advances the round, and with it the random draws of the next training.
+  Each call with an answer advances the round, and with it the random draws of the next training. As long as nothing is
+  labeled, the round stays 0, because the first labels are the initial set.
 
   Args:
     state: `question.state`, or the state that `tell` returned if the answers of a question come in parts.
-    data: the pool.
+    data: the data set given to `start` or returned by `tell`.
     learner: the learner that asked.
     ids: `[K]` available pool ids, as a rule those of the question.
     answers: `[K]` ints: a class, `SKIPPED`, or `UNUSABLE` for a row to remove from the available rows.

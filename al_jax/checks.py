@@ -114,7 +114,9 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
   try:
     example = jax.eval_shape(inputs.example, data)
     if any(x.shape[:1] != (1,) for x in jax.tree.leaves(example)):
-      raise ValueError(f"prepare returns shapes {[x.shape for x in jax.tree.leaves(example)]} for one row")
+      raise ValueError(
+        f"prepare returns shapes {[x.shape for x in jax.tree.leaves(example)]} for one row: keep the axis of rows"
+      )
     if data.noise and not jnp.issubdtype(jax.tree.leaves(example)[0].dtype, jnp.floating):
       raise ValueError(f"noise needs floats, but prepared inputs are {jax.tree.leaves(example)[0].dtype}")
     batch = jax.tree.map(as_batch, example)
@@ -129,8 +131,8 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
   for part, given in logits.items():
     if given.shape != (size, classes):
       raise ValueError(
-        f"{name} returns logits of shape {given.shape} for a batch of {size} and {classes} classes ({part}):"
-        f" return [{size}, {classes}]"
+        f"{part} of {name} returns logits of shape {given.shape} for {size} rows and {classes} classes: return"
+        " [rows, classes]"
       )
     if not jnp.issubdtype(given.dtype, jnp.floating):
       raise ValueError(f"{name} returns logits of dtype {given.dtype} ({part}): return floats, before the softmax")
@@ -196,7 +198,9 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
   trainer, acquisition, posterior = learner.trainer, learner.acquisition, learner.posterior
   if not isinstance(acquisition, types.Acquisition):
     given = describe(acquisition)
-    raise ValueError(f"a learner takes an Acquisition, not {given}: call its factory, al_jax.acquisition.margin()")
+    raise ValueError(
+      f"a learner takes an Acquisition, not {given}: give what a factory returns, as in al_jax.acquisition.margin()"
+    )
   if not isinstance(posterior, types.Posterior):
     raise ValueError(f"posterior must be a Posterior, not {describe(posterior)}: give al_jax.posterior.mc_dropout(20)")
   needs = acquisition.needs
@@ -209,8 +213,8 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
     )
   if needs.samples > posterior.samples:
     raise ValueError(
-      f"this acquisition needs at least {needs.samples} posterior samples and has {posterior.samples}: use a dropout or"
-      " ensemble posterior"
+      f"this acquisition needs at least {needs.samples} posterior samples, but the posterior has {posterior.samples}:"
+      " use a dropout, Laplace or ensemble posterior"
     )
   if needs.joint and not posterior.joint:
     raise ValueError(
@@ -258,7 +262,7 @@ def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
 def check_hash(learner: Learner) -> None:
   """Raises ValueError if a part of a learner is unhashable, because compiled programs are cached by hash."""
   for name, part in (learner.trainer._asdict() | learner._asdict()).items():
-    require_hashable(name, part)
+    require_hashable(name, part, "a number" if name == "label_noise" else "a function or a frozen dataclass")
 
 
 def check_run(key: jax.Array, data: types.Dataset, learner: Learner) -> None:
@@ -313,7 +317,7 @@ def check_key(key: jax.Array, data: types.Dataset, trainer: Trainer, learner: Le
   door.check_single_key(key, "key")
   kinds = {str(jax.random.key_impl(k)) for k in (key, data.noise_key) if k is not None}
   if "unsafe_rbg" in kinds:
-    raise ValueError("keys of unsafe_rbg do not give independent draws per role: use threefry2x32 or rbg")
+    raise ValueError("keys of unsafe_rbg do not give independent draws for different purposes: use threefry2x32 or rbg")
   read = (trainer.eval_posterior, *(() if learner is None else (learner.posterior,)))
   if "rbg" in kinds and (data.noise or trainer.members > 1 or not all(p.joint for p in read)):
     raise ValueError(

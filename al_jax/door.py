@@ -1,6 +1,7 @@
-"""Checks the shapes, dtypes and values of a data set. Each error names the array, the row and the value.
+"""Checks the shapes, dtypes and values of a data set. Each error names the array, and the row of a wrong value.
 
-Values are read once per array, by one reduction on its device. Traced values cannot be checked.
+Values are read by one reduction on the array's device, once per array unless it may change. Traced values cannot be
+checked.
 """
 
 import weakref
@@ -130,12 +131,14 @@ def check_shapes(data: types.Dataset) -> None:
     raise ValueError("the pool is empty: give inputs and labels with at least one row")
   require_integer("copies", data.copies)
   if data.copies < 1 or size % data.copies:
-    raise ValueError(f"{size} labels cannot be split into copies={data.copies} of equal size: give O * copies labels")
+    raise ValueError(
+      f"{size} labels cannot be split into copies={data.copies} of equal size: give copies times as many labels"
+    )
   originals = data.num_originals
-  of_copies = f" of {data.copies} copies" if data.copies > 1 else ""
   for name, leaf in _named_leaves("inputs", data.inputs):
     if leaf.shape[0] != originals:
-      raise ValueError(f"{name} has {leaf.shape[0]} rows, but there are {size} labels{of_copies}")
+      given = f"{size} labels" + (f" with copies={data.copies} belong to {originals} rows" if data.copies > 1 else "")
+      raise ValueError(f"{name} has {leaf.shape[0]} rows, but {given}: give one row per label, or set copies")
   for name, leaf in _named_leaves("test_inputs", data.test_inputs):
     if leaf.shape[0] != data.test_size:
       raise ValueError(f"{name} has {leaf.shape[0]} rows, but there are {data.test_size} test_labels")
@@ -145,7 +148,9 @@ def check_shapes(data: types.Dataset) -> None:
   for name in pool:
     ours, theirs = (f"{leaf.shape[1:]} {leaf.dtype}" for leaf in (pool[name], test[name]))
     if ours != theirs:
-      raise ValueError(f"rows of inputs{name} are {ours}, but those of test_inputs{name} {theirs}: make them equal")
+      raise ValueError(
+        f"rows of inputs{name} have shape and dtype {ours}, but rows of test_inputs{name} {theirs}: make them equal"
+      )
   embedding = data.embedding
   if embedding is not None:
     if _kind(embedding) != "f" or len(embedding.shape) != 2 or not embedding.shape[1]:
@@ -264,7 +269,9 @@ def check_values(data: types.Dataset, *, all_known: bool) -> None:
     classes = np.unique(labels[available])
     if len(classes) < 2:
       raise ValueError(
-        f"all available rows have class {classes[0] if len(classes) else 'none'}: give two or more classes"
+        f"all available rows have class {classes[0]}: give two or more classes"
+        if len(classes)
+        else "no row is available: set at least init_labels rows of available"
       )
   is_scaled = isinstance(data.prepare, inputs.Images)
   sizes = {}

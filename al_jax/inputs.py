@@ -79,8 +79,8 @@ class ByName:
     """Raises ValueError if the stored inputs do not fit."""
     names = [part for part, _ in self.parts]
     if not isinstance(arrays, dict) or sorted(arrays) != names:
-      given = sorted(arrays) if isinstance(arrays, dict) else f"a {type(arrays).__name__}"
-      raise ValueError(f"{name} is {given}, but by_name takes a dict with the keys {names}")
+      given = f"has the keys {sorted(arrays)}" if isinstance(arrays, dict) else f"is a {type(arrays).__name__}"
+      raise ValueError(f"{name} {given}, but by_name takes a dict with the keys {names}")
     for part, prepare in self.parts:
       if isinstance(prepare, Images | ByName):
         prepare.check(f"{name}[{part!r}]", arrays[part])

@@ -19,12 +19,10 @@ class Trainer(NamedTuple):
   optimizer: optax.GradientTransformation
   plan: types.Plan
   members: int = 1  # size of the ensemble; each network has its own initial weights, minibatches and dropout
-  eval_posterior: types.Posterior = (
-    posterior.deterministic()
-  )  # predictions that the metrics are computed from; of an ensemble, the first network by default
-  label_noise: float | jax.Array = (
-    0.0  # probability in [0, 1) that the oracle returns a wrong class; an array only in a sweep
-  )
+  eval_posterior: types.Posterior = posterior.deterministic()  # predictions that the metrics are computed from; only an
+  #   `ensemble` evaluates all members, any other posterior the first
+  label_noise: float | jax.Array = 0.0  # probability in [0, 1) that the oracle, which gives the labels, returns a wrong
+  #   class; an array only in a sweep
 
 
 class Learner(NamedTuple):

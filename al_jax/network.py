@@ -62,7 +62,8 @@ def from_flax(module: nn.Module, *, head: str | None = None) -> types.Network:
   """Makes a network from a Linen module that is called as `module(inputs, train=bool)` and returns `[B, C]` logits.
 
   All layers that draw from the `dropout` stream in training also draw in posterior samples. There, `nn.BatchNorm` uses
-  its running statistics. A network with other state is refused with `epochs`, whose last batches are padded. Features
+  its running statistics. A network with other state trains with `steps` only: with
+  `epochs` the last minibatch is padded, and its padding would enter that state. Features
   are the input of the last `nn.Dense` called; there are none if it is called within `nn.remat`, `scan` or `jit`. Equal
   modules give equal networks.
 

@@ -34,13 +34,13 @@ def require_fraction(name: str, value: Any, what: str) -> None:
     raise ValueError(f"{name} must be a {what} in [0, 1), not {value!r}")
 
 
-def require_hashable(name: str, value: Any) -> None:
+def require_hashable(name: str, value: Any, instead: str = "a function or a frozen dataclass") -> None:
   """Raises ValueError if `value` is unhashable, because compiled programs are cached by hash."""
   try:
     hash(value)
   except TypeError:
     given = "an array" if hasattr(value, "shape") else describe(value)
-    raise ValueError(f"{name} is {given} without a hash: give a number, a function or a frozen dataclass") from None
+    raise ValueError(f"{name} is {given}, which has no hash: give {instead}") from None
 
 
 def _require_bools(plan: Any, names: Iterable[str]) -> None:
@@ -82,7 +82,7 @@ def check(plan: types.Plan, data: types.Dataset) -> None:
   if plan.init_balanced and not plan.initial_ids and plan.init_labels < data.num_classes:
     raise ValueError(
       f"a balanced initial set of {plan.init_labels} labels cannot contain all {data.num_classes} classes:"
-      f" give init_labels of at least {data.num_classes} or a random initial set"
+      f" give init_labels of at least {data.num_classes} or init_balanced=False"
     )
 
 
@@ -95,19 +95,18 @@ def check_training(plan: types.Plan) -> None:
   lengths = [length for length in (train.steps, train.epochs) if length is not None]
   if len(lengths) != 1:
     raise ValueError("give exactly one of steps and epochs")
-  require_integer("steps or epochs", lengths[0], least=1)
+  require_integer("epochs" if train.steps is None else "steps", lengths[0], least=1)
   if train.first_epochs is not None:
-    require_integer("first_epochs", train.first_epochs)
-  require_integer("min_epoch_size", train.min_epoch_size)
+    require_integer("first_epochs", train.first_epochs, least=1)
+  require_integer("min_epoch_size", train.min_epoch_size, least=0)
   _require_bools(train, ("warm_start", "keep_optimizer"))
   if train.augment is not None and not callable(train.augment):
     given = describe(train.augment)
     raise ValueError(f"augment is {given}: give a function of a key and a batch, such as al_jax.inputs.Flip()")
   require_hashable("augment", train.augment)
-  if train.first_epochs is not None and (train.epochs is None or train.first_epochs < 1):
-    raise ValueError(f"first_epochs={train.first_epochs} must be at least 1, and epochs must be given")
-  if train.min_epoch_size < 0 or (train.min_epoch_size and train.epochs is None):
-    raise ValueError(f"min_epoch_size={train.min_epoch_size} must be at least 0, and epochs must be given")
+  for name in ("first_epochs", "min_epoch_size"):
+    if getattr(train, name) and train.epochs is None:
+      raise ValueError(f"{name}={getattr(train, name)} has no effect on a training by steps: give epochs")
   require_fraction("label_smoothing", train.label_smoothing, "share")
   if train.keep_optimizer and not train.warm_start:
     raise ValueError("keep_optimizer continues the previous round's training: set warm_start too")
@@ -117,7 +116,9 @@ def check_training(plan: types.Plan) -> None:
     raise ValueError("early stopping needs a validation set: give val_size")
   if not isinstance(train.early_stop, types.EarlyStop):
     raise ValueError(f"early_stop is {describe(train.early_stop)}: give an EarlyStop(patience=3, every=50)")
-  for name, value in zip(("patience", "steps between checks", "samples of a check"), train.early_stop, strict=False):
+  for name, value in zip(
+    ("early_stop.patience", "early_stop.every", "early_stop.samples"), train.early_stop, strict=False
+  ):
     require_integer(name, value, least=1)
   for name, value, known in [
     ("metric", train.early_stop.metric, types.STOP_METRICS),
@@ -133,9 +134,9 @@ def check_initial(plan: types.Plan, data: types.Dataset) -> None:
   if ids is None or (isinstance(ids, tuple) and not ids):
     return
   if not isinstance(ids, tuple):
-    raise ValueError(f"initial_ids are {describe(ids)}: give a tuple, which is hashable, such as tuple(map(int, ids))")
+    raise ValueError(f"initial_ids is {describe(ids)}: give a tuple, which is hashable, such as tuple(map(int, ids))")
   if len(ids) != plan.init_labels:
-    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {plan.init_labels}: give as many")
+    raise ValueError(f"{len(ids)} initial ids are given, but init_labels is {plan.init_labels}: give equally many")
   for i in ids:
     if isinstance(i, bool) or not isinstance(i, int | np.integer):
       raise ValueError(f"initial id {i!r} is not an integer")

@@ -1,8 +1,8 @@
 """The types of the public API.
 
-Shapes: `N` pool rows, `O` originals (`N` without copies), `M` test examples, `S` posterior samples, `C` classes, `F`
-features, `B` rows of a minibatch, `R` acquisitions per run, `num` ids selected per acquisition. Information is in nats.
-Higher scores are labeled first.
+Shapes: `N` pool rows (or rows of a view), `O` originals (`N` without copies), `M` test examples, `K` rows or keys given
+to a function, `S` posterior samples, `T` targets, `C` classes, `F` features, `E` features of an embedding, `B` rows of
+a minibatch, `L` labels, `num` ids selected per acquisition. Information is in nats. Higher scores are labeled first.
 """
 
 from collections.abc import Callable
@@ -156,9 +156,8 @@ class TrainPlan:
   warm_start: bool = False  # start from the previous round's variables instead of new ones
   keep_optimizer: bool = False  # also start from the previous optimizer state; needs `warm_start`
   label_smoothing: float = 0.0  # share of each label that is spread uniformly over all classes
-  augment: Callable[[jax.Array, PyTree], PyTree] | None = (
-    None  # (key, prepared batch) -> batch, hashable; training only
-  )
+  augment: Callable[[jax.Array, PyTree], PyTree] | None = None  # (key, prepared batch) -> batch: hashable; only in
+  #   training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +178,9 @@ class Plan:
   val_last: float = 0.0  # share of the labeled rows, the most recent ones, used for `val_accuracy` and not for training
   pool_subset: int | None = None  # number of candidates scored per round, drawn anew each round; None: all
   chunk_size: int = 50  # inputs per forward pass outside training; the default suits a CPU cache
-  score_dtype: str = "float32"  # dtype of the predictions and features that acquisitions read, or "bfloat16"
+  score_dtype: str = (
+    "float32"  # or "bfloat16": dtype in which the network runs when it scores the pool; views are float32
+  )
 
   @property
   def max_labels(self) -> int:
@@ -211,7 +212,7 @@ class Metrics(NamedTuple):
 class FitInfo(NamedTuple):
   """Diagnostics of one training."""
 
-  loss: jax.Array  # `[]` nats: mean cross-entropy of the last minibatch
+  loss: jax.Array  # `[]` nats: mean cross-entropy of the last minibatch; of an ensemble, the mean over members
   steps: jax.Array  # `[]` int32: steps taken, including those after the best check of early stopping
   first_bad_step: jax.Array  # `[]` int32: first step with a non-finite loss; `steps` if every loss is finite but the
   #   returned parameters are not; -1 if all are finite
@@ -265,9 +266,8 @@ class Acquisition(NamedTuple):
   """An acquisition function: chooses the rows to label next."""
 
   select: SelectFn  # (key, view, *, num) -> `[num]` int32 distinct positions of candidates in the view, best first;
-  #   consumes the key. With `pool_subset` the view holds only the drawn rows, and N is their number
-  score: ScoreFn | None = (
-    None  # (view) -> `[N]`, higher is labeled first; a row's score depends only on that row and the
-  )
-  #   targets; None for acquisitions that do not score single rows
+  #   consumes the key. With `pool_subset` the view holds the drawn candidates, then the labeled rows if
+  #   the acquisition reads features, embeddings or labels; N is the number of rows in the view
+  score: ScoreFn | None = None  # (view) -> `[N]`: higher is labeled first; a row's score depends only on that row and
+  #   the targets; None if single rows are not scored
   needs: Needs = Needs()

@@ -272,9 +272,8 @@ def bait(*, regularization: float = 1.0, oversample: float = 2.0, chunk_size: in
 
   M is scaled as in the authors' code: the mean information of the L labeled images has weight L / (L + num), and each
   image of the batch has weight num / (L + num), not divided by the size of the batch. The paper's algorithm has neither
-  weight. The authors used a regularization of 1, and 0.01 for CIFAR-10. A regularization below a thousandth of the
-  largest `trace I` of a labeled image or candidate is raised to it; below, float32 would select other images than
-  float64.
+  weight. The authors used a regularization of 1, and 0.01 for CIFAR-10. The regularization is at least a thousandth
+  of the largest `trace I` of a labeled image or candidate: with less, float32 selects other images than float64.
 
   The computation is exact and needs no `[N, C*F]` array: two `[C, C]` matrices per image are computed once and get a
   rank-C update after every pick. An image of which the network is certain has no information and is added only when

@@ -278,10 +278,10 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   without new information are ties.
 
   A gain never increases, so an image whose previous gain is below the best one found is not scored again. With 512
-  configurations or more, the other images are first scored on a random 1/64 of them (at least 256), which favors
-  configurations that leave the samples uncertain. An image is dropped if this estimate is more than four standard
-  errors below the best one. With fewer configurations, all enumerated, the selection is exact up to rounding; otherwise
-  a better image is missed with a small probability. Per-example dropout masks are refused.
+  configurations or more, the other images are first scored on a sample of 1/64 of the configurations (at least 256),
+  which favors those that leave the posterior samples uncertain. An image is dropped if this estimate is more than four
+  standard errors below the best one. With fewer configurations, all enumerated, the selection is exact up to rounding;
+  otherwise a better image is missed with a small probability. Per-example dropout masks are refused.
 
   Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
   Source: Kirsch et al. 2019

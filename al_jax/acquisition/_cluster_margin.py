@@ -67,7 +67,7 @@ def cluster_margin(
   Departures from the paper: the paper clusters the whole pool, once; here only the candidates of smallest margin are
   clustered, so memory grows with their number squared. The paper cuts the tree at a distance tuned for each data set;
   here it is cut at `clusters_factor * num` clusters. The paper draws from a cluster at random; here the smallest margin
-  goes first. The paper's batches hold 100,000 images and more; here they hold tens.
+  goes first. The paper selects batches of 100,000 images and more; this version is meant for tens.
 
   Formula: 1 - (p1 - p2), in turn over clusters
   Source: Citovsky et al. 2021

@@ -20,7 +20,7 @@ def epig(*, targets: int = 100, chunk_size: int = 64) -> types.Acquisition:
   images, under the same posterior samples. Scores are at least 0, and 0 where all samples agree. The batch is the top
   scores. One chunk holds two `[chunk, C, T * C]` arrays.
 
-  Targets are redrawn in each round from the whole pool, labeled images included; the paper draws them from a target
+  Targets are redrawn in each round from all available rows, labeled ones included; the paper draws them from a target
   input distribution. Targets with NaN predictions are ignored. Each posterior sample must be one function for the whole
   pool: per-example dropout masks are refused.
 

@@ -237,8 +237,8 @@ def probcover(
 
   Args:
     radius: radius of the balls, in 0..2; 0 estimates it.
-    purity: least share of pure balls, of the estimate.
-    classes: number of pseudo-labels of the estimate.
+    purity: share of balls that must be pure when the radius is estimated.
+    classes: number of pseudo-labels when the radius is estimated.
     chunk_size: rows per chunk; it bounds the memory and does not change the ids.
 
   Raises:

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
   factory: Callable[..., Acquisition]  # `(**hyper)`; a wrapper's is `(base, **hyper)`
   cost: str  # order of operations of one selection
-  memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` of one selection, without its arguments
+  memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` that one selection allocates; inputs are not counted
 
   @property
   def hyper_parameters(self) -> dict[str, Number]:

@@ -51,7 +51,7 @@ def _perturbed_top_k(
 
 @factory
 def power(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisition:
-  """Draws in proportion to `score ** coldness` for scores of at least 0; other scores come last, in random order.
+  """Draws in proportion to `score ** coldness` for positive scores; all others come last, in random order.
 
   Formula: top-k of log s + Gumbel / coldness
   Source: Kirsch et al. 2021
@@ -61,7 +61,7 @@ def power(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisitio
     coldness: positive; higher values are closer to the top scores.
 
   Raises:
-    ValueError: `base` scores no single image, or `coldness` is not positive.
+    ValueError: `base` has no `score`, or `coldness` is not positive.
   """
   return _perturbed_top_k(lambda scores, _: jnp.where(scores > 0, jnp.log(scores), -jnp.inf), base, coldness)
 
@@ -78,7 +78,7 @@ def softmax(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisit
     coldness: positive; higher values are closer to the top scores.
 
   Raises:
-    ValueError: `base` scores no single image, or `coldness` is not positive.
+    ValueError: `base` has no `score`, or `coldness` is not positive.
   """
   return _perturbed_top_k(lambda scores, _: scores, base, coldness)
 
@@ -95,7 +95,7 @@ def softrank(base: types.Acquisition, *, coldness: float = 1.0) -> types.Acquisi
     coldness: positive; higher values are closer to the top scores.
 
   Raises:
-    ValueError: `base` scores no single image, or `coldness` is not positive.
+    ValueError: `base` has no `score`, or `coldness` is not positive.
   """
 
   def log_weights(scores: jax.Array, view: types.PoolView) -> jax.Array:

@@ -33,7 +33,7 @@ Padding = Literal["VALID", "SAME"]
 _IM2COL_MAX_DEPTH = 64
 
 
-# Batching rules with which samples that differ only in channel scales share a convolution.
+# vmap rules that let samples share a convolution if they differ only in channel scales.
 _SHARING: set[Callable] = set()
 
 
@@ -343,10 +343,8 @@ class Conv(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False, scale: jax.Array | None = None) -> jax.Array:
     if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
       what = " x ".join(map(str, x.shape[1:]))
-      raise ValueError(
-        f"a convolution takes float images of height x width x channels, not {what} of {x.dtype}: use an MLP for"
-        " rows of numbers"
-      )
+      out = "use an MLP for rows of numbers" if x.ndim != 4 else "give Dataset(prepare=al_jax.inputs.images(std=255))"
+      raise ValueError(f"a convolution takes float images of height x width x channels, not {what} of {x.dtype}: {out}")
     (kh, kw), (height, width) = self.kernel_size, x.shape[1:3]
     if self.padding not in ("VALID", "SAME"):
       raise ValueError(f"padding={self.padding!r} is unknown: choose 'VALID' or 'SAME'")

@@ -138,7 +138,8 @@ def other_versions(abouts: Iterable[Mapping[str, Any]]) -> str | None:
   by_name = {name: sorted({own[name] for own in used if name in own}) for name in ("jax", "jaxlib")}
   versions = " and ".join(f"{name} {' and '.join(found)}" for name, found in by_name.items() if len(found) > 1)
   return (
-    f"Rows were written with {versions}, whose sums may differ in the last digit and so, rarely, in an acquired id."
+    f"Rows were written with {versions}. Their sums may differ in the last digit, which in rare cases changes an"
+    " acquired id."
     if versions
     else None
   )

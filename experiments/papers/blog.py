@@ -29,7 +29,7 @@ _BLOG = {
   "dropout_rate": 0.25,
 }
 _BLOG_DEPARTURES = (
-  "The start set is drawn by this project's keys: the notebook's draw has no seed.",
+  "The initial set is drawn by this project's keys: the notebook's draw has no seed.",
   "The published rows are the running best on the test set of one seed; rows here are each model's own accuracy.",
 )
 
@@ -85,8 +85,8 @@ PRESETS: dict[str, Preset] = {
       "full_train_steps": 1000,
     },
     source=_BLOG_SOURCE,
-    cost="40 s a round on two cores: 35 minutes a seed",
-    expect="nothing was published: labels to 90, 95 and 97%, or that 1,000 do not suffice",
+    cost="40 s per round on two cores: 35 minutes per seed, all four strategies together",
+    expect="no numbers were published: the labels needed for 90, 95 and 97%, or that 1,000 do not suffice",
   ),
 }
 
@@ -149,9 +149,10 @@ REPRODUCTIONS: dict[str, Reproduction] = {
 NOTES: dict[tuple[str, str], Notes] = {
   ("blog", "quick"): Notes(
     (
-      "The preset keeps the original's two traps. At Adadelta's learning rate of 1e-3 the number of steps decides the"
-      " accuracy, so that rounds and the supervised reference are not compared at equal training; --train_steps=13200"
-      " --full_train_steps=13200 compares them so. The validation split takes the last rows, which are the new labels."
+      "The preset keeps two flaws of the original. First, with Adadelta at 1e-3 the accuracy depends mainly on the"
+      " number of steps, and the full-data model trains for more steps than a round. --train_steps=13200"
+      " --full_train_steps=13200 gives both the same number. Second, the validation set consists of the rows acquired"
+      " last."
     ),
     (
       (
@@ -165,14 +166,14 @@ NOTES: dict[tuple[str, str], Notes] = {
   ("blog_fixed", "cpu"): Notes(
     (
       "Margin and least confidence reach 90% with 360 labels, entropy with 440 and random with 600. 95% takes 600"
-      " labels by margin, 680 by entropy and 760 by least confidence. The model of all 45,900 labels has 97%, which"
-      " least confidence alone touches with 1,000. Random reaches neither 95% nor 97% by then."
+      " labels by margin, 680 by entropy and 760 by least confidence. A model trained on all 45,900 labels has 97.0%,"
+      " which only least confidence reaches with 1,000. Random reaches neither 95% nor 97%."
     ),
     (
       (
         "Protocol",
         "40 labels, 80 per round, 1,000 Adam steps for every model; 1,000 of the 46,900 images are the validation set",
-        "two cores of an AMD EPYC, a process each for parts of it and other work beside them, JAX 0.10.2, 2026-11-24",
+        "two cores of an AMD EPYC, several processes, with other work on the machine, JAX 0.10.2, 2026-11-24",
       ),
       ("Margin at 1,000 labels", "96.8% (96.7 to 96.8)", ""),
       ("Least confidence at 1,000 labels", "97.0%; 96.97, 97.00 and 97.04% by seed", ""),

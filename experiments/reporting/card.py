@@ -49,7 +49,8 @@ def _comparison(study: Study, chosen: Chosen) -> list[Point]:
     Point(
       "many seeds",
       _verdict(count >= _MANY),
-      f"{count_of(count, 'matched seed')}; {_MANY} are the current standard, and 3 can reverse a result",
+      f"{count_of(count, 'matched seed')}; {_MANY} are the current standard (with 3, two strategies can come out"
+      " in the wrong order)",
     ),
     Point(
       "same initial set for all strategies of a seed",
@@ -87,7 +88,7 @@ def _training(study: Study) -> list[Point]:
   over = [name for name, _ in flags.get("vmap_over") or ()]
   if over:
     settings += f"; a grid over {', '.join(over)}, the same for all strategies"
-  validation = "none, so nothing was chosen on one"
+  validation = "none; no setting was chosen on validation data"
   if flags.get("val_last"):
     validation = f"the last {flags['val_last']:.0%} of the labeled rows"
   if flags.get("val_size"):
@@ -117,7 +118,7 @@ def _reference(study: Study, chosen: Chosen) -> list[Point]:
     Point(
       "random baseline with the same training",
       _verdict(random),
-      "trained like every other strategy" if random else "add random to --acq and --resume",
+      "trained like every other strategy" if random else "run again with random added to --acq, and --resume",
     ),
     Point("full-data accuracy", _verdict(bool(full)), full or "run --full_data --resume on a workdir"),
     Point(

@@ -72,7 +72,7 @@ def results(study: Study, chosen: Chosen) -> list[Block]:
       "Area: test accuracy integrated over labels by the trapezoidal rule, divided by the range of labels; mean over"
       " seeds and, from two seeds on, its 95% percentile bootstrap interval. Labels to an accuracy: the labels of the"
       " first round at or above it; median over seeds and, from two seeds on, quartiles. A seed that never reaches it"
-      f" counts as needing more labels than any. {note} Final accuracy: mean ± standard deviation. Peak memory: the"
+      f" counts as infinity. {note} Final accuracy: mean ± standard deviation. Peak memory: the"
       " maximum over rounds; on a CPU it is the whole process's, and includes earlier runs in the same process."
     ),
   ]

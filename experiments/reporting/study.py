@@ -157,10 +157,10 @@ class Chosen(NamedTuple):
 
 
 def choose(study: Study) -> Chosen:
-  """Chooses the completed runs on matched seeds, which are completed by every strategy that has a completed run.
+  """Chooses the runs to report: the completed runs on matched seeds.
 
-  Without matched seeds, it chooses all completed runs; without completed runs, the rounds that all runs of a strategy
-  have.
+  A seed is matched if every strategy with a completed run completed it. If no seed is matched, chooses all completed
+  runs. If no run is complete, chooses all runs, each cut to the shortest run of its strategy.
 
   Raises:
     UsageError: no run has a usable row.

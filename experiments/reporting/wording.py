@@ -58,7 +58,7 @@ def format_reached(reached: Sequence[float]) -> str:
 
 
 def format_seeds(chosen: Chosen) -> str:
-  """The number of seeds that means and bands are over."""
+  """How many seeds were averaged, as text."""
   if chosen.seeds:
     return count_of(len(chosen.seeds), "matched seed")
   counts = sorted({len(by_seed) for by_seed in chosen.runs.values()})

@@ -305,8 +305,8 @@ PLAIN = from_flax(Plain())
 @pytest.mark.parametrize(
   ("changes", "sentence"),
   [
-    ({"posterior": posterior.deterministic()}, "at least 2 posterior samples and has 1"),
-    ({"posterior": posterior.mc_dropout(1)}, "at least 2 posterior samples and has 1"),
+    ({"posterior": posterior.deterministic()}, "at least 2 posterior samples, but the posterior has 1"),
+    ({"posterior": posterior.mc_dropout(1)}, "at least 2 posterior samples, but the posterior has 1"),
     ({"network": PLAIN}, "MC dropout needs a network with dropout, and Plain has none"),
     ({"acquisition": JOINT, "posterior": PER_EXAMPLE}, "needs joint predictions"),
     ({"eval_posterior": ENSEMBLE}, "eval_posterior is an ensemble of 3"),

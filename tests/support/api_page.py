@@ -163,13 +163,13 @@ def _members(kind: type) -> list[str]:
 
 
 def _comment(code: list[str], node: ast.AnnAssign) -> str:
-  """What stands behind a field, and goes on in the lines after it that begin with `#  `."""
-  after = code[node.end_lineno - 1].partition("  # ")[2]
+  """The comments on the lines of a field, and on the lines after it that begin with `#  `."""
+  found = [line.partition("# ")[2] for line in code[node.lineno - 1 : node.end_lineno] if "# " in line]
   for line in code[node.end_lineno :]:
     if not line.lstrip().startswith("#  "):
       break
-    after += " " + line.lstrip("# ")
-  return re.sub(r"^noqa: \w+ \((.*)\)$", r"\1", after.strip())
+    found.append(line.lstrip("# "))
+  return re.sub(r"^noqa: \w+ \((.*)\)$", r"\1", " ".join(part.strip() for part in found))
 
 
 def _comment_of_constant(name: str) -> str:

@@ -217,7 +217,7 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
   [
     (
       {"acq": ("bald",), "posterior": "deterministic"},
-      "bald: this acquisition needs at least 2 posterior samples and has 1",
+      "bald: this acquisition needs at least 2 posterior samples, but the posterior has 1",
     ),
     ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN has none"),
     ({"pool_size": 5000}, "--pool_size=5000 exceeds the 1297 training images"),
