@@ -161,6 +161,8 @@ def sections() -> str:
   for entry in map(describe, NAMES):
     needs = ", ".join(entry.needs) or "nothing"
     facts = {"formula": f"`{entry.formula}`", "source": entry.source, "needs": needs, "cost": entry.cost}
+    if entry.name in acquisition.REGISTRY:
+      facts["can be wrapped"] = "yes" if acquisition.make(entry.name).score is not None else "no"
     if entry.hyper:
       facts["hyper-parameters"] = ", ".join(f"`{key}={default:g}`" for key, default in entry.hyper.items())
     lines = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
