@@ -34,7 +34,9 @@ class Question(NamedTuple):
 
 
 def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALState:
-  """Returns the state before the first question. Its labeled set holds the available rows whose label is known.
+  """Returns the state before the first question.
+
+  Its labeled set holds the available rows whose label is known, except the validation rows.
 
   Args:
     key: the base key, `jax.random.key(seed)`.
@@ -139,8 +141,8 @@ def tell(
 ) -> tuple[types.ALState, types.Dataset]:
   """Records the answers for `ids`: all ids of a question or some of them, in any order.
 
-  Each call with an answer advances the round, and with it the random draws of the next training. As long as nothing is
-  labeled, the round stays 0, because the first labels are the initial set.
+  A call with at least one id advances the round, even if all its rows are skipped, and with it the random draws of the
+  next training. If nothing was labeled before the call, the round stays 0, because these answers are the initial set.
 
   Args:
     state: `question.state`, or the state that `tell` returned if the answers of a question come in parts.

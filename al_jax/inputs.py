@@ -1,4 +1,4 @@
-"""Network inputs: preparation of stored arrays, input noise, and augmentations."""
+"""Functions for `Dataset.prepare` (`images`, `as_they_are`, `by_name`) and `TrainPlan.augment` (`Crop`, ...)."""
 
 from collections.abc import Callable
 import dataclasses
@@ -197,5 +197,5 @@ class Chain:
     return batch
 
 
-# The augmentations by name, with their default arguments.
+# The augmentations by name, each an object with default arguments, such as `Crop()`.
 AUGMENTATIONS = {"crop": Crop(), "flip": Flip(), "cutout": Cutout()}

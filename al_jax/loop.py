@@ -57,7 +57,8 @@ def round_fn(
     state: the state returned by `init_state` or by the previous round.
     data: the pool, its labels and the test set. Neither the state nor the acquisition depends on test data.
     learner: the learner of the run.
-    phases: functions to call for the three phases; None: the compiled ones.
+    phases: `al_jax.rounds.Phases(fit, evaluate, acquire)`, called in place of the compiled phases: `(state, data,
+      trainer) -> (state, FitInfo)`, `(state, data, trainer) -> Metrics`, `(state, data, learner) -> (ids, scores)`.
 
   Returns:
     `(state, info)`: the state of the next round and the diagnostics of this one. The last round acquires nothing.

@@ -35,7 +35,10 @@ def _correct(log_probs: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def accuracy(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-  """Fraction of examples whose most probable class is the label: `[M, C]`, `[M]` -> `[]` in 0..1."""
+  """Fraction of examples whose most probable class is the label: `[M, C]`, `[M]` -> `[]` in 0..1.
+
+  `weights` `[M]` weigh the examples (None: equally); those of weight 0 do not count, and NaN is returned if all are 0.
+  """
   chex.assert_rank([log_probs, labels], [2, 1])
 
   return weighted_mean(_correct(log_probs, labels), weights)
@@ -58,7 +61,7 @@ def balanced_accuracy(class_accuracies: np.typing.ArrayLike) -> float:
 
 
 def negative_log_likelihood(log_probs: jax.Array, labels: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-  """Mean `-log p(label)` in nats: `[M, C]`, `[M]` -> `[]`."""
+  """Mean `-log p(label)` in nats: `[M, C]`, `[M]` -> `[]`; `weights` as in `accuracy`."""
   chex.assert_rank([log_probs, labels], [2, 1])
 
   taken = jnp.take_along_axis(log_probs, labels[:, None], axis=-1)

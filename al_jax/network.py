@@ -169,6 +169,7 @@ def from_nnx(make: Callable[[Any], Any]) -> types.Network:
 
   Args:
     make: function of `nnx.Rngs` that returns a module, which is called as `module(inputs)` and returns `[B, C]` logits.
+      The network has no `head`. State other than batch norm's trains with `steps` only.
 
   Returns:
     The network.

@@ -90,8 +90,8 @@ def sweep(
   Args:
     keys: `[K]` base keys, one per seed.
     data: the pool, its labels and the test set, shared by all runs.
-    learners: one learner per strategy; with `points`, also functions that map a point (one entry of `points`) to a
-      learner.
+    learners: one learner per strategy; with `points`, also functions that map a point to a
+      learner: with `points={"rate": rates}` they get `{"rate": rate}`, a traced number.
     pack: `"map"` runs the keys one after another; on CPU, ids are bitwise those of `run`. `"vmap"` runs all keys at
       once, which suits accelerators; random draws are bitwise the same, but the order of sums may differ.
     points: hyper-parameters of the learners (learning rate, dropout rate, coldness) as arrays `[K, ...]`, one point

@@ -17,8 +17,8 @@ PyTree = Any
 Shape = tuple[int, ...]
 
 UNKNOWN = -1  # value in `labels` of a row that has no label yet
-UNUSABLE = -2  # value in `labels` of a row that cannot be used; it is no longer available
-SKIPPED = -3  # value in `labels` of a row that was skipped; `ask` returns it again when no other rows are left
+UNUSABLE = -2  # answer to `tell` for a row that cannot be used; `tell` also marks the row as not available
+SKIPPED = -3  # answer to `tell` for a row that was skipped; `ask` returns it again when no other rows are left
 
 
 def _static(default: Any = dataclasses.MISSING) -> Any:
@@ -50,7 +50,7 @@ class Dataset:
   test_inputs: PyTree  # arrays `[M, ...]`; if M is 0, test metrics are NaN
   test_labels: jax.Array  # `[M]` int32
   num_classes: int = _static()  # C
-  prepare: Callable[[PyTree], PyTree] | None = _static(None)  # noqa: RUF009 (hashable; None: unchanged, integers refused)
+  prepare: Callable[[PyTree], PyTree] | None = _static(None)  # noqa: RUF009 (hashable; None: floats become float32, integers are refused)
   copies: int = _static(1)  # N / O
   noise: float = _static(0.0)  # standard deviation, on the scale of the network's inputs
   embedding: jax.Array | None = None  # `[O, E]` floats: user-provided features for diversity-based acquisitions
@@ -114,7 +114,7 @@ class Posterior(NamedTuple):
 
   name: str
   predict: PredictFn  # (key, network, variables, inputs_of, ids, *, chunk_size, features) -> Outputs: the predictions
-  #   for `inputs_of(ids)`, at most `chunk_size` rows at a time; `features` (bool) asks for features
+  #   for rows `ids` `[K]`, whose network inputs are `inputs_of(ids)`, `chunk_size` rows at a time; `features` is a bool
   samples: int = 1  # S
   members: int = 1  # number of trained networks; if more than 1, variables have a leading axis of members
   joint: bool = True  # whether a sample uses the same weights and masks for all inputs
@@ -266,7 +266,7 @@ class Acquisition(NamedTuple):
   """An acquisition function: chooses the rows to label next."""
 
   select: SelectFn  # (key, view, *, num) -> `[num]` int32 distinct positions of candidates in the view, best first;
-  #   consumes the key. With `pool_subset` the view holds the drawn candidates, then the labeled rows if
+  #   the key is for this call only. With `pool_subset` the view holds the drawn candidates, then the labeled rows if
   #   the acquisition reads features, embeddings or labels; N is the number of rows in the view
   score: ScoreFn | None = None  # (view) -> `[N]`: higher is labeled first; a row's score depends only on that row and
   #   the targets; None if single rows are not scored

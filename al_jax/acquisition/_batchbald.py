@@ -272,18 +272,19 @@ def batchbald(*, max_configs: int = 10_000, chunk_size: int = 8) -> types.Acquis
   """Greedy batch whose labels have the highest joint mutual information with the parameters, in nats.
 
   The first image has the highest BALD. Each next one has the highest BALD given the labels of the images picked so far,
-  averaged over the possible values of these labels. The average is exact while there are at most `max_configs` label
+  averaged over the possible values j of these labels. The average is exact while there are at most `max_configs` label
   configurations. Beyond that, it is taken over `max_configs` sampled configurations (rounded down to a multiple of S,
   but at least S), the same number from each posterior sample; every pick extends each of them by one label. Images
   without new information are ties.
 
-  A gain never increases, so an image whose previous gain is below the best one found is not scored again. With 512
+  The gain of an image is the information that it adds to the batch. It never increases from one pick to the next, so an
+  image whose earlier gain is below the best gain found for this pick is not scored again. With 512
   configurations or more, the other images are first scored on a sample of 1/64 of the configurations (at least 256),
   which favors those that leave the posterior samples uncertain. An image is dropped if this estimate is more than four
   standard errors below the best one. With fewer configurations, all enumerated, the selection is exact up to rounding;
   otherwise a better image is missed with a small probability. Per-example dropout masks are refused.
 
-  Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, j the labels of those picked
+  Formula: argmax_n mean_j (H[q_jn] - sum_s omega_js H[p_ns]), q_jn = sum_s omega_js p_ns, omega_js = p(s | j)
   Source: Kirsch et al. 2019
 
   Raises:

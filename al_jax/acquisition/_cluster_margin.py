@@ -67,10 +67,18 @@ def cluster_margin(
   Departures from the paper: the paper clusters the whole pool, once; here only the candidates of smallest margin are
   clustered, so memory grows with their number squared. The paper cuts the tree at a distance tuned for each data set;
   here it is cut at `clusters_factor * num` clusters. The paper draws from a cluster at random; here the smallest margin
-  goes first. The paper selects batches of 100,000 images and more; this version is meant for tens.
+  goes first. The paper selects batches of 100,000 images and more; this version is meant for batches of tens of images.
 
   Formula: 1 - (p1 - p2), in turn over clusters
   Source: Citovsky et al. 2021
+
+  Args:
+    candidates_factor: candidates to cluster, divided by `num`; at least 1.
+    clusters_factor: clusters, divided by `num`; positive.
+    chunk_size: rows per chunk; it bounds the memory and does not change the ids.
+
+  Raises:
+    ValueError: a factor is too small.
   """
   if not candidates_factor >= 1:
     raise ValueError(f"candidates_factor must be at least 1, not {candidates_factor}")

@@ -113,7 +113,7 @@ def typiclust(
     chunk_size: rows per chunk; it bounds the memory and does not change the ids.
 
   Raises:
-    ValueError: a value is too small.
+    ValueError: `min_cluster_size` or `iterations` is below 0, or another value below 1.
   """
   for name, value in {"min_cluster_size": min_cluster_size, "iterations": iterations}.items():
     if value < 0:

@@ -37,7 +37,7 @@ class Entry(NamedTuple):
   """
 
   factory: Callable[..., Acquisition]  # `(**hyper)`; a wrapper's is `(base, **hyper)`
-  cost: str  # order of operations of one selection
+  cost: str  # how the number of operations of one selection grows, such as `N S C`
   memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` that one selection allocates; inputs are not counted
 
   @property

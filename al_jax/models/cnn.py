@@ -17,7 +17,8 @@ class CNN(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float = 0.25
-  lowering: layers.Lowering = "auto"  # lowering of both convolutions
+  lowering: layers.Lowering = "auto"  # how convolutions are computed: "conv", "matrix", "one_by_one", or "auto": by
+  #   platform and pass
   head = "Dense_1"
 
   @nn.compact

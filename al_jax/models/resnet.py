@@ -74,7 +74,8 @@ class ResNet18(nn.Module):
   dropout_rate: float = 0.0  # dropout of the features before the dense layer
   norm: str = "group"
   width: int = 64
-  lowering: layers.Lowering = "auto"  # lowering of all convolutions
+  lowering: layers.Lowering = "auto"  # how convolutions are computed: "conv", "matrix", "one_by_one", or "auto": by
+  #   platform and pass
   head = "Dense_0"
 
   @nn.compact

@@ -8,21 +8,20 @@ import jax.numpy as jnp
 class Transformer(nn.Module):
   """A pre-norm transformer encoder; its output, averaged over tokens, enters the head.
 
-  Takes `[B, L]` integers from 0 to `vocabulary - 1` and returns `[B, num_classes]` logits. Dropout acts on attention
-  weights, on the output of each sublayer, and on the mean before the head.
+  Takes `[B, length]` integers from 0 to `vocabulary - 1`, all rows of one length, and returns `[B, num_classes]`
+  logits. Dropout acts on attention weights, on the output of each sublayer, and on the mean before the head.
 
-  References:
-    A. Vaswani et al., Attention Is All You Need (2017); R. Xiong et al., On Layer Normalization in the Transformer
-    Architecture (2020), for pre-norm.
+  Source: Vaswani et al. (2017); Xiong et al. (2020) for pre-norm.
   """
 
   num_classes: int = 10
-  vocabulary: int = 1000
-  features: int = 64
-  heads: int = 4
+  vocabulary: int = 1000  # number of distinct tokens
+  features: int = 64  # width of a token's representation
+  heads: int = 4  # attention heads
   blocks: int = 2
-  dropout_rate: float = 0.1
-  head: str = "head"
+  dropout_rate: float = 0.1  # one number per program, not a traced one
+
+  head = "head"
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

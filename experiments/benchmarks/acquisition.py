@@ -46,7 +46,10 @@ class Measured(NamedTuple):
 
 
 def cases(names: list[str], sizes: list[int], samples: list[int], nums: list[int]) -> list[Selection]:
-  """All combinations that differ in cost: samples for acquisitions that compare them, numbers for set-valued ones."""
+  """All combinations that differ in cost.
+
+  `samples` vary only for acquisitions that compare samples, `nums` only for those that select a batch from features.
+  """
   out = []
   for size, name in itertools.product(sizes, names):
     made = acquisitions.of(name)

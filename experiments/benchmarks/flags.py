@@ -131,6 +131,6 @@ def loop_plan(config: flags.FlagValues) -> Plan:
   plan = Plan(config.rounds, config.train_steps, only("batch_size"), only("pool"), config.test)
   if plan.max_labels > plan.pool:
     raise UsageError(
-      f"--rounds={plan.rounds} needs {plan.max_labels} labels, but --pool={plan.pool} rows are all: give fewer rounds"
+      f"--rounds={plan.rounds} needs {plan.max_labels} labels, but --pool={plan.pool} has fewer: give fewer --rounds"
     )
   return plan

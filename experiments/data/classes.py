@@ -34,7 +34,8 @@ def of_labels(labels: np.ndarray, where: str, *, keep_unlabeled: bool = False) -
     keep_unlabeled: whether to keep rows whose label is missing, as `types.UNKNOWN`, instead of raising.
 
   Raises:
-    DataError: the labels are not classes, some are missing, or there are fewer than two classes or rows per class.
+    DataError: the labels are not classes, some are missing, or there are fewer than two classes, or fewer than two rows
+      per class on average.
   """
   labels = np.asarray(labels)
   if labels.dtype.kind == "S":
@@ -70,8 +71,8 @@ def of_labels(labels: np.ndarray, where: str, *, keep_unlabeled: bool = False) -
     raise DataError(f"{where} has {'no class' if not names else f'one class, {names[0]!r}'}: at least two are needed.")
   if len(names) > len(values) / 2:
     raise DataError(
-      f"{where} has {len(names):,} classes among {len(values):,} rows, fewer than two rows per class: does it hold row"
-      " numbers or file names instead of classes?"
+      f"{where} has {len(names):,} classes among {len(values):,} rows, fewer than two per class on average: does it"
+      " hold row numbers or file names instead of classes?"
     )
   out = np.full(len(labels), types.UNKNOWN, np.int32)
   out[~missing] = numbers

@@ -31,7 +31,7 @@ def rows(path: Path, options: Options) -> Rows:
   table = _table(path, options.label_column)
   if options.label_column is None:
     raise DataError(
-      f"{path} has the columns {format_names(table.columns)}: give that of the classes as --label_column."
+      f"{path} has the columns {format_names(table.columns)}: name the column of the classes with --label_column."
     )
   for name in (options.label_column, *options.ignore_columns):
     if name not in table.columns:

@@ -45,9 +45,9 @@ class Archived(NamedTuple):
 
 
 def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | None:
-  """Reads the finished runs of a workdir, completed or failed; None if there is neither one nor a full-data line.
+  """Reads the ended runs of a workdir, completed or failed; None if there is neither one nor a full-data line.
 
-  Unfinished runs are left out, because each would be part of a curve among whole ones.
+  Unfinished runs are left out, because their curves are incomplete.
 
   Args:
     workdir: the folder of a study.

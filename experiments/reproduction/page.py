@@ -41,8 +41,10 @@ _INTRO = (
   "Each page compares the results of one publication with ours. python -m experiments.reproduce --out=FOLDER runs the"
   " commands on these pages and writes the same kind of pages to FOLDER. --scale selects how much is run: quick"
   " (orderings and single trainings), cpu or full.",
-  "Numbers of labels are totals that include the initial set, for published runs and for ours. The number in brackets"
-  " follows the BatchBALD paper, which does not count the batch acquired last. Only completed runs count, and two"
+  "Numbers of labels are totals that include the initial set, for published runs and for ours. In the column 'our"
+  " median', the number in brackets leaves out the batch acquired last, as the BatchBALD paper does; of an even number"
+  " of runs, the median is the upper of the two in the middle. In the other columns, brackets hold minimum and maximum."
+  " Only completed runs count, and two"
   " strategies are compared on the seeds that both completed.",
   "An ordering, A above B, holds if the mean difference of the areas under the accuracy curves is positive. It is"
   " significant if the 95% interval of that mean is above zero.",

@@ -39,7 +39,7 @@ class Results:
           }
 
   def named(self, base: str) -> CompletedRuns | None:
-    """The strategy with that name, which has no hyper-parameters and includes the suffix of its study."""
+    """The runs of the strategy with this `base` (name without hyper-parameters, with its study's suffix), or None."""
     return next((strategy for strategy in self.strategies if strategy.base == base), None)
 
   def orderings(self) -> list[verdicts.Ordering]:

@@ -176,7 +176,7 @@ def test_folders_that_hold_no_data_set(tmp_path):
   (tmp_path / "empty").mkdir()
   refused(tmp_path / "empty", "has no subfolders")
   refused(images_in(tmp_path / "one", 0, 1), "one class", "'digit 0'")
-  refused(images_in(tmp_path / "single", 0, 9), "fewer than two rows per class")
+  refused(images_in(tmp_path / "single", 0, 9), "fewer than two per class on average")
   root = images_in(tmp_path / "digits")
   (root / "digit 9 too").mkdir()
   refused(root, "'digit 9 too'", "no image")
