@@ -137,7 +137,9 @@ def check_shapes(data: types.Dataset) -> None:
   originals = data.num_originals
   for name, leaf in _named_leaves("inputs", data.inputs):
     if leaf.shape[0] != originals:
-      given = f"{size} labels" + (f" with copies={data.copies} belong to {originals} rows" if data.copies > 1 else "")
+      given = f"there are {size} labels" + (
+        f" of {originals} rows with {data.copies} copies" if data.copies > 1 else ""
+      )
       raise ValueError(f"{name} has {leaf.shape[0]} rows, but {given}: give one row per label, or set copies")
   for name, leaf in _named_leaves("test_inputs", data.test_inputs):
     if leaf.shape[0] != data.test_size:

@@ -10,7 +10,7 @@ from experiments.papers.base import Publication
 from experiments.papers.base import Reproduction
 
 PAPERS = (blog, batchbald, stochastic_batches, gal2017)
-# By preset: the published results, and the studies that reproduce them.
+# The published results by preset (or `PRESET, variant`), and by name the studies that reproduce them.
 PUBLISHED: dict[str, Publication] = {name: found for paper in PAPERS for name, found in paper.PUBLISHED.items()}
 REPRODUCTIONS: dict[str, Reproduction] = {name: own for paper in PAPERS for name, own in paper.REPRODUCTIONS.items()}
 

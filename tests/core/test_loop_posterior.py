@@ -94,7 +94,7 @@ def test_every_acquisition_of_joint_predictions_says_so():
 @pytest.mark.parametrize(
   ("kind", "changes", "refused"),
   [
-    ("unsafe_rbg", {}, "independent draws per role"),
+    ("unsafe_rbg", {}, "independent draws for different purposes"),
     ("rbg", {}, None),
     ("rbg", {"posterior": PER_EXAMPLE}, "independent draws per image"),
     ("rbg", {"eval_posterior": PER_EXAMPLE}, "independent draws per image"),

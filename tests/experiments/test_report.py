@@ -45,4 +45,4 @@ def test_nothing_is_written_of_a_damaged_study(tmp_path):
 
 def test_the_program_says_what_is_wrong_in_one_sentence(tmp_path):
   assert "no workdir given" in refusal()
-  assert "holds no results.jsonl" in refusal(tmp_path)
+  assert "it needs a results.jsonl" in refusal(tmp_path)

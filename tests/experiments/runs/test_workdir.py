@@ -222,7 +222,7 @@ def test_versions_that_made_the_rows_are_told_and_kept(tmp_path):
   changed_config(tmp_path, versions=before | {"jax": "0.10.1", "flax": "0.1"})
   for _ in range(2):  # the second time, all versions but the first agree
     workdir = Workdir(config(tmp_path, resume=True), "hash")
-    assert workdir.remark.startswith(f"Rows were written with jax 0.10.1 and {before['jax']}, whose")
+    assert workdir.remark.startswith(f"Rows were written with jax 0.10.1 and {before['jax']}. Their sums")
     workdir.write_config(config(tmp_path, resume=True), "hash")
     close(workdir)
   content = json.loads((tmp_path / "config.json").read_text())
