@@ -113,10 +113,9 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
 
   try:
     example = jax.eval_shape(inputs.example, data)
-    if any(x.shape[:1] != (1,) for x in jax.tree.leaves(example)):
-      raise ValueError(
-        f"prepare returns shapes {[x.shape for x in jax.tree.leaves(example)]} for one row: keep the axis of rows"
-      )
+    shapes = [x.shape for x in jax.tree.leaves(example)]
+    if any(shape[:1] != (1,) for shape in shapes):
+      raise ValueError(f"prepare returns shapes {shapes} for one row: keep the axis of rows")
     if data.noise and not jnp.issubdtype(jax.tree.leaves(example)[0].dtype, jnp.floating):
       raise ValueError(f"noise needs floats, but prepared inputs are {jax.tree.leaves(example)[0].dtype}")
     batch = jax.tree.map(as_batch, example)
@@ -198,9 +197,7 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
   trainer, acquisition, posterior = learner.trainer, learner.acquisition, learner.posterior
   if not isinstance(acquisition, types.Acquisition):
     given = describe(acquisition)
-    raise ValueError(
-      f"a learner takes an Acquisition, not {given}: give what a factory returns, as in al_jax.acquisition.margin()"
-    )
+    raise ValueError(f"a learner takes an Acquisition, not {given}: give one, such as al_jax.acquisition.margin()")
   if not isinstance(posterior, types.Posterior):
     raise ValueError(f"posterior must be a Posterior, not {describe(posterior)}: give al_jax.posterior.mc_dropout(20)")
   needs = acquisition.needs
