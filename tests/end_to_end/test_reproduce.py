@@ -125,7 +125,7 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, pr
   archive.write(archive.Archived(made_about(1) | {"data_sha256": "other"}, rows[:2], []), kept(tmp_path))
   text = kept(tmp_path).read_text()
   printed = program.run(*words, expect=1)
-  assert "small: its runs here are left out of the page" in printed and "their data differ" in printed
+  assert "small: the page omits its new runs" in printed and "their data differ" in printed
   assert kept(tmp_path).read_text() == text
   page = pages(tmp_path)
   assert "| other | 4 |" in page and "| small | 2 |" in page
