@@ -25,7 +25,7 @@ def average_linkage(distances: jax.Array, valid: jax.Array, *, num: int) -> jax.
     num: number of clusters to stop at.
 
   Returns:
-    `[M]` int32: the lowest row of each row's cluster; an invalid row is a cluster of its own.
+    `[M]` int32: the lowest row of each row's cluster; an invalid row is a separate cluster.
 
   Source: Sokal & Michener (1958); lazy bounds as in Muellner (2011), section 3.2.
   """

@@ -82,11 +82,11 @@ def page() -> str:
 
 def _needs(name: str, factory: Any) -> list[str]:
   """What an acquisition of the registry needs, but for the defaults."""
-  if acquisition.REGISTRY.get(name.rpartition(".")[2]) is None or not name.startswith("al_jax.acquisition."):
+  entry = acquisition.REGISTRY.get(name.rpartition(".")[2])
+  if entry is None or entry.factory is not factory:
     return []
-  needs = [
-    f"{field}={value}" for field, value in factory().needs._asdict().items() if value != Needs()._asdict()[field]
-  ]
+  fields = zip(Needs._fields, factory().needs, Needs(), strict=True)
+  needs = [f"{field}={value}" for field, value, default in fields if value != default]
   return [f"Needs: `{', '.join(needs)}`" if needs else "Needs: nothing"]
 
 
