@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from al_jax import door
+from al_jax import full_batch
 from al_jax import inputs
 from al_jax import network as networks
 from al_jax import posterior as posteriors
@@ -144,6 +145,8 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
   except Exception as error:  # optimizers may raise anything
     raise ValueError(f"the optimizer cannot update the parameters of {name}: {_first_line(error)}") from error
   check_same_shapes("updates of the optimizer", updates, variables["params"])
+  if train.full_batch is not None:
+    full_batch.check_network(name, variables, batch, differ)
   check_dropout(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
   check_dropout(trainer, differ, trainer.eval_posterior.drops)
   check_head(trainer, trainer.eval_posterior, data)
@@ -236,7 +239,9 @@ def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
   acquisition, num = learner.acquisition, learner.plan.acq_size
   key = jax.eval_shape(jax.random.key, 0)
   state = jax.eval_shape(lambda key, data: states.initial(key, data, learner.trainer), key, data)
-  view, ids = jax.eval_shape(lambda state, data: views.pool_view(state, data, learner), state, data)
+  # The view of the whole pool, from which an acquisition with `pointwise` selects as well.
+  whole = learner._replace(acquisition=acquisition._replace(pointwise=None))
+  view, ids = jax.eval_shape(lambda state, data: views.pool_view(state, data, whole), state, data)
 
   def shape_of(part: Callable, *args) -> types.PyTree:
     try:

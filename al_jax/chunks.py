@@ -17,6 +17,8 @@ def map_chunks(fn: Callable[[types.PyTree], types.PyTree], arrays: types.PyTree,
   total = jax.tree.leaves(arrays)[0].shape[0]
   chunk_size = min(chunk_size, total)
   chunks = -(-total // chunk_size)
+  if chunks == 1:
+    return fn(arrays)
   starts = jnp.minimum(jnp.arange(chunks) * chunk_size, total - chunk_size)
   slices = lambda start: jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, chunk_size), arrays)
   out = jax.lax.map(lambda start: fn(slices(start)), starts)

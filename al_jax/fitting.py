@@ -282,6 +282,8 @@ def unfinished(
   training: Training, count: jax.Array, *, plan: types.TrainPlan, epochs: jax.Array | int | None = None
 ) -> jax.Array:
   """`[]` bool: whether a training has steps left. Arguments as in `advance`."""
+  if plan.full_batch is not None:
+    return jnp.asarray(training.stretch) < 1
   steps: Any = _passes(plan, epochs) * epoch_steps(count, plan) if plan.steps is None else plan.steps
   left = training.info.steps < steps
   if plan.early_stop is None:

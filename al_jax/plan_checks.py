@@ -92,10 +92,14 @@ def check_training(plan: types.Plan) -> None:
   if not isinstance(train, types.TrainPlan):
     raise ValueError(f"train must be a TrainPlan, not {describe(train)}: give Plan(..., train=TrainPlan(steps=200))")
   require_integer("batch_size", train.batch_size, least=1)
-  lengths = [length for length in (train.steps, train.epochs) if length is not None]
-  if len(lengths) != 1:
-    raise ValueError("give exactly one of steps and epochs")
-  require_integer("epochs" if train.steps is None else "steps", lengths[0], least=1)
+  lengths = {name: getattr(train, name) for name in ("steps", "epochs", "full_batch")}
+  given = [name for name, length in lengths.items() if length is not None]
+  if len(given) != 1:
+    raise ValueError("give exactly one of steps, epochs and full_batch")
+  if train.full_batch is None:
+    require_integer(given[0], lengths[given[0]], least=1)
+  else:
+    _check_full_batch(train)
   if train.first_epochs is not None:
     require_integer("first_epochs", train.first_epochs, least=1)
   require_integer("min_epoch_size", train.min_epoch_size, least=0)
@@ -106,7 +110,7 @@ def check_training(plan: types.Plan) -> None:
   require_hashable("augment", train.augment)
   for name in ("first_epochs", "min_epoch_size"):
     if getattr(train, name) and train.epochs is None:
-      raise ValueError(f"{name}={getattr(train, name)} has no effect on a training by steps: give epochs")
+      raise ValueError(f"{name}={getattr(train, name)} has no effect on a training by {given[0]}: give epochs")
   require_fraction("label_smoothing", train.label_smoothing, "share")
   if train.keep_optimizer and not train.warm_start:
     raise ValueError("keep_optimizer continues the previous round's training: set warm_start too")
@@ -126,6 +130,21 @@ def check_training(plan: types.Plan) -> None:
   ]:
     if value not in known:
       raise ValueError(f"unknown {name} of early stopping {value!r}: choose from {', '.join(known)}")
+
+
+def _check_full_batch(train: types.TrainPlan) -> None:
+  """Raises ValueError if the plan of a full-batch training is invalid or has fields of minibatch training."""
+  full_batch = train.full_batch
+  if not isinstance(full_batch, types.FullBatch):
+    raise ValueError(f"full_batch is {describe(full_batch)}: give FullBatch(l2=1.0)")
+  for name in ("l2", "tolerance"):
+    value = getattr(full_batch, name)
+    if not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
+      raise ValueError(f"{name} of full_batch must be a positive number, not {value!r}")
+  require_integer("max_iterations of full_batch", full_batch.max_iterations, least=1)
+  for name in ("early_stop", "augment", "label_smoothing", "warm_start"):
+    if getattr(train, name):
+      raise ValueError(f"{name} is for training on minibatches: leave it out with full_batch")
 
 
 def check_initial(plan: types.Plan, data: types.Dataset) -> None:

@@ -4,12 +4,19 @@ import chex
 import jax
 import jax.numpy as jnp
 
+_EXACT_IN_FLOAT32 = 2**24  # integers up to this one
+
 
 def _finite(scores: jax.Array) -> jax.Array:
   """Finite scores: NaN becomes the lowest number, and -0.0 becomes 0.0, which top_k would order as different."""
   limits = jnp.finfo(scores.dtype)
   finite = jnp.nan_to_num(scores, nan=limits.min, posinf=limits.max, neginf=limits.min)
   return jnp.where(finite == 0, 0.0, finite)
+
+
+def _top_k(scores: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
+  """`lax.top_k` behind a barrier: where XLA sees that only part of its result is read, it sorts the whole array."""
+  return jax.lax.optimization_barrier(jax.lax.top_k(scores, num))
 
 
 def masked_top_k(
@@ -34,13 +41,13 @@ def masked_top_k(
   chex.assert_type(candidates, bool)
 
   scores = jnp.where(candidates, _finite(scores), -jnp.inf)
-  values, ids = jax.lax.top_k(scores, num)
+  values, ids = _top_k(scores, num)
   if tie_break is None:
     return ids.astype(jnp.int32)
   chex.assert_equal_shape([scores, tie_break])
   # Take all rows above the lowest selected score, and fill up with the highest tie_break among rows equal to it.
   lowest = values[-1]
-  _, ids = jax.lax.top_k(jnp.where(scores > lowest, 1.0, jnp.where(scores == lowest, tie_break, -1.0)), num)
+  _, ids = _top_k(jnp.where(scores > lowest, 1.0, jnp.where(scores == lowest, tie_break, -1.0)), num)
   return ids[jnp.lexsort((-tie_break[ids], -scores[ids]))].astype(jnp.int32)
 
 
@@ -104,5 +111,10 @@ def reveal(labeled: jax.Array, ids: jax.Array) -> jax.Array:
 
 def labeled_ids(labeled: jax.Array, *, size: int) -> jax.Array:
   """`[size]` int32: the labeled ids in ascending order, padded with 0 at the end."""
-  (ids,) = jnp.nonzero(labeled, size=size, fill_value=0)
-  return ids.astype(jnp.int32)
+  rows = labeled.shape[0]
+  if rows > _EXACT_IN_FLOAT32 or size > rows // 16:
+    (ids,) = jnp.nonzero(labeled, size=size, fill_value=0)
+    return ids.astype(jnp.int32)
+  # On CPU, `nonzero` takes ten times as long: it computes a cumulative sum of the pool.
+  negated, _ = _top_k(jnp.where(labeled, -jnp.arange(rows, dtype=jnp.float32), -jnp.inf), size)
+  return jnp.where(negated > -jnp.inf, -negated, 0).astype(jnp.int32)

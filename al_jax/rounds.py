@@ -24,6 +24,8 @@ def _scores_of(chosen: jax.Array, view: types.PoolView, acquisition: types.Acqui
   """Scores of the `chosen` `[num]` rows only, so that the pool is not scored twice."""
   if acquisition.score is None:
     return jnp.full(chosen.shape, jnp.nan, jnp.float32)
+  if view.scores is not None:
+    return view.scores[chosen]
   rows = {name: x[chosen] for name, x in view._asdict().items() if x is not None and name != "target_log_probs"}
   return acquisition.score(view._replace(**rows))
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from al_jax import evaluation
 from al_jax import fitting
+from al_jax import full_batch
 from al_jax import inputs
 from al_jax import metrics
 from al_jax import oracle
@@ -51,10 +52,10 @@ def _axes(trainer: Trainer) -> fitting.Training:
 
 
 def begin(state: types.ALState, data: types.Dataset, trainer: Trainer) -> fitting.Training:
-  """This round's training before its first step, from new variables unless `warm_start` is set."""
+  """This round's training before its first step, from new variables unless the plan continues from the last ones."""
   plan = trainer.plan.train
   variables = state.variables
-  if not plan.warm_start:
+  if not plan.continues:
     variables = init_variables(role_key(state.key, Role.MODEL_INIT, state.round), data, trainer)
   one = lambda variables, opt_state: fitting.begin(
     variables, optimizer=trainer.optimizer, plan=plan, opt_state=opt_state
@@ -90,6 +91,8 @@ def advance(
   """Continues this round's training to its end, or to the first check or epoch end after `max_steps` steps."""
   plan = trainer.plan
   answered = oracle.answered(state.key, data, trainer.label_noise)
+  if plan.train.full_batch is not None:
+    return _solve(begun, state, answered, trainer)
 
   def one(keys: fitting.Keys, begun: fitting.Training) -> fitting.Training:
     return fitting.advance(
@@ -113,6 +116,22 @@ def advance(
     return one(keys, begun)
   keys = fitting.Keys(*(member_keys(key, trainer.members) for key in keys))
   return jax.vmap(one, in_axes=(0, _axes(trainer)), out_axes=_axes(trainer))(keys, begun)
+
+
+def _solve(begun: fitting.Training, state: types.ALState, data: types.Dataset, trainer: Trainer) -> fitting.Training:
+  """`advance` of a full-batch training. Members of an ensemble but the first train on bootstrap resamples."""
+  plan, settings = trainer.plan, trainer.plan.train.full_batch
+  assert settings is not None
+  ids, count = splits.trained_ids(state, plan), splits.trained_count(state, plan)
+  one = lambda begun, weights: full_batch.solve(begun, data, ids, weights, plan=settings)
+  all_once = (jnp.arange(ids.shape[0]) < count).astype(jnp.float32)
+  if trainer.members == 1:
+    return one(begun, all_once)
+  keys = member_keys(role_key(state.key, Role.MINIBATCH, state.round), trainer.members)[1:]
+  drawn = jax.vmap(functools.partial(full_batch.bootstrap_weights, count=count, size=ids.shape[0]))(keys)
+  return jax.vmap(one, in_axes=(_axes(trainer), 0), out_axes=_axes(trainer))(
+    begun, jnp.concatenate([all_once[None], drawn])
+  )
 
 
 def unfinished(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> jax.Array:

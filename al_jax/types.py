@@ -139,12 +139,26 @@ class EarlyStop(NamedTuple):
   keep: str = "best"  # variables that training returns: "best" for those of the best check, or "last"
 
 
+class FullBatch(NamedTuple):
+  """Full-batch training of a linear softmax head: multinomial logistic regression, solved to the optimum.
+
+  The loss is the sum of the cross-entropies plus `l2 / 2` times the squared kernel; the bias is not penalized. This is
+  scikit-learn's `LogisticRegression(C=1 / l2)`. The problem is convex: each round starts from the previous solution,
+  which changes the time and, within the tolerance, not the result. An ensemble's first member is fitted to the labeled
+  set, the others to bootstrap resamples of it.
+  """
+
+  l2: float = 1.0  # positive
+  tolerance: float = 1e-5  # gradient norm per label at which training ends
+  max_iterations: int = 100  # largest number of Newton steps
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainPlan:
   """How a model is trained in each round.
 
-  Training takes `steps` steps on minibatches drawn with replacement, or `epochs` shuffled passes over the labeled set.
-  Give exactly one of the two. With `early_stop`, it is an upper limit.
+  Training takes `steps` steps on minibatches drawn with replacement, `epochs` shuffled passes over the labeled set, or
+  is `full_batch`, for linear heads. Give exactly one of the three. With `early_stop`, the first two are upper limits.
   """
 
   batch_size: int = 64  # rows per training step
@@ -158,6 +172,12 @@ class TrainPlan:
   label_smoothing: float = 0.0  # share of each label that is spread uniformly over all classes
   augment: Callable[[jax.Array, PyTree], PyTree] | None = None  # (key, prepared batch) -> batch: hashable; only in
   #   training
+  full_batch: FullBatch | None = None  # needs a network that is one dense layer, such as `models.Linear`
+
+  @property
+  def continues(self) -> bool:
+    """Whether a training starts from the previous round's variables."""
+    return self.warm_start or self.full_batch is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +233,8 @@ class FitInfo(NamedTuple):
   """Diagnostics of one training."""
 
   loss: jax.Array  # `[]` nats: mean cross-entropy of the last minibatch; of an ensemble, the mean over members
-  steps: jax.Array  # `[]` int32: steps taken, including those after the best check of early stopping
+  steps: jax.Array  # `[]` int32: steps taken, including those after the best check of early stopping; with
+  #   `full_batch`, Newton steps
   first_bad_step: jax.Array  # `[]` int32: first step with a non-finite loss; `steps` if every loss is finite but the
   #   returned parameters are not; -1 if all are finite
 
@@ -229,7 +250,11 @@ class RoundInfo(NamedTuple):
 
 
 class PoolView(NamedTuple):
-  """Everything that an acquisition may read. Fields outside its `needs` are None and are not computed."""
+  """Everything that an acquisition may read. Fields outside its `needs` are None and are not computed.
+
+  For an acquisition with `pointwise`, the fields below `candidates` hold one chunk of rows, in which `pointwise` is
+  computed; `select` gets the whole pool's masks, `tie_break` and `scores`, and no other field.
+  """
 
   labeled: jax.Array  # `[N]` bool
   candidates: jax.Array  # `[N]` bool: unlabeled and available; true for at least `num` rows
@@ -239,6 +264,7 @@ class PoolView(NamedTuple):
   target_log_probs: jax.Array | None = None  # `[T, S, C]`: same samples, for T random available rows
   tie_break: jax.Array | None = None  # `[N]` floats in [0, 1): ties go to the highest; None: drawn from `select`'s key
   labels: jax.Array | None = None  # `[N]` int32: the oracle's labels of labeled rows, UNKNOWN elsewhere
+  scores: jax.Array | None = None  # `[N]` floats: values of `Acquisition.pointwise`
 
 
 class Needs(NamedTuple):
@@ -271,3 +297,5 @@ class Acquisition(NamedTuple):
   score: ScoreFn | None = None  # (view) -> `[N]`: higher is labeled first; a row's score depends only on that row and
   #   the targets; None if single rows are not scored
   needs: Needs = Needs()
+  pointwise: ScoreFn | None = None  # (view) -> `[N]`, as `score`: if given, `select` reads its values from
+  #   `PoolView.scores`; they are computed chunk by chunk, so that the predictions of the pool are never stored

@@ -1,5 +1,6 @@
 """Builds the `PoolView` of an acquisition: candidate mask, optional random subset, and network outputs."""
 
+from collections.abc import Callable
 import functools
 
 import jax
@@ -12,6 +13,7 @@ from al_jax import pool
 from al_jax import posterior as posteriors
 from al_jax import splits
 from al_jax import types
+from al_jax.chunks import map_chunks
 from al_jax.keys import Role
 from al_jax.keys import role_key
 from al_jax.learner import Learner
@@ -44,14 +46,34 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   With `pool_subset`, the view holds a random subset of the candidates, drawn anew each round, and the labeled rows if
   the acquisition reads them.
   """
-  trainer, needs = learner.trainer, learner.acquisition.needs
-  posterior = learner.posterior if needs.samples else posteriors.deterministic()
-  plan, network = trainer.plan, trainer.network
+  trainer, acquisition = learner.trainer, learner.acquisition
+  plan, needs = trainer.plan, acquisition.needs
   labeled, candidates = state.labeled, splits.for_labeling(state.key, data, plan) & ~state.labeled
   ids = jnp.arange(data.pool_size)
   if plan.pool_subset is not None:
     ids, labeled, candidates = _subsample_pool(state, candidates, learner)
+  # Drawn for the whole pool, so that a row's draw does not depend on the scored subset.
+  ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
+  view = types.PoolView(labeled, candidates, tie_break=ties[ids])
+  if needs.labels:
+    answers = oracle.noisy_labels(state.key, data, trainer.label_noise)[ids]
+    view = view._replace(labels=jnp.where(labeled, answers, types.UNKNOWN))
 
+  fields = _fields(state, data, learner)
+  pointwise = acquisition.pointwise
+  if pointwise is None:
+    view = fields(view, ids)
+  else:
+    scores = lambda rows: pointwise(fields(*rows))
+    view = view._replace(scores=map_chunks(scores, (view, ids), chunk_size=plan.chunk_size))
+  return view, ids.astype(jnp.int32)
+
+
+def _fields(state: types.ALState, data: types.Dataset, learner: Learner) -> Callable:
+  """A function that completes a view of the pool rows `ids` `[K]` by what the acquisition needs."""
+  trainer, needs = learner.trainer, learner.acquisition.needs
+  posterior = learner.posterior if needs.samples else posteriors.deterministic()
+  plan, network = trainer.plan, trainer.network
   own_embedding = data.embedding is not None
   features = needs.features or (needs.embedding and not own_embedding)
   cast = functools.partial(evaluation.in_dtype, plan.score_dtype)
@@ -62,33 +84,26 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
     key = evaluation.posterior_key(state)
     return posterior.predict(key, network, variables, inputs_of, ids, chunk_size=plan.chunk_size, features=features)
 
-  log_probs, found = None, None
-  if needs.samples:
-    log_probs, found = predict(ids, features=features)
-  elif features:
-    found = posteriors.only_features(network, variables, inputs_of, ids, chunk_size=plan.chunk_size)
-  embedding = None
-  if needs.embedding:
-    embedding = jnp.asarray(data.embedding, jnp.float32)[ids % data.num_originals] if own_embedding else found
   target_log_probs = None
   if needs.targets:
     key = role_key(state.key, Role.TARGETS, state.round)
     target_ids = pool.random_subset(key, splits.is_available(data), num=needs.targets)
     target_log_probs = predict(target_ids, features=False).log_probs
-  labels = None
-  if needs.labels:
-    answers = oracle.noisy_labels(state.key, data, trainer.label_noise)[ids]
-    labels = jnp.where(labeled, answers, types.UNKNOWN)
-  # Drawn for the whole pool, so that a row's draw does not depend on the scored subset.
-  ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
-  view = types.PoolView(
-    labeled=labeled,
-    candidates=candidates,
-    log_probs=log_probs,
-    features=found if needs.features else None,
-    embedding=embedding,
-    target_log_probs=target_log_probs,
-    tie_break=ties[ids],
-    labels=labels,
-  )
-  return view, ids.astype(jnp.int32)
+
+  def complete(view: types.PoolView, ids: jax.Array) -> types.PoolView:
+    log_probs, found = None, None
+    if needs.samples:
+      log_probs, found = predict(ids, features=features)
+    elif features:
+      found = posteriors.only_features(network, variables, inputs_of, ids, chunk_size=plan.chunk_size)
+    embedding = None
+    if needs.embedding:
+      embedding = jnp.asarray(data.embedding, jnp.float32)[ids % data.num_originals] if own_embedding else found
+    return view._replace(
+      log_probs=log_probs,
+      features=found if needs.features else None,
+      embedding=embedding,
+      target_log_probs=target_log_probs,
+    )
+
+  return complete

@@ -21,6 +21,7 @@ from experiments.common.errors import UsageError
 from experiments.config import flags
 from experiments.config.resolve import path_options
 from experiments.config.resolve import resolve
+from experiments.data import features
 from experiments.data import initial_sets
 from experiments.data import splits
 from experiments.runs import build
@@ -50,6 +51,8 @@ def main(_) -> None:
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
       found = data_sources.read(config.dataset, config.data_dir, path_options(config), display.phase)
+      if config.features is not None:
+        found = features.apply(config.features, found, config.features_dtype)
       data = loaded = splits.apply(config.split, found.data, config.dataset)
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data, found)

@@ -52,6 +52,11 @@ def finite_rows(view: types.PoolView, needs: types.Needs) -> jax.Array:
   return out
 
 
+def scores_of(view: types.PoolView, score: types.ScoreFn) -> jax.Array:
+  """`[N]` scores: the view's, or computed from its other fields."""
+  return score(view) if view.scores is None else view.scores
+
+
 def from_pool_score(score: Callable[[types.PoolView], jax.Array], *, needs: types.Needs) -> types.Acquisition:
   """Makes an acquisition that labels the highest scores first; rows that are not finite score NaN, the lowest.
 
@@ -66,9 +71,9 @@ def from_pool_score(score: Callable[[types.PoolView], jax.Array], *, needs: type
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     tie_break = with_tie_break(key, view).tie_break
-    return pool.masked_top_k(precise(view), view.candidates, num=num, tie_break=tie_break)
+    return pool.masked_top_k(scores_of(view, precise), view.candidates, num=num, tie_break=tie_break)
 
-  return types.Acquisition(select, precise, needs)
+  return types.Acquisition(select, precise, needs, precise)
 
 
 def from_select(select: types.SelectFn, *, needs: types.Needs) -> types.Acquisition:

@@ -14,6 +14,7 @@ from al_jax import pool
 from al_jax import types
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import require_field
+from al_jax.acquisition._selection import scores_of
 from al_jax.acquisition._selection import with_tie_break
 
 
@@ -35,7 +36,7 @@ def _perturbed_top_k(
     raise ValueError(f"coldness must be positive, not {coldness}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    view, scores = with_tie_break(key, view), score(view)
+    view, scores = with_tie_break(key, view), scores_of(view, score)
     weights = log_weights(
       jnp.nan_to_num(scores, nan=-jnp.inf, posinf=jnp.finfo(jnp.float32).max, neginf=-jnp.inf), view
     )

@@ -3,12 +3,13 @@
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
 from al_jax.models.gal import GalNet
+from al_jax.models.linear import Linear
 from al_jax.models.mlp import MLP
 from al_jax.models.resnet import ResNet18
 from al_jax.models.transformer import Transformer
 from al_jax.models.vgg import VGG16
 
-__all__ = ("CNN", "MLP", "NETWORKS", "VGG16", "BatchBALDNet", "GalNet", "ResNet18", "Transformer")
+__all__ = ("CNN", "MLP", "NETWORKS", "VGG16", "BatchBALDNet", "GalNet", "Linear", "ResNet18", "Transformer")
 
 # The classes of the networks by name.
 NETWORKS = {
@@ -16,6 +17,7 @@ NETWORKS = {
   "batchbald": BatchBALDNet,
   "gal": GalNet,
   "mlp": MLP,
+  "linear": Linear,
   "resnet18": ResNet18,
   "vgg16": VGG16,
   "transformer": Transformer,

@@ -12,12 +12,14 @@ from al_jax.sweep import PACKS
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 from experiments.config import presets
+from experiments.config.optimizers import NEWTON
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.config.posteriors import POSTERIORS
 from experiments.data import initial_sets
 from experiments.data import names as data_names
 
 FLAGS = flags.FLAGS
+LINEAR_CHUNK = 2000  # rows of features; scoring is fastest on two cores from 1,000 to 4,000
 GROUPS: dict[str, list[str]] = {}
 
 
@@ -83,8 +85,8 @@ _data.string(
 _data.string(
   "scale",
   None,
-  "scaling of the numbers in a file: standard or minmax (fitted on the pool), none, or a divisor such as 65535"
-  " (default: standard for tables, 255 for uint8 arrays, none for other arrays)",
+  "scaling of --features or of the numbers in a file: standard or minmax (fitted on the pool), none, or a divisor such"
+  " as 65535 (default: standard for features, tables and rows of floats, 255 for uint8 arrays, none for other arrays)",
 )
 _data.string("label_column", None, "table column that holds the classes")
 _data.list("ignore_columns", [], "comma-separated table columns to leave out")
@@ -139,6 +141,18 @@ _data.integer(
   **_SEED,
 )
 _data.string(
+  "features",
+  None,
+  ".npy file of frozen features [N, F] that replace the inputs: TRAIN.npy,TEST.npy, or one file with the training rows"
+  " before the test rows (if --dataset is a path, a row per row of the data)",
+)
+_data.enum(
+  "features_dtype",
+  "float32",
+  "type in which --features are stored on the device; arithmetic is float32",
+  enum_values=["float32", "float16"],
+)
+_data.string(
   "embedding",
   None,
   ".npy file of features [N, E] for diversity-based acquisitions: a row per training image, or, if --dataset is a path,"
@@ -173,8 +187,8 @@ _posterior = _Group("Posterior")
 _posterior.enum(
   "posterior",
   None,
-  "posterior that acquisitions read (default: dropout for those that compare samples, else deterministic); for one"
-  " strategy alone: --acq='entropy(posterior=dropout)'",
+  "posterior that acquisitions read (default: dropout for those that compare samples, with --model=linear laplace; else"
+  " deterministic); for one strategy alone: --acq='entropy(posterior=dropout)'",
   enum_values=list(POSTERIORS),
 )
 _posterior.integer("mc_samples", 20, "number of posterior samples of MC dropout and Laplace", **_at_least(1))
@@ -202,7 +216,14 @@ _training.integer(
 )
 _training.enum("norm", None, "normalization layers, for networks that offer the choice", enum_values=["group", "batch"])
 _training.float("dropout_rate", None, "dropout rate (default: the network's own)", **_share())
-_training.enum("optimizer", "adam", "optimizer, from optax", enum_values=list(OPTIMIZERS))
+_training.enum(
+  "optimizer",
+  None,
+  "optimizer, from optax; newton: full-batch logistic regression, for --model=linear (default: newton for it, else"
+  " adam)",
+  enum_values=[*OPTIMIZERS, NEWTON],
+)
+_training.float("l2", 1.0, "L2 penalty of newton: l2 / 2 |W|^2 beside the sum of the losses", lower_bound=1e-6)
 _training.float("learning_rate", 3e-4, "learning rate", **_at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
 _training.boolean("nesterov", False, "use Nesterov momentum in sgd")
@@ -268,7 +289,11 @@ _training.string(
   f" {', '.join(inputs.AUGMENTATIONS)} (default: none)",
 )
 _training.integer(
-  "chunk_size", types.Plan.chunk_size, "images per forward pass outside training; raise it on a GPU", **_at_least(1)
+  "chunk_size",
+  None,
+  f"images per forward pass outside training; raise it on a GPU (default: {types.Plan.chunk_size}, with --model=linear"
+  f" {LINEAR_CHUNK})",
+  **_at_least(1),
 )
 _training.enum(
   "precision",
@@ -281,13 +306,15 @@ _program = _Group("One program (--driver=scan, and experiments.ablation)")
 _program.enum(
   "pack",
   None,
-  "run the seeds of a device one after another, or all at once (default: map on CPU, vmap elsewhere)",
+  "run the seeds of a device one after another (map), all at once (vmap), or train them one after another and score ten"
+  " at once (heads) (default: map on CPU, with --model=linear heads; vmap elsewhere)",
   enum_values=list(PACKS),
 )
 _program.integer(
   "seeds_per_program",
   None,
-  "seeds per call of the program (default: one per device with map, as many as fit in memory with vmap)",
+  "seeds per call of the program (default: one per device with map, ten with heads; as many as fit in memory with"
+  " vmap)",
   **_at_least(1),
 )
 _program.integer(

@@ -18,6 +18,8 @@ def _adamw(config: Any, mask: Callable | None) -> optax.GradientTransformation:
   return optax.adamw(config.learning_rate, weight_decay=config.weight_decay, mask=mask)
 
 
+NEWTON = "newton"  # full-batch training of a linear head, in place of an optimizer
+
 OPTIMIZERS = {
   "adam": Optimizer(lambda config: optax.adam(config.learning_rate)),
   "adamw": Optimizer(_adamw, decays=True),

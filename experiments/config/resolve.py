@@ -7,17 +7,41 @@ from typing import Any
 
 from al_jax import inputs
 from al_jax import models
+from al_jax import types
 from experiments import data as data_sources
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.common.spelling import split
 from experiments.config import acquisitions
+from experiments.config import flags
 from experiments.config import presets
 from experiments.config.flags import FLAGS
 from experiments.config.flags import HYPER
+from experiments.config.optimizers import NEWTON
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.data import initial_sets
 
+# Flags that full-batch training has no use for.
+_OF_MINIBATCHES = (
+  "learning_rate",
+  "momentum",
+  "nesterov",
+  "schedule",
+  "weight_decay",
+  "decay_layers",
+  "decay_over_labels",
+  "batch_size",
+  "train_steps",
+  "epochs",
+  "first_epochs",
+  "epoch_draws",
+  "full_train_steps",
+  "early_stop",
+  "label_smoothing",
+  "warm_start",
+  "keep_optimizer",
+  "augment",
+)
 PATH_OPTIONS = data_sources.Options._fields  # flags of data given as a path
 
 
@@ -54,6 +78,8 @@ class Config:
   pool_noise: float
   imbalance: float
   pool_seed: int
+  features: str | None
+  features_dtype: str
   embedding: str | None
   val_last: float
   full_val_last: float
@@ -75,6 +101,7 @@ class Config:
   norm: str | None
   vocabulary: int | None
   optimizer: str
+  l2: float
   learning_rate: float
   momentum: float
   nesterov: bool
@@ -131,7 +158,7 @@ def resolve() -> Config:
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise UsageError(f"--{name}={value:g} must be a finite number")
-  for name in ("data_dir", "workdir", "embedding", "init_file"):
+  for name in ("data_dir", "workdir", "features", "embedding", "init_file"):
     if values[name] is not None:
       if not values[name]:
         raise UsageError(f"--{name} is empty: give a path or omit the flag")
@@ -145,6 +172,9 @@ def resolve() -> Config:
   values["ignore_columns"] = tuple(values["ignore_columns"])
   values |= _path_data(values, typed)
   values["vmap_over"] = grid.parse(values["vmap_over"])
+  if values["chunk_size"] is None:
+    values["chunk_size"] = flags.LINEAR_CHUNK if values["model"] == "linear" else types.Plan.chunk_size
+  values |= _optimizer(values, typed)
   values |= _training(values, typed)
   values |= _strategies(values, typed)
   values |= _initial(values, typed)
@@ -155,6 +185,8 @@ def _path_data(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   """Refuses flags that apply to paths only if --dataset is a name, and vice versa; expands `~` in a path."""
   path = data_sources.is_path(values["dataset"])
   for name in PATH_OPTIONS:
+    if name == "scale" and values["features"] is not None:
+      continue
     if name in typed and not path:
       raise UsageError(f"--{name} applies only to a path, but --dataset={values['dataset']} is a name: omit the flag")
   if not path:
@@ -181,7 +213,36 @@ def path_options(config: Config) -> data_sources.Options:
         f"--image_size={config.image_size} must be a size such as 64 or 64x48 (height x width), each at most 4096"
       )
     size = (int(words[0]), int(words[-1]))
-  return data_sources.Options(size, *(getattr(config, name) for name in PATH_OPTIONS[1:]))
+  given = {name: getattr(config, name) for name in PATH_OPTIONS} | {"image_size": size}
+  if config.features is not None:  # --scale is that of the features
+    given["scale"] = None
+  return data_sources.Options(**given)
+
+
+def _optimizer(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  """The optimizer and, for newton, the settings of a training without minibatches."""
+  linear = values["model"] == "linear"
+  optimizer = values["optimizer"] or (NEWTON if linear else "adam")
+  if linear and values["dropout_rate"] is not None:
+    raise UsageError("--dropout_rate: --model=linear has no dropout: omit the flag or use --model=mlp")
+  if optimizer != NEWTON:
+    if "l2" in typed:
+      raise UsageError(f"--l2 is the penalty of newton, and the optimizer is {optimizer}: use --weight_decay")
+    return {"optimizer": optimizer}
+  if not linear:
+    raise UsageError(f"--optimizer={NEWTON} is for --model=linear, and --model is {values['model']}: choose another")
+  for name in _OF_MINIBATCHES:
+    if name in typed or name in dict(values["vmap_over"]):
+      raise UsageError(
+        f"--{name} is for training on minibatches, and --model=linear is fitted to all labels at once: omit the flag,"
+        " or give an --optimizer such as sgd"
+      )
+  return {"optimizer": optimizer, "train_steps": None, "epochs": None, "early_stop": None, "augment": None} | {
+    "label_smoothing": 0.0,
+    "warm_start": False,
+    "first_epochs": None,
+    "epoch_draws": 0,
+  }
 
 
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
@@ -191,7 +252,7 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     if values[name] and not needed:
       of = {"nesterov": "--optimizer=sgd", "keep_optimizer": "--warm_start"}[name]
       raise UsageError(f"--{name} has no effect without {of}: give both or neither")
-  if values["decay_over_labels"] and OPTIMIZERS[values["optimizer"]].decays:
+  if values["decay_over_labels"] and values["optimizer"] != NEWTON and OPTIMIZERS[values["optimizer"]].decays:
     raise UsageError(
       f"--decay_over_labels divides an L2 penalty, but {values['optimizer']} uses decoupled weight decay: use another"
       " optimizer or omit the flag"
@@ -214,6 +275,8 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     raise UsageError("--train_steps and --epochs both set the length of training: give only one")
   if {"train_steps", "epoch_draws"} <= typed:
     raise UsageError("--epoch_draws sets the size of an epoch, and --train_steps trains without epochs: give only one")
+  if values["optimizer"] == NEWTON:
+    return {}
   if "train_steps" in typed:
     return {"epochs": None, "epoch_draws": 0, "first_epochs": None}
   return {} if values["epochs"] is None else {"train_steps": None}
@@ -248,6 +311,8 @@ def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["init"] == "batchbald":
     if values["dataset"].partition(":")[0] != "mnist":
       raise UsageError(f"--init=batchbald is a set of MNIST images: use --dataset=mnist, not {values['dataset']}")
+    if values["features"] is not None:
+      raise UsageError("--init=batchbald finds its images by content, which --features replace: give --init_file")
     if values["init_labels"] != len(initial_sets.BATCHBALD):
       raise UsageError(
         f"--init=batchbald has {len(initial_sets.BATCHBALD)} images, but --init_labels is {values['init_labels']}"

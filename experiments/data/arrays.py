@@ -93,7 +93,7 @@ def _interpret(x: np.ndarray, x_test: np.ndarray, scale: str | None) -> Read:
   what = f"rows of {x.shape[1]} numbers" if x.ndim == 2 else f"images of {x.shape[1]} x {x.shape[2]}"
   if (x.dtype.kind == "f" and x.dtype.itemsize > 4) or whole:
     x, x_test = x.astype(np.float32), x_test.astype(np.float32)
-  x, x_test, remark = scaling.scaled(x, x_test, scale or "none")
+  x, x_test, remark = scaling.scaled(x, x_test, scale or ("standard" if x.ndim == 2 else "none"))
   return Read(x, x_test, inputs.as_they_are, [f"{what}, {remark}"])
 
 

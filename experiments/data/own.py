@@ -33,6 +33,7 @@ class Loaded(NamedTuple):
   rows: np.ndarray | None = None  # `[N]` index in the source of each row of the pool
   row_names: tuple[str, ...] | None = None  # `[N]` names in the source, if rows have names
   remarks: tuple[str, ...] = ()  # sentences on how the source was read
+  test_rows: np.ndarray | None = None  # `[T]` index in the source of each row of the test set
 
 
 def _rows(path: Path, options: Options, progress: Progress) -> Rows:
@@ -107,7 +108,7 @@ def load(name: str, options: Options, progress: Progress = lambda text: None) ->
   if masks:
     remarks.append(f"{int((labels < 0).sum()):,} rows without a label stay in the pool and are never queried")
   names = None if found.names is None else tuple(found.names[i] for i in pool)
-  return Loaded(data, known.names, len(known.labels), pool, names, tuple(remarks))
+  return Loaded(data, known.names, len(known.labels), pool, names, tuple(remarks), test)
 
 
 def _test_rows(found: Rows, labels: np.ndarray, options: Options) -> tuple[np.ndarray, str]:

@@ -20,6 +20,7 @@ from experiments.common.errors import UsageError
 from experiments.common.spelling import Spelling
 from experiments.config import acquisitions
 from experiments.config.flags import HYPER
+from experiments.config.optimizers import NEWTON
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.config.posteriors import POSTERIORS
 from experiments.config.resolve import Config
@@ -65,6 +66,8 @@ def optimizer(config: Config) -> optax.GradientTransformation:
   Its `init` raises UsageError if the network lacks one of the `--decay_layers`.
   """
   mask = None if config.decay_layers is None else functools.partial(_kernels, config.decay_layers.split(","))
+  if config.optimizer == NEWTON:
+    return optax.identity()  # not read: `TrainPlan.full_batch` trains
   entry = OPTIMIZERS[config.optimizer]
   parts = [entry.make(config, mask) if entry.decays else entry.make(config)]
   # A traced weight decay has no concrete value to compare with 0.
@@ -104,6 +107,8 @@ def plan(config: Config) -> types.Plan:
     field.name: getattr(config, field.name) for field in dataclasses.fields(part) if hasattr(config, field.name)
   }
   lengths = {"steps": config.train_steps, "min_epoch_size": config.epoch_draws}
+  if config.optimizer == NEWTON:
+    lengths["full_batch"] = types.FullBatch(l2=config.l2)
   train = types.TrainPlan(**named(types.TrainPlan) | lengths | {"early_stop": early_stop, "augment": augment})
   others = {"init_balanced": config.init == "balanced", "initial_ids": config.init_ids, "score_dtype": config.precision}
   return types.Plan(**named(types.Plan) | others | {"train": train})
@@ -112,12 +117,13 @@ def plan(config: Config) -> types.Plan:
 def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> types.Posterior:
   """A strategy's posterior: the one in its spelling, else `--posterior`, else the acquisition's default.
 
-  The default is MC dropout for acquisitions that compare samples, deterministic for the others. Acquisitions that read
-  no predictions always get the deterministic posterior.
+  The default for acquisitions that compare samples is MC dropout, for a linear head Laplace; for the others it is
+  deterministic. Acquisitions that read no predictions always get the deterministic posterior.
   """
   if not made.needs.samples:
     return posteriors.deterministic()
-  own = "dropout" if made.needs.samples > 1 else "deterministic"
+  sampled = "laplace" if config.model == "linear" else "dropout"
+  own = sampled if made.needs.samples > 1 else "deterministic"
   return POSTERIORS[strategy.posterior or config.posterior or own](config)
 
 
@@ -168,26 +174,34 @@ def _learners(config: Config, num_classes: int, point: dict[str, float | jax.Arr
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-  """Maps a point of a grid, whose values may be traced, to a strategy's learner. Hashable."""
+  """Maps a point of a grid, whose values may be traced, to the learners of the config's strategies. Hashable."""
 
   config: Config
-  spelling: str
   num_classes: int
 
-  def __call__(self, point: dict[str, jax.Array]) -> Learner:
-    return learners(dataclasses.replace(self.config, acq=(self.spelling,)), self.num_classes, point)[self.spelling]
+  def __call__(self, point: dict[str, jax.Array]) -> tuple[Learner, ...]:
+    return tuple(learners(self.config, self.num_classes, point).values())
 
 
 def full_data_trainer(config: Config, num_classes: int) -> Trainer:
   """The trainer of full supervision: the same network and optimizer, for `--epochs` or `--full_train_steps`."""
   own = trainer(config, num_classes)
-  train = dataclasses.replace(own.plan.train, steps=None if config.epochs else config.full_train_steps)
+  train = own.plan.train
+  if train.full_batch is None:
+    train = dataclasses.replace(train, steps=None if config.epochs else config.full_train_steps)
   return own._replace(plan=dataclasses.replace(own.plan, train=train, val_last=config.full_val_last, pool_subset=None))
 
 
 def packing(config: Config) -> str:
-  """The value of `--pack`; default: "map" on CPU, where vmapped convolutions are slow, and "vmap" elsewhere."""
-  return config.pack or ("map" if jax.default_backend() == "cpu" else "vmap")
+  """The value of `--pack`; default: on CPU "heads" for a linear head, else "map"; on other devices "vmap".
+
+  On CPU, vmapped convolutions are slow, and a linear head alone is bound by reading the features.
+  """
+  if config.pack is not None:
+    return config.pack
+  if jax.default_backend() != "cpu":
+    return "vmap"
+  return "heads" if config.model == "linear" else "map"
 
 
 def check(config: Config, data) -> None:

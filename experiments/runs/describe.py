@@ -3,6 +3,7 @@
 import numpy as np
 
 from al_jax import types
+from experiments.config.optimizers import NEWTON
 from experiments.config.resolve import Config
 from experiments.data import Loaded
 from experiments.runs import build
@@ -43,6 +44,9 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
 
 def training_line(config: Config) -> str:
   """How networks are trained, including the values of a grid."""
+  on = " on the whole pool" if config.full_data else " per round, the same for every strategy"
+  if config.optimizer == NEWTON:
+    return f"logistic regression with an L2 penalty of {config.l2:g}, to convergence{on}"
   varied = dict(config.vmap_over)
   values = lambda name: varied.get(name, (getattr(config, name),))
   spell = lambda name: f"{name.replace('_', ' ')} {' or '.join(f'{value:g}' for value in values(name))}"
@@ -57,4 +61,4 @@ def training_line(config: Config) -> str:
   parts += ["cosine schedule"] * (config.schedule == "cosine")
   parts += [f"augmentation {config.augment.replace(',', ', ')}"] if config.augment else []
   parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
-  return ", ".join(parts) + (" on the whole pool" if config.full_data else " per round, the same for every strategy")
+  return ", ".join(parts) + on

@@ -14,6 +14,7 @@ from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
 from experiments.data import Loaded
+from experiments.data import scaling
 
 
 def original_ids(config: Config, data: Dataset) -> np.ndarray | None:
@@ -95,9 +96,14 @@ def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Datase
   if ids is not None:
     images, labels, masks = images[ids], labels[ids], {name: mask[ids] for name, mask in masks.items()}
     embedding = None if embedding is None else embedding[ids]
+  tests = data.test_inputs
+  if config.features is not None:
+    images, tests, _ = scaling.scaled(images, tests, config.scale or "standard")
+    images, tests = images.astype(config.features_dtype), tests.astype(config.features_dtype)
   return dataclasses.replace(
     data,
     inputs=images,
+    test_inputs=tests,
     labels=np.tile(labels, config.pool_copies),
     prepare=_prepare(config, data),
     copies=config.pool_copies,

@@ -178,7 +178,7 @@ def _resumed(
   if done[0].get("initial") != np.asarray(states.initial_ids(state, learner.plan)).tolist():
     raise UsageError(f"{whose} have another initial set than this run: pass --overwrite to start again")
   kept = None if checkpoints is None or fitted is not None else checkpoints.load_round(state, len(done))
-  if kept is None and fitted is None and learner.plan.train.warm_start:
+  if kept is None and fitted is None and learner.plan.train.continues:
     if checkpoints is not None and checkpoints.has_other_parts(state, len(done)):
       raise UsageError(
         f"{whose} have a checkpoint of an earlier version that this version cannot read: resume with that version, or"
@@ -200,6 +200,8 @@ def _resumed(
 def is_long(plan: types.Plan) -> bool:
   """Whether a training may take more than `PART` steps."""
   train = plan.train
+  if train.full_batch is not None:
+    return False
   if train.epochs is None:
     return train.steps > PART
   first = (train.first_epochs or train.epochs) * fitting.epoch_steps(plan.init_labels, train)

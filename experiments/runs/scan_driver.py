@@ -15,7 +15,8 @@ import numpy as np
 from al_jax import checks
 from al_jax import oracle
 from al_jax import types
-from al_jax.learner import Learner
+from al_jax.sweep import PACKS
+from al_jax.sweep import Learners
 from al_jax.sweep import Runs
 from al_jax.sweep import sweep_program
 from experiments.analysis import grid
@@ -99,11 +100,11 @@ def missing(config: Config, workdir: Workdir) -> Iterator[tuple[list[str], list[
     yield list(acqs), jobs
 
 
-def _learners(config: Config, acqs: list[str], num_classes: int) -> dict[str, Learner | build.Recipe]:
+def _learners(config: Config, acqs: list[str], num_classes: int) -> Learners:
   if config.vmap_over:
-    return {acq: build.Recipe(config, acq, num_classes) for acq in acqs}
+    return build.Recipe(dataclasses.replace(config, acq=tuple(acqs)), num_classes)
   made = build.learners(config, num_classes)
-  return {acq: made[acq] for acq in acqs}
+  return tuple(made[acq] for acq in acqs)
 
 
 def _arguments(jobs: list[Job]) -> tuple[jax.Array, dict[str, jax.Array] | None]:
@@ -118,11 +119,11 @@ def _padded(jobs: list[Job], size: int) -> list[Job]:
   return jobs + [jobs[-1]] * (size - len(jobs))
 
 
-def compile_for(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
+def compile_for(config: Config, data: types.Dataset, learners: Learners, jobs: list[Job]) -> Program:
   """Compiles the program that runs these jobs; the learners have passed `build.check`."""
   start, pack = time.perf_counter(), build.packing(config)
   keys, points = _arguments(jobs)
-  lowered = sweep_program.lower(keys, data, tuple(learners.values()), pack=pack, points=points, mesh=mesh())
+  lowered = sweep_program.lower(keys, data, learners, pack=pack, points=points, mesh=mesh())
   compiled = lowered.compile()
   analysis = compiled.memory_analysis()
   need = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
@@ -133,18 +134,19 @@ def _first_line(error: Exception) -> str:
   return str(error).strip().splitlines()[0]
 
 
-def fitting(config: Config, data: types.Dataset, learners: dict, jobs: list[Job]) -> Program:
+def fitting(config: Config, data: types.Dataset, learners: Learners, jobs: list[Job]) -> Program:
   """Compiles a program of `--seeds_per_program` jobs; default: as many as fit in memory.
 
-  With "map" packing, which runs jobs one after another, the default is one job per device: more would save no time, and
-  rows are written when a program ends.
+  The default with a packing that computes a fixed number of jobs at once is that number per device: more would save no
+  time, and rows are written when a program ends.
 
   Raises:
     UsageError: one job per device does not fit in memory, or `--seeds_per_program` does not.
   """
   devices = len(jax.local_devices())
   room = int(_SHARE_OF_MEMORY * free_bytes())
-  per_device = 1 if build.packing(config) == "map" else -(-len(jobs) // devices)
+  at_once = PACKS[build.packing(config)].scoring
+  per_device = -(-len(jobs) // devices) if at_once is None else min(at_once, -(-len(jobs) // devices))
   if config.seeds_per_program:
     per_device = -(-min(config.seeds_per_program, len(jobs)) // devices)
   while True:

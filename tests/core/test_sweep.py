@@ -101,7 +101,7 @@ class Point:
     optimizer = optax.chain(optax.add_decayed_weights(point["weight_decay"]), optax.adam(point["learning_rate"]))
     made = make_power(point["coldness"])
     network = from_flax(MLP(hidden=(16,), dropout_rate=point["dropout_rate"]))
-    return Learner(Trainer(network, optimizer, self.plan, label_noise=point["label_noise"]), made, MC)
+    return (Learner(Trainer(network, optimizer, self.plan, label_noise=point["label_noise"]), made, MC),)
 
 
 MC = posterior.mc_dropout(3)
@@ -125,7 +125,7 @@ POINTS = 7
 def sweep_of_points(data, recipe, *, pack: str, **changes) -> Runs:
   """The runs of `GRID` with these changes and one key."""
   points = {name: jnp.array(axis, jnp.float32) for name, axis in (GRID | changes).items()}
-  return sweep(jnp.stack([KEYS[0]] * POINTS), data, (recipe,), pack=pack, points=points)[0]
+  return sweep(jnp.stack([KEYS[0]] * POINTS), data, recipe, pack=pack, points=points)[0]
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_grid_is_its_points_run_one_by_one(pack, data, make_learner):
   assert len(set(losses[:, -1].tolist())) == POINTS, "a value without effect"
   # The last point with constants instead of program arguments; under vmap also the first.
   for k in (POINTS - 1,) if pack == "map" else (0, POINTS - 1):
-    _, info = loop.run(KEYS[0], data, recipe({name: axis[k] for name, axis in GRID.items()}))
+    _, info = loop.run(KEYS[0], data, *recipe({name: axis[k] for name, axis in GRID.items()}))
     np.testing.assert_allclose(losses[k], info.fit.loss, rtol=2e-3, atol=1e-4)
     np.testing.assert_array_equal(runs.info.selected[k, 0], info.selected[0])
 
@@ -159,7 +159,7 @@ class Noisy:
   learner: Learner
 
   def __call__(self, point):
-    return changed(self.learner, label_noise=point["label_noise"])
+    return (changed(self.learner, label_noise=point["label_noise"]),)
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_a_grid_of_label_noise_is_its_points_run_one_by_one(pack, data, make_lea
   learner = make_learner("margin", val_size=11)
   rates = [0.0, 0.2, 0.6]
   points = {"label_noise": jnp.array(rates, jnp.float32)}
-  (runs,) = sweep(jnp.stack([KEYS[0]] * 3), data, (Noisy(learner),), pack=pack, points=points)
+  (runs,) = sweep(jnp.stack([KEYS[0]] * 3), data, Noisy(learner), pack=pack, points=points)
   for k, rate in ((0, 0.0), (2, 0.6)):
     _, info = loop.run(KEYS[0], data, changed(learner, label_noise=rate))
     if pack == "map":

@@ -383,11 +383,11 @@ CASES = [
     ),
   ),
   Case(
-    "the same for a learner made by a function of a point, in sweep",
+    "the same for learners made by a function of a point, in sweep",
     lambda: al_jax.sweep(
       KEY[None],
       dataclasses.replace(DATA, available=ids != 4),
-      (lambda rate: changed(LEARNER, initial_ids=tuple(range(10)), optimizer=optax.sgd(rate)),),
+      lambda rate: (changed(LEARNER, initial_ids=tuple(range(10)), optimizer=optax.sgd(rate)),),
       pack="map",
       points=jnp.ones(1),
     ),
@@ -522,13 +522,13 @@ CASES = [
   Case("a list of keys for a sweep", lambda: al_jax.sweep([KEY], DATA, (LEARNER,), pack="map")),
   Case(
     "points that are not as many as keys",
-    lambda: al_jax.sweep(KEY[None], DATA, (lambda rate: LEARNER,), pack="map", points=jnp.ones(3)),
+    lambda: al_jax.sweep(KEY[None], DATA, lambda rate: (LEARNER,), pack="map", points=jnp.ones(3)),
   ),
   Case("a learner alone for a sweep", lambda: al_jax.sweep(KEY[None], DATA, LEARNER, pack="map")),
   Case("a trainer for a sweep", lambda: al_jax.sweep(KEY[None], DATA, (LEARNER.trainer,), pack="map")),
   Case(
     "a function of a point that makes a trainer",
-    lambda: al_jax.sweep(KEY[None], DATA, (lambda rate: LEARNER.trainer,), pack="map", points=jnp.ones(1)),
+    lambda: al_jax.sweep(KEY[None], DATA, lambda rate: LEARNER.trainer, pack="map", points=jnp.ones(1)),
   ),
   Case("a key of unsafe_rbg", lambda: run(key=DEPENDENT)),
   # Networks.
