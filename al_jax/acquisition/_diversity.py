@@ -21,8 +21,8 @@ def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) 
   def step(i: jax.Array, nearest: jax.Array) -> jax.Array:
     start = jnp.minimum(i * chunk_size, size - chunk_size)  # the last chunk overlaps the previous one
     centers = x[jax.lax.dynamic_slice_in_dim(ids, start, chunk_size)]
-    active = start + jnp.arange(chunk_size) < count
-    _, distances = clustering.nearest_center(x, centers, active, chunk_size=chunk_size)
+    here = jnp.minimum(count - start, chunk_size)
+    _, distances = clustering.nearest_center(x, centers, here, chunk_size=chunk_size)
     return jnp.minimum(nearest, distances)
 
   return jax.lax.fori_loop(0, -(-count // chunk_size), step, jnp.full(size, jnp.inf))
@@ -65,16 +65,16 @@ def kmeans(*, iterations: int = 20, chunk_size: int = 1024) -> types.Acquisition
   """The candidate nearest to each k-means center of the candidates, largest cluster first.
 
   This is the clustering step of the method alone: no preselection by uncertainty, no weights; labeled images are
-  ignored. It runs a fixed number of Lloyd iterations from k-means++ seeds. No candidate is selected twice, and an exact
-  copy of a selected candidate is skipped while any other candidate is left. Clusters of equal size keep the order of
-  their seeds. Candidates at equal distance are ties. (Both images of a cluster of two are equally near to its center,
-  and rounding may decide.)
+  ignored. In pools of more than 4,096 images, k-means stops before it has converged fully: see `clustering.kmeans`. No
+  candidate is selected twice, and an exact copy of a selected candidate is skipped while any other candidate is left.
+  Clusters of equal size keep the order of their seeds. Candidates at equal distance are ties. (Both images of a cluster
+  of two are equally near to its center, and rounding may decide.)
 
   Formula: argmin_x |x - m_k| for every k-means center m_k
   Source: Zhdanov 2019
 
   Args:
-    iterations: Lloyd iterations; 0 keeps the seeds.
+    iterations: largest number of Lloyd iterations; 0 keeps the seeds.
     chunk_size: rows per chunk; it bounds the memory and does not change the ids.
 
   Raises:

@@ -14,6 +14,9 @@ from al_jax.acquisition._selection import from_select
 from al_jax.acquisition._selection import require_field
 from al_jax.chunks import map_chunks
 
+# Columns of a block of distances per row of it: `top_k` costs a CPU almost as much for 256 columns as for 1,024.
+_WIDTH = 4
+
 
 def _normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
   """Normalized, then centered embeddings `[N, F]`, and the `[N]` bool mask of labeled and candidate rows.
@@ -29,6 +32,7 @@ def _most_typical(
   x: jax.Array,
   order: jax.Array,
   available: jax.Array,
+  tie_break: jax.Array,
   start: jax.Array,
   count: jax.Array,
   remaining: jax.Array,
@@ -36,48 +40,54 @@ def _most_typical(
   neighbors: int,
   chunk_size: int,
 ) -> jax.Array:
-  """The most typical available row of a cluster, `order[start : start + count]`; ties go to the first.
+  """The most typical available row of a cluster, `order[start : start + count]`; ties go to the highest `tie_break`.
 
   Args:
     x: `[N, F]`.
-    order: `[N + chunk_size]` int32 ids.
+    order: `[N + _WIDTH * chunk_size]` int32 ids.
     available: `[N]` bool: candidates that are not selected yet.
+    tie_break: `[N]` floats in [0, 1).
     start: `[]` int32.
     count: `[]` int32.
     remaining: `[]` int32: number of available rows in the cluster.
     neighbors: maximum number of nearest neighbors to average over.
-    chunk_size: number of rows, and of columns, of distances held at a time.
+    chunk_size: number of rows of distances held at a time, and a `_WIDTH`-th of the number of columns.
 
   Returns:
     `[]` int32.
   """
-  chunks = -(-count // chunk_size)
+  columns = _WIDTH * chunk_size
 
-  def block(i: jax.Array) -> tuple[jax.Array, jax.Array]:
-    ids = jax.lax.dynamic_slice_in_dim(order, start + i * chunk_size, chunk_size)
-    return ids, (i * chunk_size + jnp.arange(chunk_size) < count) & available[ids]
+  def block(i: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    ids = jax.lax.dynamic_slice_in_dim(order, start + i * size, size)
+    return ids, (i * size + jnp.arange(size) < count) & available[ids]
 
   # A single remaining row has no neighbor, and no competitor.
   num_averaged = jnp.minimum(neighbors, remaining // 2)
 
-  def update_best(i: jax.Array, best: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    ids, present = block(i)
+  def update_best(i: jax.Array, best: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    ids, present = block(i, chunk_size)
+    rows = x[ids]
 
     def merge_nearest(j: jax.Array, nearest: jax.Array) -> jax.Array:
-      others, is_member = block(j)
-      distances = clustering.squared_distances(x[ids], x[others])
+      others, is_member = block(j, columns)
       is_neighbor = is_member[None] & (ids[:, None] != others[None])
-      return -jax.lax.top_k(-jnp.append(nearest, jnp.where(is_neighbor, distances, jnp.inf), axis=1), neighbors)[0]
+      distances = jnp.where(is_neighbor, clustering.squared_distances(rows, x[others]), jnp.inf)
+      return -jax.lax.top_k(-jnp.append(nearest, distances, axis=1), neighbors)[0]
 
-    nearest = jax.lax.fori_loop(0, chunks, merge_nearest, jnp.full((chunk_size, neighbors), jnp.inf, x.dtype))
+    nearest = jnp.full((chunk_size, neighbors), jnp.inf, x.dtype)
+    nearest = jax.lax.fori_loop(0, -(-count // columns), merge_nearest, nearest)
     is_averaged = jnp.arange(neighbors) < num_averaged
     distance = jnp.where(is_averaged[None], jnp.sqrt(nearest), 0.0).sum(axis=1) / jnp.maximum(num_averaged, 1)
     distance = jnp.where(present, distance, jnp.inf)
-    place = distance.argmin()
-    is_better = distance[place] < best[0]
-    return jnp.where(is_better, distance[place], best[0]), jnp.where(is_better, ids[place], best[1])
+    lowest = distance.min()
+    place = jnp.argmax(jnp.where(present & (distance == lowest), tie_break[ids], -1.0))
+    new = lowest, tie_break[ids[place]], ids[place]
+    is_better = (lowest < best[0]) | ((lowest == best[0]) & (new[1] > best[1]))
+    return jax.tree.map(lambda ours, theirs: jnp.where(is_better, ours, theirs), new, best)
 
-  return jax.lax.fori_loop(0, chunks, update_best, (jnp.array(jnp.inf, x.dtype), jnp.int32(0)))[1]
+  nobody = jnp.array(jnp.inf, x.dtype), jnp.array(-1, tie_break.dtype), jnp.int32(0)
+  return jax.lax.fori_loop(0, -(-count // chunk_size), update_best, nobody)[2]
 
 
 @factory
@@ -98,6 +108,10 @@ def typiclust(
   fewer. Clusters without remaining candidates are skipped. Clusters of at most `min_cluster_size` images get turns only
   after all others are used up.
 
+  k-means stops before it has converged fully: see `clustering.kmeans`. Its time grows with the number of clusters of
+  the round, not with `max_clusters`; that of typicality with the square of the largest cluster, so that the first
+  rounds, which have few clusters, take the longest.
+
   Embeddings are scaled to unit length. Distances are Euclidean, as in the paper; the authors' code averages squared
   distances. The paper clusters self-supervised embeddings that are fixed for the run: to do the same, set
   `Dataset.embedding`. Without it, the features of each round's network are clustered.
@@ -109,7 +123,7 @@ def typiclust(
     max_clusters: largest number of clusters.
     min_cluster_size: clusters of at most this many images come last.
     neighbors: number of nearest neighbors that the typicality averages over.
-    iterations: Lloyd iterations of k-means.
+    iterations: largest number of Lloyd iterations of k-means, on a sample and again on all rows.
     chunk_size: rows per chunk; it bounds the memory and does not change the ids.
 
   Raises:
@@ -126,9 +140,10 @@ def typiclust(
     size = view.labeled.shape[0]
     chunk, capacity = min(chunk_size, size), min(max_clusters, size)
     x, in_use = _normalized_embeddings(view)
+    tie_break = require_field(view, "tie_break")
     active = jnp.minimum(view.labeled.sum() + num, capacity)
     options = {"num": capacity, "active": active, "iterations": iterations, "chunk_size": chunk}
-    _, cluster = clustering.kmeans(key, x, in_use, tie_break=view.tie_break, **options)
+    _, cluster = clustering.kmeans(key, x, in_use, tie_break=tie_break, **options)
 
     count = lambda mask: jax.ops.segment_sum(mask.astype(jnp.int32), cluster, num_segments=capacity)
     sizes = count(in_use)
@@ -136,17 +151,16 @@ def typiclust(
     by_turn = jnp.lexsort((-sizes, count(view.labeled), small))
     small, counts = small[by_turn], count(view.candidates)[by_turn]
     turn = jnp.zeros(capacity, jnp.int32).at[by_turn].set(jnp.arange(capacity, dtype=jnp.int32))
-    # Sorts candidates by cluster in the order of turns, and by tie break within: of equals, the first is selected.
-    order = jnp.lexsort((-require_field(view, "tie_break"), turn[cluster], ~view.candidates)).astype(jnp.int32)
-    order, starts = jnp.pad(order, (0, chunk)), jnp.cumsum(counts) - counts
+    # Sorts candidates by cluster in the order of turns.
+    order = jnp.argsort(jnp.where(view.candidates, turn[cluster], capacity)).astype(jnp.int32)
+    order, starts = jnp.pad(order, (0, _WIDTH * chunk)), jnp.cumsum(counts) - counts
 
     def pick(i, carry):
       ids, available, visits = carry
       # Next turn: the first of the least visited clusters that have candidates left.
       c = jnp.argmin(jnp.where(visits < counts, visits + num * small, 2 * num))
-      new = _most_typical(
-        x, order, available, starts[c], counts[c], counts[c] - visits[c], neighbors=neighbors, chunk_size=chunk
-      )
+      members = starts[c], counts[c], counts[c] - visits[c]
+      new = _most_typical(x, order, available, tie_break, *members, neighbors=neighbors, chunk_size=chunk)
       return ids.at[i].set(new), available.at[new].set(False), visits.at[c].add(1)
 
     start = jnp.zeros(num, jnp.int32), view.candidates, jnp.zeros(capacity, jnp.int32)

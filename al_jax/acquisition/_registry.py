@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from al_jax import clustering
 from al_jax.acquisition._badge import badge
 from al_jax.acquisition._bait import bait
 from al_jax.acquisition._batchbald import batchbald
@@ -50,6 +51,11 @@ def _pointwise(factory: Callable[..., Acquisition]) -> Entry:
   return Entry(factory, "N S C", lambda N, S, C, chunk, **_: 4 * (8 * N + 4 * chunk * S * C))
 
 
+def _sample_memory(N: int, F: int, clusters: int) -> float:
+  """Bytes of the sample that k-means starts from."""
+  return 4 * min(N, clustering.sample_size(clusters)) * (F + 8)
+
+
 # The acquisitions by name, each an `Entry`.
 REGISTRY: dict[str, Entry] = {
   "random": Entry(
@@ -84,8 +90,8 @@ REGISTRY: dict[str, Entry] = {
   ),
   "kmeans": Entry(
     kmeans,
-    "iterations num N F",
-    lambda N, F, num, chunk, **_: 4 * (N * F + 18 * N + 3 * num * F + chunk * (num + 4 * F)),
+    "iterations num N F, at most: the iterations end once few images change their cluster",
+    lambda N, F, num, chunk, **_: 4 * (N * F + 18 * N + 3 * num * F + chunk * (64 + 4 * F)) + _sample_memory(N, F, num),
   ),
   "badge": Entry(
     badge,
@@ -108,15 +114,18 @@ REGISTRY: dict[str, Entry] = {
   ),
   "typiclust": Entry(
     typiclust,
-    "iterations N F K + num M^2 F, K = min(labels, max_clusters) clusters, M images in the largest",
+    "N F K for each of 2 to iterations iterations + num M^2 F, K = min(labels, max_clusters), M images in a cluster",
     lambda N, F, max_clusters, chunk, neighbors, **_: (
-      4 * (N * F + 26 * N + 2 * min(max_clusters, N) * (F + chunk) + 2 * chunk * (neighbors + chunk + F))
+      4 * (N * F + 26 * N + 4 * min(max_clusters, N) * F + 2 * chunk * (neighbors + 4 * chunk + 5 * F))
+      + _sample_memory(N, F, max_clusters)
     ),
   ),
   "probcover": Entry(
     probcover,
     "N^2 F for the counts, N^2 F for the radius, at most N^2 F for all updates together",
-    lambda N, F, chunk, classes, **_: 4 * (N * F + 30 * N + 2 * chunk * (chunk + F + classes) + 2 * classes * F),
+    lambda N, F, chunk, classes, **_: (
+      4 * (N * F + 30 * N + 2 * chunk * (chunk + F + 64) + 3 * classes * F) + _sample_memory(N, F, classes)
+    ),
   ),
 }
 

@@ -32,6 +32,7 @@ def plus_plus(key: jax.Array, x: jax.Array, valid: jax.Array, *, num: int) -> ja
   return clustering.kmeans_plus_plus(key, lambda i: clustering.squared_distances_to(x, x[i]), valid, num=num)
 
 
+nearest_center = jax.jit(clustering.nearest_center, static_argnames="chunk_size")
 kmeans = jax.jit(clustering.kmeans, static_argnames=("num", "iterations", "chunk_size"))
 ALL = np.ones(ROWS, bool)
 
@@ -110,14 +111,22 @@ def test_copies_are_drawn_last(debug_nans):
     assert ids[6:] == [i for i in range(18) if i not in ids[:6]][:4]
 
 
-def test_nearest_center():
-  x, centers = jnp.array(blobs()), jnp.array(blobs())[jnp.array([3, 0, 8, 11])]
-  active = jnp.array([True, False, True, True])
-  nearest, distances = clustering.nearest_center(x, centers, active, chunk_size=10)
-  expected = sklearn.metrics.pairwise.euclidean_distances(x, centers[active], squared=True)
-  np.testing.assert_array_equal(nearest, np.array([0, 2, 3])[expected.argmin(axis=1)])
-  np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-4, atol=1e-4)
-  assert (distances[jnp.array([3, 8, 11])] == 0).all() and nearest.dtype == jnp.int32
+@pytest.mark.parametrize("count", [3, 64, 65, 150])
+def test_nearest_center(count):
+  x = np.random.default_rng(0).normal(size=(170, FEATURES)).astype(np.float32)
+  centers = jnp.array(x[np.r_[0, 11, np.arange(20, 170)][:151]])  # the first two are rows of any count
+  nearest, distances = nearest_center(jnp.array(x), centers, jnp.int32(count), chunk_size=50)
+  expected = sklearn.metrics.pairwise.euclidean_distances(x.astype(np.float64), centers[:count], squared=True)
+  np.testing.assert_array_equal(nearest, expected.argmin(axis=1))
+  np.testing.assert_allclose(distances, expected.min(axis=1), rtol=1e-4, atol=1e-6)
+  assert (distances[jnp.array([0, 11, 20])] == 0).all() and nearest.dtype == jnp.int32
+
+
+def test_of_equal_centers_the_first_is_nearest():
+  x = jnp.array(blobs())
+  centers = jnp.tile(x[:30], (5, 1))
+  nearest, _ = nearest_center(x, centers, 150, chunk_size=20)
+  np.testing.assert_array_equal(nearest, nearest_center(x, centers, 30, chunk_size=20)[0])
 
 
 @pytest.mark.parametrize("iterations", [1, 4, 25])
@@ -159,3 +168,60 @@ def test_an_empty_cluster_keeps_its_center(debug_nans):
   centers, assigned = kmeans(key, x, ALL, num=CLUSTERS, iterations=4, chunk_size=20)
   np.testing.assert_allclose(centers, seeds, rtol=1e-6)
   assert len(set(assigned.tolist())) == 3
+
+
+LARGE, MANY = 5000, 12  # more rows than the sample that k-means starts from
+
+
+def large_pool(seed: int) -> np.ndarray:
+  """`[LARGE, 6]` float32 in 20 overlapping clusters of unequal size."""
+  rng = np.random.default_rng(seed)
+  cluster = rng.choice(20, LARGE, p=rng.dirichlet(np.full(20, 2.0)))
+  return (2 * rng.normal(size=(20, 6))[cluster] + rng.normal(size=(LARGE, 6))).astype(np.float32)
+
+
+def inertia(x: np.ndarray, centers: jax.Array) -> float:
+  """The sum of squared distances to the nearest center."""
+  return sklearn.metrics.pairwise.euclidean_distances(x.astype(np.float64), centers, squared=True).min(axis=1).sum()
+
+
+def test_kmeans_of_many_rows_is_about_as_good_as_that_of_scikit_learn():
+  x, valid = large_pool(0), np.arange(LARGE) % 9 > 0
+  ours = [kmeans(jax.random.key(seed), x, valid, num=MANY) for seed in range(8)]
+  theirs = [sklearn.cluster.KMeans(MANY, n_init=1, random_state=seed).fit(x[valid]).inertia_ for seed in range(4)]
+  assert np.mean([inertia(x[valid], centers) for centers, _ in ours]) < 1.05 * np.mean(theirs)
+  for centers, assigned in ours[:2]:
+    distances = sklearn.metrics.pairwise.euclidean_distances(x, centers, squared=True)[valid]
+    np.testing.assert_allclose(distances[np.arange(len(distances)), assigned[valid]], distances.min(axis=1), atol=1e-3)
+
+
+def test_kmeans_of_many_rows_under_vmap_and_in_other_chunks():
+  x, valid = jnp.array(large_pool(0)), jnp.ones(LARGE, bool)
+  keys, active = jax.random.split(jax.random.key(0), 2), jnp.array([5, MANY])
+  clusters = lambda chunk_size: (
+    lambda key, active: clustering.kmeans(key, x, valid, num=MANY, active=active, chunk_size=chunk_size)
+  )
+  centers, assigned = jax.jit(jax.vmap(clusters(1024)))(keys, active)
+  alone_centers, alone = jax.jit(lambda key, active: jax.lax.map(lambda args: clusters(777)(*args), (key, active)))(
+    keys, active
+  )
+  assert assigned[0].max() == 4 and assigned[1].max() == MANY - 1
+  # The order of sums differs, so rounding may move a row that is about equally near to two centers.
+  assert jnp.mean(assigned == alone) > 0.999
+  np.testing.assert_allclose(centers[1], alone_centers[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["equal", "few valid", "few values"])
+def test_kmeans_of_many_rows_with_little_in_them(kind, debug_nans):
+  x, valid = large_pool(0), np.ones(LARGE, bool)
+  if kind == "equal":
+    x = np.ones_like(x)
+  elif kind == "few values":
+    x = x[np.arange(LARGE) % 3]
+  else:
+    valid = np.arange(LARGE) % 400 == 7  # 13 rows
+  centers, assigned = kmeans(jax.random.key(0), x, valid, num=MANY)
+  found = {"equal": 1, "few values": 3, "few valid": MANY}[kind]
+  assert len(set(assigned[valid].tolist())) == found
+  if kind != "few valid":
+    assert inertia(x, centers) < 1e-2

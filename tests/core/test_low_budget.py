@@ -81,7 +81,7 @@ def pure_radius(key: jax.Array, view: types.PoolView, *, classes: int, purity: f
 
 
 TYPICLUST = [
-  {"max_clusters": 4, "neighbors": 3, "chunk_size": 8},  # clusters of several blocks
+  {"max_clusters": 4, "neighbors": 3, "chunk_size": 3},  # clusters of several blocks of rows and of columns
   {"max_clusters": 9, "min_cluster_size": 7},  # half of the clusters are too small
   {"min_cluster_size": 60},  # all clusters are too small, so all are treated alike
 ]
