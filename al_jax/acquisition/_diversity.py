@@ -35,7 +35,8 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
   This is the greedy half of the method: the paper then runs an integer program that leaves out outliers. Here a far
   outlier is always selected. Centers are labeled and selected images. The largest distance of a candidate to its
   nearest center is at most twice as large as with the best batch. Distances are Euclidean. If nothing is labeled, the
-  first pick is the candidate farthest from the candidates' mean.
+  first pick is the candidate farthest from the candidates' mean. The distances to all labeled images are computed in
+  every selection, by matrix products with 64 labeled images each; then each pick passes once over the pool.
 
   Formula: argmax_x min_c |x - c|, c labeled or chosen
   Source: Sener & Savarese 2018
