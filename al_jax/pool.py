@@ -15,8 +15,10 @@ def _finite(scores: jax.Array) -> jax.Array:
 
 
 def _top_k(scores: jax.Array, num: int) -> tuple[jax.Array, jax.Array]:
-  """`lax.top_k` behind a barrier: where XLA sees that only part of its result is read, it sorts the whole array."""
-  return jax.lax.optimization_barrier(jax.lax.top_k(scores, num))
+  """`lax.top_k` behind barriers: where XLA sees that only part of a result is read, it sorts the whole array."""
+  values, ids = jax.lax.top_k(scores, num)
+  # One barrier each: XLA's CPU compiler fails on a barrier around both.
+  return jax.lax.optimization_barrier(values), jax.lax.optimization_barrier(ids)
 
 
 def masked_top_k(

@@ -14,6 +14,8 @@ def log_mean(log_probs: jax.Array) -> jax.Array:
   chex.assert_rank(log_probs, 2)
   chex.assert_type(log_probs, float)
 
+  if log_probs.shape[0] == 1:
+    return log_probs[0]
   highest = log_probs.max(axis=0, keepdims=True)
   highest = jnp.where(jnp.isneginf(highest), 0.0, highest)
   below = log_probs - highest
@@ -65,7 +67,10 @@ def margin(log_probs: jax.Array) -> jax.Array:
 
   Source: Scheffer, Decomain & Wrobel (2001); Settles (2009), section 3.1.
   """
-  highest, second = jax.lax.top_k(log_mean(log_probs), 2)[0]
+  mean = log_mean(log_probs)
+  highest = mean.max()
+  # Two reductions; top_k would sort the classes of every row.
+  second = mean.max(where=jnp.arange(mean.shape[0]) != mean.argmax(), initial=-jnp.inf)
   return -jnp.expm1(highest) + jnp.exp(second)
 
 
