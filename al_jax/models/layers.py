@@ -1,4 +1,4 @@
-"""Layers of the networks. This module alone decides how convolutions are lowered.
+"""Layers of the networks. This module alone decides how convolutions are lowered, except depthwise ones (`depthwise`).
 
 On CPU, XLA's kernel-gradient convolution is about twenty times slower inside a loop (`lax.scan`, `lax.fori_loop`) than
 outside (github.com/jax-ml/jax/issues/12868), so training passes on CPU use matrix products. Scoring passes use

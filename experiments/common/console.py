@@ -40,6 +40,10 @@ class Display:
   def __exit__(self, *_):
     self._bar.stop()
 
+  def expect(self, total: int) -> None:
+    """Sets the total of the bar over all runs, and counts from 0."""
+    self._bar.update(self._task, total=total, completed=0)
+
   def run(self, text: str, rounds: int, done: int) -> None:
     """Starts the bar of a run, of which `done` rounds are complete already."""
     self._bar.update(self._task, description="all runs")

@@ -114,6 +114,15 @@ def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Datase
   )
 
 
+def scaled(config: Config, data: Dataset) -> Dataset:
+  """The data set with the scaling that the flags describe, and all its rows.
+
+  Raises:
+    UsageError: the flags scale images, and the rows are not images.
+  """
+  return dataclasses.replace(data, prepare=_prepare(config, data))
+
+
 def _prepare(config: Config, data: Dataset) -> Callable:
   """For images: scales to 0..1 as the data set does, then standardizes by `--input_mean` and `--input_std`."""
   own = data.prepare

