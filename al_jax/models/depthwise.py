@@ -46,7 +46,7 @@ def _by_shifts(padded: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:
   view = lambda i, j: padded[
     :, i : i + (rows - 1) * strides + 1 : strides, j : j + (columns - 1) * strides + 1 : strides
   ]
-  return jnp.asarray(sum(view(i, j) * kernel[i, j] for i in range(size) for j in range(size)))
+  return jnp.asarray(sum(view(i, j) * kernel[i : i + 1, j : j + 1] for i in range(size) for j in range(size)))
 
 
 class DepthwiseConv(nn.Module):

@@ -2,13 +2,16 @@
 
 Such a file is a stream of pickles (a magic number, the protocol version, the sizes of C types, the tensors by name, the
 keys of the storages), followed by the storages: each its number of elements as int64, then its little-endian elements.
-A pickle can call any function that it names, so the reader here knows four names and refuses every other.
+A pickle can call any function that it names, so the reader here knows four names and the opcodes that such files use,
+and refuses all others.
 """
 
 import collections
 import io
 import math
 import pickle
+import pickletools
+import re
 import struct
 from typing import Any
 from typing import NamedTuple
@@ -45,23 +48,32 @@ class Refused(Exception):
   """The file does not hold what this reader accepts; the message completes the sentence "... is not usable: "."""
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any) -> _Tensor:
-  """Stands for `torch._utils._rebuild_tensor_v2`; refuses elements that overlap or are outside of the storage."""
-  counts = lambda numbers: isinstance(numbers, tuple) and all(type(n) is int and 0 <= n < 2**31 for n in numbers)
-  if not isinstance(storage, _Storage) or not all(map(counts, ((offset,), shape, strides))):
-    raise Refused("a tensor is not a view of a storage")
-  last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-  if last >= storage.size or math.prod(shape) > storage.size - offset or 0 in shape:
-    raise Refused("a tensor is not inside its storage")
-  return _Tensor(storage, offset, shape, strides)
+class _RebuildTensor:
+  """Stands for `torch._utils._rebuild_tensor_v2`; an object without attributes, which a pickle cannot change."""
+
+  __slots__ = ()
+
+  def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, requires_grad: Any, hooks: Any) -> _Tensor:
+    """A view; refuses elements that overlap or are outside of the storage."""
+    counts = lambda numbers: isinstance(numbers, tuple) and all(type(n) is int and 0 <= n < 2**31 for n in numbers)
+    if not isinstance(storage, _Storage) or not all(map(counts, ((offset,), shape, strides))):
+      raise Refused("a tensor is not a view of a storage")
+    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+    if last >= storage.size or math.prod(shape) > storage.size - offset or 0 in shape:
+      raise Refused("a tensor is not inside its storage")
+    return _Tensor(storage, offset, shape, strides)
 
 
 _NAMES = {
   ("collections", "OrderedDict"): collections.OrderedDict,
-  ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+  ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
   ("torch", "FloatStorage"): _Kind("<f4"),
   ("torch", "LongStorage"): _Kind("<i8"),
 }
+_OPCODES = re.compile(
+  "PROTO|STOP|MARK|NONE|NEWTRUE|NEWFALSE|BININT[12]?|LONG1|BINUNICODE|EMPTY_TUPLE|TUPLE[123]?|EMPTY_LIST|APPENDS?"
+  "|EMPTY_DICT|SETITEMS?|(LONG_)?BINPUT|(LONG_)?BINGET|GLOBAL|BINPERSID|REDUCE|BUILD"
+)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -81,7 +93,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickle(stream: io.BytesIO) -> Any:
+  start = stream.tell()
   try:
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+      # The unpickler allocates its memo up to the largest number, which a few bytes could set to 2^32.
+      if not _OPCODES.fullmatch(opcode.name) or (opcode.name.endswith("PUT") and argument > count):
+        raise Refused(f"it has the opcode {opcode.name}, which tensors do not need")
+    stream.seek(start)
     return _Unpickler(stream, encoding="utf-8").load()
   except Refused:
     raise
