@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         "seconds": round(time.perf_counter() - began, 1),
         **places_of_rows,
       }
-      files.write(out, rows.astype(np.dtype(values.dtype)), facts, task.part)
+      files.write(out, rows, np.dtype(values.dtype), facts, task.part)
       display.line(f"{rows.shape[0]:,} rows of {rows.shape[1]:,} features in {out}, described in {out.stem}.json")
   except (UsageError, data_sources.DataError) as error:
     sys.exit(f"error: {error}")

@@ -58,14 +58,16 @@ def _ranges(ids: np.ndarray) -> Iterator[str]:
       yield f"{run[0]}:{run[-1] + 1}"
 
 
-def write(path: Path, rows: np.ndarray, facts: dict[str, Any], part: Path) -> None:
-  """Replaces FILE.npy and FILE.json, each atomically, and deletes unfinished work.
+def write(path: Path, rows: np.ndarray, dtype: np.dtype, facts: dict[str, Any], part: Path) -> None:
+  """Replaces FILE.npy, its numbers of type `dtype`, and FILE.json, each atomically; deletes unfinished work.
 
   Raises:
     UsageError: a number is not finite in the type of the file, or the files cannot be written.
   """
+  with np.errstate(over="ignore"):
+    rows = rows.astype(dtype)
   if not np.isfinite(rows).all():
-    raise UsageError(f"the features have numbers that {rows.dtype} cannot hold: give --dtype=float32")
+    raise UsageError(f"the features have numbers that {dtype} cannot hold: give --dtype=float32")
   content = io.BytesIO()
   np.save(content, rows)
   facts = {

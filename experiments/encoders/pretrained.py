@@ -81,9 +81,7 @@ def check(data: types.Dataset) -> None:
   """Raises UsageError if the rows are not grey or color images on a scale of 0 to 1."""
   if data.inputs.ndim != 4:
     shape = " x ".join(map(str, data.inputs.shape[1:]))
-    raise UsageError(
-      f"--method=pretrained takes images, but the rows are {shape} numbers or tokens: give another --method"
-    )
+    raise UsageError(f"--method=pretrained takes images, not rows of {shape} numbers: give another --method")
   if data.inputs.shape[-1] not in (1, 3):
     raise UsageError(
       f"--method=pretrained takes images of 1 or 3 channels, not {data.inputs.shape[-1]}: give another --method"
