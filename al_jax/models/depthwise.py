@@ -15,18 +15,18 @@ import jax.numpy as jnp
 Lowering = Literal["auto", "conv", "shifts"]
 
 
-def same_padding(size: int, kernel: int, strides: int) -> tuple[int, int]:
-  """Zeros before and after an axis for ceil(size / strides) outputs; an odd number has one more after it.
+def same_padding(length: int, kernel: int, strides: int) -> tuple[int, int]:
+  """Zeros before and after an axis for ceil(length / strides) outputs; an odd number has one more after it.
 
   As TensorFlow pads; for strides above 1, PyTorch's symmetric padding moves the windows by one.
   """
-  total = max((-(-size // strides) - 1) * strides + kernel - size, 0)
+  total = max((-(-length // strides) - 1) * strides + kernel - length, 0)
   return total // 2, total - total // 2
 
 
 def pad_same(x: jax.Array, kernel: int, strides: int) -> jax.Array:
   """Images `[B, H, W, C]` with the zeros of `same_padding`."""
-  return jnp.pad(x, [(0, 0), *(same_padding(size, kernel, strides) for size in x.shape[1:3]), (0, 0)])
+  return jnp.pad(x, [(0, 0), *(same_padding(n, kernel, strides) for n in x.shape[1:3]), (0, 0)])
 
 
 def _by_conv(padded: jax.Array, kernel: jax.Array, strides: int) -> jax.Array:

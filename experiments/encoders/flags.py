@@ -51,7 +51,7 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_boolean("overwrite", False, "replace --out, or unfinished features of another command", **own)
   flags.DEFINE_integer("dimensions", 50, "number of principal components", lower_bound=1, **own)
   flags.DEFINE_integer(
-    "chunk_size", 8, "images per forward pass of pretrained; raise it on a GPU", lower_bound=1, **own
+    "chunk_size", None, "images per forward pass (default: 2 on a CPU, 256 elsewhere)", lower_bound=1, **own
   )
   for name in (*_DATA, *_RUNNING):
     values[name] = copy.deepcopy(study_flags.FLAGS[name])

@@ -17,11 +17,11 @@ def test_a_killed_encoding_continues_and_gives_the_same_bits(program, tmp_path):
   images, labels = load_digits(return_X_y=True)
   np.savez(tmp_path / "d.npz", x=images[:100].astype(np.uint8).reshape(-1, 8, 8), y=labels[:100])
   command = ("experiments.features", f"--dataset={tmp_path / 'd.npz'}", "--scale=16", "--method=pretrained")
-  command = (*command, "--chunk_size=1", "--dtype=float32", "--test_size=0.4")
+  command = (*command, "--chunk_size=1", "--dtype=float32", "--test_size=0.4")  # parts of 64 rows
   program.run(*command, f"--out={tmp_path / 'whole.npy'}")
   part, killed = tmp_path / "f.part", (*command, f"--out={tmp_path / 'f.npy'}")
   with program.start(*killed) as started:
-    while not (part.exists() and part.stat().st_size > 32 * 1280 * 4):
+    while not (part.exists() and part.stat().st_size > 64 * 1280 * 4):
       time.sleep(0.01)
     os.kill(started.pid, signal.SIGKILL)
     assert started.wait() == -signal.SIGKILL
