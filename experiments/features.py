@@ -50,7 +50,8 @@ def main(argv: list[str]) -> None:
         **files.machine(),
       }
       task = Task(data, fit_ids, flags.settings(values), identity, out.with_suffix(".part"), values.overwrite, display)
-      encoder = importlib.import_module(f"experiments.encoders.{flags.METHODS[values.method].module}")
+      method = flags.METHODS[values.method]
+      encoder = importlib.import_module(f"experiments.encoders.{method.module}")
       encoded = encoder.encode(task)
       rows, places_of_rows = files.in_order(encoded, found)
       facts = {
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
         "seconds": round(time.perf_counter() - began, 1),
         **places_of_rows,
       }
-      files.write(out, rows, np.dtype(values.dtype), facts, task.part)
+      files.write(out, rows, np.dtype(values.dtype), facts, task.part if method.resumes else None)
       display.line(f"{rows.shape[0]:,} rows of {rows.shape[1]:,} features in {out}, described in {out.stem}.json")
   except (UsageError, data_sources.DataError) as error:
     sys.exit(f"error: {error}")

@@ -58,8 +58,8 @@ def _ranges(ids: np.ndarray) -> Iterator[str]:
       yield f"{run[0]}:{run[-1] + 1}"
 
 
-def write(path: Path, rows: np.ndarray, dtype: np.dtype, facts: dict[str, Any], part: Path) -> None:
-  """Replaces FILE.npy, its numbers of type `dtype`, and FILE.json, each atomically; deletes unfinished work.
+def write(path: Path, rows: np.ndarray, dtype: np.dtype, facts: dict[str, Any], part: Path | None) -> None:
+  """Replaces FILE.npy, its numbers of type `dtype`, and FILE.json, each atomically; deletes the unfinished work `part`.
 
   Raises:
     UsageError: a number is not finite in the type of the file, or the files cannot be written.
@@ -80,9 +80,9 @@ def write(path: Path, rows: np.ndarray, dtype: np.dtype, facts: dict[str, Any], 
     # The features last: if they are there, so is their description.
     _replace(path.with_suffix(".json"), (json.dumps(facts, indent=2, allow_nan=False) + "\n").encode())
     _replace(path, content.getbuffer())
-    if part.is_dir():
+    if part is not None and part.is_dir():
       shutil.rmtree(part)
-    else:
+    elif part is not None:
       part.unlink(missing_ok=True)
   except OSError as error:
     raise UsageError(f"{path} cannot be written: {error.strerror}; finished parts are kept") from error

