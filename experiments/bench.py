@@ -7,11 +7,12 @@
   python -m experiments.bench --suite=lowering                 the convolutions under every lowering
   python -m experiments.bench --suite=networks                 a training step of each built-in network
   python -m experiments.bench --suite=agreement                effect of packing and precision on runs
+  python -m experiments.bench --suite=heads                    linear heads on features, beside scikit-learn and PyTorch
   python -m experiments.bench --out=bench.json                 also writes the raw numbers
 
 Each repeat measures every side (JAX and each PyTorch variant) once, one after another, so that a slowdown of the
 machine affects all of them. Each PyTorch variant is a separate process (`benchmarks.torch_worker`,
-`benchmarks.torch_loop`) that blocks while it waits.
+`benchmarks.torch_loop`) that blocks while it waits; in `--suite=heads`, so is every side (`benchmarks.heads_worker`).
 """
 
 import contextlib
@@ -29,6 +30,7 @@ import jax
 from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks import agreement as bench_agreement
 from experiments.benchmarks import flags as bench_flags
+from experiments.benchmarks import heads as bench_heads
 from experiments.benchmarks import loop as bench_loop
 from experiments.benchmarks import lowering as bench_lowering
 from experiments.benchmarks import networks as bench_networks
@@ -182,6 +184,7 @@ MEASURES = {
   "lowering": measure_lowerings,
   "networks": measure_networks,
   "agreement": measure_agreements,
+  "heads": bench_heads.run,
 }
 
 
@@ -205,6 +208,8 @@ def count_measurements(config: flags.FlagValues) -> int:
   """The total of the progress bar, which counts each repeat of a task, each run and each program of runs."""
   if config.suite == "loop":
     return len(bench_loop.MATMUL_SIZES) * config.repeats + config.repeats + bool(config.seeds)
+  if config.suite == "heads":
+    return (len(bench_loop.MATMUL_SIZES) + len(bench_heads.sides_of(config))) * config.repeats
   if config.suite == "agreement":
     return len(config.acq) * (1 + len(bench_agreement.OTHERS))
   return len(bench_sides.make_tasks(config)) * config.repeats + 2 * (config.suite in ("run", "all"))

@@ -9,17 +9,29 @@ from absl import flags
 from al_jax import types
 from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks import agreement as bench_agreement
+from experiments.benchmarks import heads_plan
 from experiments.benchmarks.torch_loop import Plan
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 
-SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "networks", "agreement"]
+SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "networks", "agreement", "heads"]
 # Defaults of a suite that replace those of the flags.
 DEFAULTS = {
   "loop": {"batch_size": ["64"], "pool": ["60000"]},
   "networks": {"batch_size": ["32"], "steps": 3},
   "agreement": {"acq": bench_agreement.NAMES, "rounds": 8, "train_steps": 100, "seeds": 4},
+  "heads": {
+    "acq": list(heads_plan.STRATEGIES),
+    "repeats": 3,
+    "batch_size": ["64"],
+    "chunk_size": 10_000,
+    "pool": ["60000"],
+    "rounds": 20,
+    "seeds": 100,
+  },
 }
+_OF_HEADS = ("epochs", "features", "dataset", "sides")  # flags of --suite=heads alone
+_ONE_SIZE = {"loop": ("batch_size", "pool"), "heads": ("batch_size", "pool")}
 
 
 def _defined() -> flags.FlagValues:
@@ -28,13 +40,18 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_enum("suite", "all", SUITES, "what to measure", **own)
   flags.DEFINE_integer("repeats", 5, "measurements of each number; --suite=run is measured once", lower_bound=1, **own)
   flags.DEFINE_list(
-    "batch_size", ["32", "64", "128"], "images per training step, a comma list; one size for --suite=loop", **own
+    "batch_size",
+    ["32", "64", "128"],
+    "images per training step, a comma list; one size for --suite=loop and heads",
+    **own,
   )
   flags.DEFINE_integer("steps", 30, "training steps per measurement", lower_bound=1, **own)
   flags.DEFINE_integer("images", 60_000, "images to score", lower_bound=1, **own)
-  flags.DEFINE_integer("chunk_size", types.Plan.chunk_size, "images per forward pass of scoring", lower_bound=1, **own)
+  flags.DEFINE_integer("chunk_size", types.Plan.chunk_size, "rows per forward pass of scoring", lower_bound=1, **own)
   flags.DEFINE_list("acq", bench_acquisition.NAMES, "acquisitions to measure, a comma list", **own)
-  flags.DEFINE_list("pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one size for --suite=loop", **own)
+  flags.DEFINE_list(
+    "pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one size for --suite=loop and heads", **own
+  )
   flags.DEFINE_list("samples", ["10", "100"], "posterior samples of --suite=acquisition", **own)
   flags.DEFINE_list(
     "num",
@@ -42,13 +59,19 @@ def _defined() -> flags.FlagValues:
     "comma-separated batch sizes; acquisitions that score single images, and batchbald, use the first one",
     **own,
   )
-  flags.DEFINE_integer("rounds", 10, "acquisition rounds per run of --suite=loop or agreement", lower_bound=1, **own)
-  flags.DEFINE_integer("train_steps", 200, "steps per training of --suite=loop or agreement", lower_bound=1, **own)
-  flags.DEFINE_integer("test", 10_000, "test images of --suite=loop", lower_bound=1, **own)
   flags.DEFINE_integer(
-    "seeds", 8, "runs in one program of --suite=loop (0: no such program) or agreement", lower_bound=0, **own
+    "rounds", 10, "acquisition rounds per run of --suite=loop, agreement, heads", lower_bound=1, **own
   )
-  flags.DEFINE_string("data_dir", None, "folder with MNIST for --suite=run, as in the main program", **own)
+  flags.DEFINE_integer("train_steps", 200, "steps per training of --suite=loop or agreement", lower_bound=1, **own)
+  flags.DEFINE_integer("test", 10_000, "test rows of --suite=loop and heads", lower_bound=1, **own)
+  flags.DEFINE_integer(
+    "seeds", 8, "runs in one program of --suite=loop (0: no such program), agreement or heads", lower_bound=0, **own
+  )
+  flags.DEFINE_string("data_dir", None, "folder with MNIST for --suite=run or heads, as in the main program", **own)
+  flags.DEFINE_list("features", [], "TRAIN.npy,TEST.npy: features for --suite=heads; else synthetic clusters", **own)
+  flags.DEFINE_string("dataset", None, "data set with the labels of --features, such as mnist", **own)
+  flags.DEFINE_integer("epochs", 200, "epochs per training of PyTorch in --suite=heads", lower_bound=1, **own)
+  flags.DEFINE_list("sides", list(heads_plan.SIDES), "sides of --suite=heads, a comma list", **own)
   flags.DEFINE_string("run_args", "", "more flags of --suite=run, as one string: '--rounds=2 --train_steps=50'", **own)
   flags.DEFINE_string("out", None, "JSON file to write the raw numbers to", **own)
   return values
@@ -103,8 +126,13 @@ def _check(values: flags.FlagValues) -> None:
     raise UsageError(
       f"--num={','.join(values.num)} exceeds half of the smallest pool of --pool={','.join(values.pool)}: select fewer"
     )
+  for name in _ONE_SIZE.get(values.suite, ()):
+    if len(values[name].value) > 1:
+      words = ",".join(values[name].value)
+      raise UsageError(f"--{name}={words} gives several sizes, but --suite={values.suite} takes one")
   if values.suite == "loop":
     loop_plan(values)
+  _check_heads(values)
   if values.suite == "agreement" and not values.seeds:
     raise UsageError("--seeds=0 leaves --suite=agreement without a run to compare: give 1 or more")
   try:
@@ -115,20 +143,33 @@ def _check(values: flags.FlagValues) -> None:
     raise UsageError(f"--out={values.out} cannot be written: name a file in a folder that exists")
 
 
+def _check_heads(values: flags.FlagValues) -> None:
+  """Raises UsageError for invalid values of `--suite=heads`, and for its flags with another suite."""
+  if values.suite != "heads":
+    for name in _OF_HEADS:
+      if values[name].present:
+        raise UsageError(f"--{name} applies to --suite=heads, not to --suite={values.suite}: leave it out")
+    return
+  for name, known in (("acq", heads_plan.STRATEGIES), ("sides", heads_plan.SIDES)):
+    words = values[name].value
+    if not words or len(set(words)) < len(words) or not set(words) <= set(known):
+      raise UsageError(f"--{name}={','.join(words)}: --suite=heads takes each of {', '.join(known)} at most once")
+  if not values.seeds:
+    raise UsageError("--seeds=0 leaves --suite=heads without a run: give 1 or more")
+  if values["features"].present and len(values.features) != 2:
+    raise UsageError(f"--features={','.join(values.features)} must name two files: TRAIN.npy,TEST.npy")
+  if bool(values.features) != (values.dataset is not None):
+    given, missing = ("features", "dataset") if values.features else ("dataset", "features")
+    raise UsageError(f"--{given} needs --{missing}: the labels of --features are those of --dataset")
+
+
 def loop_plan(config: flags.FlagValues) -> Plan:
   """The plan of `--suite=loop`.
 
   Raises:
-    UsageError: a flag gives several sizes, or the plan needs more labels than the pool has rows.
+    UsageError: the plan needs more labels than the pool has rows.
   """
-
-  def only(name: str) -> int:
-    words = config[name].value
-    if len(words) > 1:
-      raise UsageError(f"--{name}={','.join(words)} gives several sizes, but --suite=loop takes one")
-    return int(words[0])
-
-  plan = Plan(config.rounds, config.train_steps, only("batch_size"), only("pool"), config.test)
+  plan = Plan(config.rounds, config.train_steps, int(config.batch_size[0]), int(config.pool[0]), config.test)
   if plan.max_labels > plan.pool:
     raise UsageError(
       f"--rounds={plan.rounds} needs {plan.max_labels} labels, but --pool={plan.pool} has fewer: give fewer --rounds"

@@ -10,8 +10,8 @@ from absl import flags
 
 from experiments import data as data_sources
 from experiments.benchmarks.jax_side import JAX
+from experiments.benchmarks.process import environment
 from experiments.benchmarks.tables import Seconds
-from experiments.benchmarks.torch_worker import environment
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
 

@@ -1,9 +1,8 @@
 """The PyTorch side of `experiments.bench`: client and worker process.
 
-`TorchSide` is the client. Run as a program, this file is the worker: one process per variant, because the C library's
-malloc reads its settings at process start. The worker reads JSON requests `{"kind", "size", "count", "chunk"}` from
-stdin, one per line, and answers each with a line `{"seconds", "idle_cpu", "idle_wall"}`: the time of the measurement,
-and the CPU time of all threads and the wall time since the previous answer. It ends when stdin is closed.
+`TorchSide` is the client. Run as a program, this file is the worker (see `process`): one process per variant, because
+the C library's malloc reads its settings at process start. It answers a request `{"kind", "size", "count", "chunk"}`
+with `{"seconds"}`, the time of the measurement.
 
 Functions that compute with PyTorch import it, so that this file can be imported without PyTorch.
 """
@@ -11,15 +10,11 @@ Functions that compute with PyTorch import it, so that this file can be imported
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
-import contextlib
-import json
-import os
-from pathlib import Path
-import subprocess
 import sys
 import time
 
-from experiments.common.errors import UsageError
+from experiments.benchmarks.process import Process
+from experiments.benchmarks.process import serve
 from experiments.runs.runtime import cores
 
 LABELED = 200
@@ -32,43 +27,17 @@ _MALLOC = {
 }
 
 
-def environment() -> dict[str, str]:
-  """The environment of a child process: this one's, with the project on PYTHONPATH."""
-  paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-  return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
-class TorchSide:
+class TorchSide(Process):
   """A PyTorch process with one memory format and one malloc setting. A context manager."""
 
   def __init__(self, variant: str, tuned: bool, module: str = "torch_worker", options: Sequence[str] = ()):
-    self.name = f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}"
-    self.idle_cpu = self.idle_wall = 0.0
     self.chunk_size = _CHUNKS[0]
-    bare = {name: value for name, value in environment().items() if not name.startswith("MALLOC_")}
-    self._process = subprocess.Popen(
-      [
-        sys.executable,
-        "-m",
-        f"experiments.benchmarks.{module}",
-        f"--variant={variant}",
-        f"--threads={cores()}",
-        *options,
-      ],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-      env=bare | (_MALLOC if tuned else {}),
+    super().__init__(
+      f"PyTorch {variant}, {'malloc tuned' if tuned else 'as installed'}",
+      module,
+      [f"--variant={variant}", f"--threads={cores()}", *options],
+      _MALLOC if tuned else {},
     )
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    with contextlib.suppress(BrokenPipeError):
-      self._process.stdin.close()
-    self._process.wait()
-    self._process.stdout.close()
 
   def prepare(self, task) -> None:
     """Warms up; for scoring, chooses the faster of two chunk sizes."""
@@ -86,16 +55,7 @@ class TorchSide:
       UsageError: the process ended; its error is on stderr.
     """
     request = {"kind": task.kind, "size": task.size, "count": task.count, "chunk": self.chunk_size}
-    with contextlib.suppress(BrokenPipeError):
-      self._process.stdin.write(json.dumps(request) + "\n")
-      self._process.stdin.flush()
-    line = self._process.stdout.readline()
-    if not line:
-      raise UsageError(f"the process of {self.name} ended with exit code {self._process.wait()}: see its error above")
-    reply = json.loads(line)
-    self.idle_cpu += reply["idle_cpu"]
-    self.idle_wall += reply["idle_wall"]
-    return reply["seconds"]
+    return self.ask(request)["seconds"]
 
 
 def network():
@@ -162,17 +122,6 @@ def measurements(channels_last: bool) -> dict[str, Callable[[dict], float]]:
   return {"step": step, "scoring": scoring}
 
 
-def serve(measure: dict[str, Callable[[dict], float]]) -> None:
-  """Answers requests until stdin ends."""
-  cpu, wall = time.process_time(), time.perf_counter()
-  for line in sys.stdin:
-    idle = {"idle_cpu": time.process_time() - cpu, "idle_wall": time.perf_counter() - wall}
-    request = json.loads(line)
-    seconds = measure[request["kind"]](request)
-    cpu, wall = time.process_time(), time.perf_counter()
-    print(json.dumps({"seconds": seconds, **idle}), flush=True)
-
-
 def parser(description: str) -> argparse.ArgumentParser:
   """The flags of a worker process."""
   out = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -187,7 +136,8 @@ def main(options: argparse.Namespace, measure: Callable[[bool], dict[str, Callab
     import torch
 
     torch.set_num_threads(options.threads)
-    serve(measure(options.variant == "channels_last"))
+    kinds = measure(options.variant == "channels_last")
+    serve(lambda request: {"seconds": kinds[request["kind"]](request)})
   except KeyboardInterrupt:
     sys.exit(130)
 

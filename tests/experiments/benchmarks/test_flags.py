@@ -45,7 +45,8 @@ def test_help_names_every_flag(capsys):
   for name in ("suite", "repeats", "batch_size", "steps", "images", "chunk_size", "data_dir", "run_args", "out"):
     assert f"--{name} " in text
   assert (
-    f"--{'pool':<12}pool sizes of --suite=acquisition; one size for --suite=loop [10000,60000; loop: 60000]" in text
+    f"--{'pool':<12}pool sizes of --suite=acquisition; one size for --suite=loop and heads"
+    " [10000,60000; loop: 60000; heads: 60000]" in text
   )
 
 
