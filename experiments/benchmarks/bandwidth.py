@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-BYTES = 2**28  # of the array, far more than caches hold
+BYTES = 2**28  # of an array far larger than the caches
 
 
 class Bandwidth(NamedTuple):
@@ -17,8 +17,8 @@ class Bandwidth(NamedTuple):
   copy: float  # read and written, by `np.copyto` into memory that was written before
 
 
-def measure(threads: int, repeats: int, num_bytes: int = BYTES) -> Bandwidth:
-  """Measures `threads` threads that work on equal shares of a float32 array at once."""
+def measure(threads: int, repeats: int, num_bytes: int) -> Bandwidth:
+  """Measures `threads` threads that work at once on equal shares of a float32 array of `num_bytes` bytes."""
   source = np.ones(num_bytes // 4, np.float32)
   target = np.zeros_like(source)
   target.fill(2)  # touches every page

@@ -117,11 +117,11 @@ def measure_machine(repeats: int, display: Display) -> tuple[float, bandwidth.Ba
   matmuls = [bench_loop.matmul_task(size) for size in bench_loop.MATMUL_SIZES]
   side = JaxSide(types.Plan.chunk_size)
   peak = bench_loop.peak_rate(bench_sides.measure(matmuls, [side], repeats, display), matmuls)
-  memory = bandwidth.measure(cores(), repeats)
+  memory = bandwidth.measure(cores(), repeats, bandwidth.BYTES)
   display.line(f"float32 matmul peak: {peak / 1e9:.0f} GFLOP/s, the best of {len(matmuls)} sizes")
   display.line(
-    f"memory, {cores()} threads of NumPy on {bandwidth.BYTES / 2**20:.0f} MiB: a read moves {memory.read / 1e9:.1f} GB/s"
-    f", a copy {memory.copy / 1e9:.1f} GB/s (read and written)"
+    f"memory, {cores()} threads of NumPy on {bandwidth.BYTES / 2**20:.0f} MiB: a read moves {memory.read / 1e9:.1f}"
+    f" GB/s, a copy {memory.copy / 1e9:.1f} GB/s (read and written)"
   )
   return peak, memory
 
@@ -130,7 +130,7 @@ def time_table(measured: dict[str, Measured], rounds: int) -> Table:
   """Time of a run and of a round, ratio to JAX's, and peak memory of each side."""
   table = Table(title="A run with one strategy and seed: medians and ranges; a round is a run divided by its rounds")
   table.add_column("side")
-  columns = ("runs at once", "run", "min .. max", "round", "ratio to JAX", "min .. max", "peak memory")
+  columns = ("runs at once", "run", "min .. max", "round", "ratio to JAX", "min .. max", "peak resident")
   for column in columns:
     table.add_column(column, justify="right")
   seconds = {TASK: {SIDES[side]: values.seconds for side, values in measured.items()}}
@@ -212,7 +212,7 @@ def run(config: flags.FlagValues, display: Display) -> dict:
   if "jax" in prepared:
     display.line(f"JAX compiled its program in {prepared['jax']:.1f} s, which its time does not include.")
   display.line(f"a waiting side uses at most {max(idle.values()):.1%} of a core")
-  width = None if display.console.is_terminal else 120
+  width = None if display.console.is_terminal else 140
   display.console.print(time_table(measured, plan.rounds), width=width)
   if any(values.phases[0] for values in measured.values()):
     display.console.print(phase_table(measured, plan.rounds), width=width)

@@ -1,7 +1,7 @@
 """The sides of `--suite=heads` that use PyTorch: batches by indexing tensors, or from a DataLoader.
 
-Both train a linear head from scratch by SGD (learning rate 1e-2, momentum 0.9, no weight decay). Every epoch draws a new
-permutation and cuts it into minibatches, of which the last may be smaller. The file can be imported without PyTorch.
+Both train a linear head from scratch by SGD (learning rate 1e-2, momentum 0.9, no weight decay). An epoch is a new
+permutation, cut into minibatches of which the last may be smaller. The file can be imported without PyTorch.
 """
 
 from collections.abc import Callable
