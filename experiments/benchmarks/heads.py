@@ -128,10 +128,9 @@ def measure_machine(repeats: int, display: Display) -> tuple[float, bandwidth.Ba
 
 def time_table(measured: dict[str, Measured], rounds: int) -> Table:
   """Time of a run and of a round, ratio to JAX's, and peak memory of each side."""
-  table = Table(title="A run with one strategy and seed: medians and ranges; a round is a run divided by its rounds")
-  table.add_column("side")
-  columns = ("runs at once", "run", "min .. max", "round", "ratio to JAX", "min .. max", "peak resident")
-  for column in columns:
+  table = Table(title="A run of one strategy and seed, a round (a run divided by its rounds), peak resident memory")
+  table.add_column("side", no_wrap=True)
+  for column in ("at once", "run", "min .. max", "round", "to JAX's", "min .. max", "memory"):
     table.add_column(column, justify="right")
   seconds = {TASK: {SIDES[side]: values.seconds for side, values in measured.items()}}
   ratios = {ratio.rival: ratio for ratio in (paired_ratios(seconds) if "jax" in measured else [])}
@@ -143,7 +142,7 @@ def time_table(measured: dict[str, Measured], rounds: int) -> Table:
       str(at_once),
       f"{median:.3f} s",
       f"{min(values.seconds):.3f} .. {max(values.seconds):.3f}",
-      f"{1e3 * median / rounds:.1f} ms",
+      f"{1e3 * median / rounds:,.1f} ms",
       f"{ratio.median:.1f}" if ratio else "",
       f"{ratio.low:.1f} .. {ratio.high:.1f}" if ratio else "",
       f"{max(values.peak_bytes) / 2**20:,.0f} MiB",
@@ -212,7 +211,7 @@ def run(config: flags.FlagValues, display: Display) -> dict:
   if "jax" in prepared:
     display.line(f"JAX compiled its program in {prepared['jax']:.1f} s, which its time does not include.")
   display.line(f"a waiting side uses at most {max(idle.values()):.1%} of a core")
-  width = None if display.console.is_terminal else 140
+  width = None if display.console.is_terminal else 120
   display.console.print(time_table(measured, plan.rounds), width=width)
   if any(values.phases[0] for values in measured.values()):
     display.console.print(phase_table(measured, plan.rounds), width=width)

@@ -347,7 +347,7 @@ if importlib.util.find_spec("torch") is not None:
     steps = []
     step = torch.optim.SGD.step
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *rest: (steps.append(1), step(self, *rest)))
-    _, measure = heads_worker.make_side(side, data, PLAN, torch.get_num_threads())
+    _, measure = heads_worker.make_side(side, data, PLAN, 1)
     curves = measure([0, 1], ["entropy", "margin"])["accuracy"]
     # Batches of 16 of 20, 30 and 40 rows, in every epoch of every run.
     assert len(steps) == 4 * 20 * (2 + 2 + 3)
@@ -355,8 +355,11 @@ if importlib.util.find_spec("torch") is not None:
 
   @pytest.mark.parametrize("strategy", heads_plan.STRATEGIES)
   def test_torch_scores_as_scikit_learns_side_does(data, strategy):
+    import torch
+
     from experiments.benchmarks import heads_torch
 
+    torch.set_num_threads(1)  # on a busy machine, several threads wait for each other
     for make in (heads_torch.tensor_head, heads_torch.loader_head):
       head, ids = make(data, PLAN, 0), data.initial[0]
       net = head.fit(ids)
