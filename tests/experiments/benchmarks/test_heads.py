@@ -1,24 +1,18 @@
-"""The benchmark of heads on features: equal data on every side, the loops, arithmetic and tables, on tiny sizes."""
+"""The benchmark of heads on features: the sides, their processes, arithmetic and tables, on tiny sizes."""
 
 import contextlib
 import importlib.util
 import io
 import json
 import re
+import subprocess
+import sys
 
-import jax
 import numpy as np
-import optax
 import pytest
 import rich.console
 from scipy.stats import entropy
 
-from al_jax import acquisition
-from al_jax import from_flax
-from al_jax import loop
-from al_jax import types
-from al_jax.learner import Learner
-from al_jax.learner import Trainer
 from experiments import bench
 from experiments.benchmarks import bandwidth
 from experiments.benchmarks import heads
@@ -32,35 +26,18 @@ from experiments.benchmarks import loop as bench_loop
 from experiments.benchmarks.flags import parse
 from experiments.benchmarks.heads_plan import Plan
 from experiments.benchmarks.process import Process
+from experiments.benchmarks.process import environment
 from experiments.common.errors import UsageError
-from experiments.data import DataError
-from tests.conftest import TinyMLP
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 TINY = ["--suite=heads", "--pool=300", "--test=200", "--rounds=2", "--epochs=20", "--seeds=3", "--repeats=2"]
 PLAN = Plan(rounds=2, epochs=20, batch_size=16, chunk_size=64)
-DIGITS = 1297, 500  # rows of the pool and the test set
 
 
 @pytest.fixture(scope="module")
 def data():
   return heads_data.make(parse(["bench", *TINY]))
-
-
-@pytest.fixture
-def features(tmp_path):
-  """Writes features of scikit-learn's digits, and returns the flag that names them."""
-
-  def write(train=None, test=None):
-    rng, paths = np.random.default_rng(0), []
-    for name, rows, num in (("train", train, DIGITS[0]), ("test", test, DIGITS[1])):
-      rows = 5 + 3 * rng.standard_normal((num, 4)).astype(np.float16) if rows is None else rows
-      np.save(tmp_path / f"{name}.npy", rows)
-      paths.append(str(tmp_path / f"{name}.npy"))
-    return f"--features={','.join(paths)}"
-
-  return write
 
 
 class StandIn:
@@ -90,40 +67,6 @@ def cells(table):
   console.print(table)
   lines = console.file.getvalue().splitlines()
   return [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
-
-
-def test_every_side_gets_the_rows_that_al_jax_would_draw(data, tmp_path):
-  assert data.features.shape == (300, 128) and data.test_features.shape == (200, 128)
-  assert data.features.dtype == data.test_features.dtype == np.float32
-  np.testing.assert_allclose(data.features.mean(axis=0), 0, atol=1e-5)
-  np.testing.assert_allclose(data.features.std(axis=0), 1, atol=1e-5)
-  assert data.initial.shape == (3, 20)
-  assert all((np.bincount(data.labels[ids]) == 2).all() for ids in data.initial)
-  plan = types.Plan(20, 10, 2, types.TrainPlan(steps=1))
-  learner = Learner(Trainer(from_flax(TinyMLP()), optax.sgd(0.1), plan), acquisition.make("entropy"))
-  for seed, ids in enumerate(data.initial):
-    state = loop.init_state(jax.random.key(seed), heads_data.dataset(data), learner)
-    assert set(np.flatnonzero(state.labeled)) == set(ids)
-  heads_plan.save(data, tmp_path / "data.npz")
-  for ours, theirs in zip(data, heads_plan.read(tmp_path / "data.npz"), strict=True):
-    np.testing.assert_array_equal(ours, theirs)
-
-
-def test_synthetic_clusters_are_neither_apart_nor_alike():
-  x, y, x_test, y_test = heads_data.synthetic_rows(5000, 2000)
-  means = np.stack([x[y == c].mean(axis=0) for c in range(10)])
-  nearest = ((x_test[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
-  assert 0.93 < (nearest == y_test).mean() < 0.995
-
-
-def test_features_of_a_file_are_those_rows(features):
-  flag = features()
-  sizes = ["--pool=1000", "--test=300", "--dataset=digits", "--rounds=2", "--seeds=1", "--repeats=1"]
-  found = heads_data.make(parse(["bench", "--suite=heads", flag, *sizes]))
-  train, test = (np.load(path).astype(np.float64) for path in flag.removeprefix("--features=").split(","))
-  middle, width = train[:1000].mean(axis=0), train[:1000].std(axis=0)
-  np.testing.assert_allclose(found.features, (train[:1000] - middle) / width, atol=1e-5)
-  np.testing.assert_allclose(found.test_features, (test[:300] - middle) / width, atol=1e-5)
 
 
 def test_loop_trains_evaluates_and_acquires():
@@ -280,44 +223,6 @@ def test_flags_of_heads_are_refused_elsewhere(flag):
     parse(["bench", "--suite=loop", flag])
 
 
-@pytest.mark.parametrize(
-  ("flags", "sentence"),
-  [
-    (["--pool=1298"], "--pool=1298 exceeds the 1297 rows of --features"),
-    (["--test=501"], "--test=501 exceeds the 500 rows"),
-    (["--pool=12"], "--pool=12 has 0 rows of class 4, but the initial set takes 2 of each class"),
-    (["--pool=100", "--rounds=9"], "--rounds=9 needs 110 labels, but --pool=100 has fewer"),
-  ],
-)
-def test_mistakes_in_sizes(features, flags, sentence):
-  with pytest.raises(DataError, match=sentence):
-    sizes = {"--pool": "--pool=1000", "--test": "--test=300"} | {flag.split("=")[0]: flag for flag in flags}
-    heads_data.make(parse(["bench", "--suite=heads", features(), "--dataset=digits", *sizes.values()]))
-
-
-@pytest.mark.parametrize(
-  ("train", "test", "sentence"),
-  [
-    (np.zeros((5, 4)), None, r"train.npy has 5 rows, but --dataset=digits has 1297 training labels"),
-    (None, np.zeros((5, 4)), r"test.npy has 5 rows, but --dataset=digits has 500 test labels"),
-    (np.zeros((1297, 3)), None, r"train.npy has 3 columns, but .*test.npy has 4"),
-    (np.zeros(1297), None, r"must hold one array \[N, F\] of numbers, not float64\[1297\]"),
-    (np.full((1297, 4), np.nan), None, "values that are not finite"),
-    (np.full((1297, 4), "x"), None, "must hold one array"),
-    (np.full((1297, 4), None), None, "cannot be read as a .npy file"),
-  ],
-)
-def test_mistakes_in_features(features, train, test, sentence):
-  with pytest.raises(DataError, match=sentence):
-    heads_data.make(parse(["bench", "--suite=heads", features(train, test), "--dataset=digits"]))
-
-
-def test_a_missing_file_is_one_sentence(capsys):
-  with pytest.raises(SystemExit) as exit_info:
-    bench.main(["bench", "--suite=heads", "--features=/no/x.npy,/no/y.npy", "--dataset=digits"])
-  assert exit_info.value.code.startswith("error: --features: /no/x.npy cannot be read")
-
-
 @pytest.mark.slow
 def test_a_side_is_a_process(data, tmp_path):
   heads_plan.save(data, tmp_path / "data.npz")
@@ -328,6 +233,14 @@ def test_a_side_is_a_process(data, tmp_path):
     _, measure = heads_worker.make_side("sklearn", data, PLAN, 1)
     assert answer["accuracy"] == measure([1], ["entropy"])["accuracy"]
     assert 2**24 < answer["peak_bytes"] < 2**29 and answer["seconds"] > 0
+
+
+@pytest.mark.slow
+def test_memory_of_the_other_sides_does_not_contain_jax():
+  modules = "heads_worker, heads_sklearn, heads_torch"
+  program = f"import sys; from experiments.benchmarks import {modules}; print('jax' in sys.modules)"
+  done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True)
+  assert done.stdout == "False\n"
 
 
 @pytest.mark.slow
