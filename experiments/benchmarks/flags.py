@@ -31,7 +31,6 @@ DEFAULTS = {
   },
 }
 _OF_HEADS = ("epochs", "features", "dataset", "sides")  # flags of --suite=heads alone
-_ONE_SIZE = {"loop": ("batch_size", "pool"), "heads": ("batch_size", "pool")}
 
 
 def _defined() -> flags.FlagValues:
@@ -126,7 +125,7 @@ def _check(values: flags.FlagValues) -> None:
     raise UsageError(
       f"--num={','.join(values.num)} exceeds half of the smallest pool of --pool={','.join(values.pool)}: select fewer"
     )
-  for name in _ONE_SIZE.get(values.suite, ()):
+  for name in ("batch_size", "pool") if values.suite in ("loop", "heads") else ():
     if len(values[name].value) > 1:
       words = ",".join(values[name].value)
       raise UsageError(f"--{name}={words} gives several sizes, but --suite={values.suite} takes one")
