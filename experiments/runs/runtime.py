@@ -10,6 +10,7 @@ import re
 import stat
 
 import jax
+import threadpoolctl
 
 from al_jax import keys
 from experiments.common import user_cache
@@ -30,6 +31,9 @@ def configure(device: str | None, cpu_devices: int | None, compilation_cache: st
     jax.devices()
   except RuntimeError as error:
     raise UsageError(f"--platform={device}: JAX finds no such device on this machine") from error
+  if cpu_devices is not None:
+    # Devices factorize matrices at the same time; with threads of its own for each, a small one takes 20 times as long.
+    threadpoolctl.threadpool_limits(max(1, cores() // len(jax.local_devices())), user_api="blas")
   if compilation_cache == "none":
     return
   named = compilation_cache != "auto"
@@ -41,6 +45,15 @@ def configure(device: str | None, cpu_devices: int | None, compilation_cache: st
       raise UsageError(f"--compilation_cache={folder} cannot be used: {error.strerror}") from error
     return  # the home folder is not writable: programs are compiled again in each process
   jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def compiler_options() -> dict[str, bool]:
+  """Options for a program of small operations: if the CPU counts as several devices, each of them uses one core.
+
+  Otherwise every operation is split across all cores, and the devices wait for each other's parts.
+  """
+  devices = jax.local_devices()
+  return {"xla_cpu_multi_thread_eigen": False} if devices[0].platform == "cpu" and len(devices) > 1 else {}
 
 
 def generator() -> dict[str, int | str | bool]:

@@ -25,6 +25,7 @@ from experiments.common.console import Display
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
 from experiments.runs import build
+from experiments.runs import runtime
 from experiments.runs.interrupt import Interrupt
 from experiments.runs.rows import rows_of
 from experiments.runs.workdir import Workdir
@@ -119,15 +120,22 @@ def _padded(jobs: list[Job], size: int) -> list[Job]:
   return jobs + [jobs[-1]] * (size - len(jobs))
 
 
+def compiled(
+  keys: jax.Array, data: types.Dataset, learners: Learners, *, pack: str, points: types.PyTree = None
+) -> jax.stages.Compiled:
+  """Compiles a sweep over these keys, split across the local devices."""
+  lowered = sweep_program.lower(keys, data, learners, pack=pack, points=points, mesh=mesh())
+  return lowered.compile(compiler_options=runtime.compiler_options() if pack == "heads" else None)
+
+
 def compile_for(config: Config, data: types.Dataset, learners: Learners, jobs: list[Job]) -> Program:
   """Compiles the program that runs these jobs; the learners have passed `build.check`."""
-  start, pack = time.perf_counter(), build.packing(config)
+  start = time.perf_counter()
   keys, points = _arguments(jobs)
-  lowered = sweep_program.lower(keys, data, learners, pack=pack, points=points, mesh=mesh())
-  compiled = lowered.compile()
-  analysis = compiled.memory_analysis()
+  program = compiled(keys, data, learners, pack=build.packing(config), points=points)
+  analysis = program.memory_analysis()
   need = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-  return Program(compiled, len(jobs), need, time.perf_counter() - start)
+  return Program(program, len(jobs), need, time.perf_counter() - start)
 
 
 def _first_line(error: Exception) -> str:
