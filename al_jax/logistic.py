@@ -45,9 +45,11 @@ def fit(
 ) -> Solution:
   """Minimizes the weighted sum of cross-entropies plus `l2 / 2` times the squared kernel; the bias is not penalized.
 
-  With weights of 1 this is scikit-learn's `LogisticRegression(C=1 / l2)`. The problem is convex, so `start` changes the
-  time and, within the tolerance, not the solution. The search ends at a gradient norm of `tolerance` times the sum of
-  the weights, after `max_iterations`, or when float32 allows no further decrease.
+  With weights of 1 this is scikit-learn's `LogisticRegression(C=1 / l2)`; with two classes, for which scikit-learn has
+  one column of weights in place of two, it is `C=2 / l2`. The problem is convex, so `start` changes the time and,
+  within the tolerance, not the solution; one that is worse than 0 is replaced by 0. The search ends at a gradient norm
+  of `tolerance` times the sum of the weights, after `max_iterations`, or when float32 allows no further decrease. The
+  loss is NaN if the gradient is not finite, as with rows that are not finite or whose squares overflow.
 
   Each Newton step is solved by conjugate gradients, preconditioned by the inverse of `X'SX + l2`, where S holds the
   rows' mean variances at `start`: one matrix for all classes.
@@ -57,7 +59,7 @@ def fit(
   Args:
     rows: `[n, F]` floats.
     labels: `[n]` int32.
-    weights: `[n]` floats, at least 0; rows of weight 0 are left out.
+    weights: `[n]` floats, at least 0; rows of weight 0 are left out, whatever they hold.
     start: kernel `[F, C]` and bias `[C]` from which the search starts.
     l2: positive.
     tolerance: gradient norm per unit of weight.
@@ -66,10 +68,11 @@ def fit(
   kernel, bias = start
   total = weights.sum()
   # Classes and features come first: on CPU, products with ten rows are twice as fast as with ten columns.
-  x = jnp.pad(rows.astype(jnp.float32), ((0, 0), (0, 1)), constant_values=1.0)
+  rows = jnp.where(weights[:, None] > 0, rows.astype(jnp.float32), 0.0)
+  x = jnp.pad(rows, ((0, 0), (0, 1)), constant_values=1.0)
   x_t = x.T
   targets = jax.nn.one_hot(labels, bias.shape[0], axis=0)
-  penalty = jnp.append(jnp.full(x.shape[1] - 1, l2, jnp.float32), 0.0)
+  penalty = jnp.append(jnp.full(x.shape[1] - 1, l2, jnp.float32), 0.0)[None]
 
   def predict(at: jax.Array) -> tuple[jax.Array, jax.Array]:
     log_probs = jax.nn.log_softmax(at @ x_t, axis=0)
@@ -81,15 +84,15 @@ def fit(
     return loss + 0.5 * jnp.sum(penalty * at * at), probs
 
   def gradient_of(at: jax.Array, probs: jax.Array) -> jax.Array:
-    return (weights * (probs - targets)) @ x + penalty * at
+    return (weights[None] * (probs - targets)) @ x + penalty * at
 
   def newton_step(point: _Point, inverse: jax.Array) -> jax.Array:
     """Approximate solution of `Hessian @ step = -gradient`, `[C, F + 1]`."""
-    size, spread = jnp.linalg.norm(point.gradient), weights * point.probs
+    size, spread = jnp.linalg.norm(point.gradient), weights[None] * point.probs
 
     def hessian(step: jax.Array) -> jax.Array:
       moved = step @ x_t
-      return (spread * (moved - jnp.sum(point.probs * moved, axis=0))) @ x + penalty * step
+      return (spread * (moved - jnp.sum(point.probs * moved, axis=0, keepdims=True))) @ x + penalty * step
 
     # Early steps need few digits; the last one should end below the tolerance.
     enough = jnp.maximum(jnp.minimum(_FORCING, jnp.sqrt(size / total)) * size, 0.3 * tolerance * total)
@@ -137,11 +140,15 @@ def fit(
 
   with jax.default_matmul_precision("highest"):
     at = jnp.concatenate([kernel, bias[None]]).T.astype(jnp.float32)
+    # Far from the rows' labels, predictions are saturated and Newton's steps useless: 0 is then the better start.
+    at = jnp.where(evaluate(at)[0] < total * jnp.log(bias.shape[0]), at, 0.0)
     value, probs = evaluate(at)
     variance = weights * jnp.mean(probs * (1 - probs), axis=0)
-    shared = (x_t * variance) @ x + jnp.diag(jnp.maximum(penalty, _BIAS_RIDGE))
+    shared = (x_t * variance[None]) @ x + jnp.diag(jnp.maximum(penalty[0], _BIAS_RIDGE))
     inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(shared), True), jnp.eye(x.shape[1]))
     begun = _Point(at, value, probs, gradient_of(at, probs), jnp.array(False), jnp.int32(0))
     found = jax.lax.while_loop(unsolved, lambda point: search(point, inverse), begun)
     loss, _ = predict(found.at)
-  return Solution(found.at[:, :-1].T, found.at[:, -1], loss / total, found.iterations)
+    # Without a finite norm, no step is taken, and the loss would be that of the start.
+    loss = jnp.where(jnp.isfinite(jnp.linalg.norm(found.gradient)), loss / total, jnp.nan)
+  return Solution(found.at[:, :-1].T, found.at[:, -1], loss, found.iterations)

@@ -143,9 +143,10 @@ class FullBatch(NamedTuple):
   """Full-batch training of a linear softmax head: multinomial logistic regression, solved to the optimum.
 
   The loss is the sum of the cross-entropies plus `l2 / 2` times the squared kernel; the bias is not penalized. This is
-  scikit-learn's `LogisticRegression(C=1 / l2)`. The problem is convex: each round starts from the previous solution,
-  which changes the time and, within the tolerance, not the result. An ensemble's first member is fitted to the labeled
-  set, the others to bootstrap resamples of it.
+  scikit-learn's `LogisticRegression(C=1 / l2)`, or `C=2 / l2` for two classes, for which scikit-learn has one column of
+  weights. The problem is convex: each round starts from the previous solution, which changes the time and, within the
+  tolerance, not the result. An ensemble's first member is fitted to the labeled set, the others to bootstrap resamples
+  of it.
   """
 
   l2: float = 1.0  # positive
