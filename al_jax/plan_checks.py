@@ -139,7 +139,7 @@ def _check_full_batch(train: types.TrainPlan) -> None:
     raise ValueError(f"full_batch is {describe(full_batch)}: give FullBatch(l2=1.0)")
   for name in ("l2", "tolerance"):
     value = getattr(full_batch, name)
-    if not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < math.inf:
       raise ValueError(f"{name} of full_batch must be a positive number, not {value!r}")
   require_integer("max_iterations of full_batch", full_batch.max_iterations, least=1)
   for name in ("early_stop", "augment", "label_smoothing", "warm_start"):
