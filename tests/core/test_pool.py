@@ -1,6 +1,7 @@
 """Mask operations: properties on synthetic pools, and distributions of draws."""
 
 import functools
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,3 +171,30 @@ def test_labeled_ids(size, spare, more):
   true = np.flatnonzero(labeled).tolist()
   assert ids.dtype == jnp.int32
   assert ids.tolist() == true + [0] * (size + spare - len(true))
+
+
+@pytest.mark.parametrize("exact", [2**24, 100], ids=["by top_k", "by nonzero"])
+def test_labeled_ids_of_a_large_pool(exact, monkeypatch):
+  """With few labels of many rows, `top_k` gives what `nonzero` gives."""
+  monkeypatch.setattr(pool, "_EXACT_IN_FLOAT32", exact)
+  rows, size = 640, 40
+  find = jax.jit(functools.partial(pool.labeled_ids, size=size))
+  text = find.lower(jnp.zeros(rows, bool)).as_text()
+  assert ("top_k" in text) == (exact > rows)
+  for places in ([], [0], [639], [0, 1, 639], range(40), range(0, 640, 16), [5, 7, 300]):
+    labeled = np.isin(np.arange(rows), list(places))
+    ids = find(labeled)
+    assert ids.dtype == jnp.int32 and ids.tolist() == [*places, *[0] * (size - len(places))]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_no_selection_sorts_the_pool(ties):
+  """Not even if only one of the ids is read."""
+  num = 4
+  part = lambda scores, mask, tie: pool.masked_top_k(scores, mask, num=num, tie_break=tie if ties else None)[:1]
+  args = jnp.zeros(1000), jnp.ones(1000, bool), jnp.zeros(1000)
+  text = jax.jit(part).lower(*args).compile().as_text()
+  sorts = [line for line in text.splitlines() if " sort(" in line]
+  assert not any("1000]" in line for line in sorts)
+  kept = re.findall(r"\(f32\[(\d+)\]\S*, s32\[\1\]\S*\) custom-call\(.*TopK", text)
+  assert kept == [str(num)] * (1 + ties)

@@ -13,6 +13,7 @@ import pytest
 
 from al_jax import from_flax
 from al_jax import inputs
+from al_jax import logistic
 from al_jax import loop
 from al_jax import posterior
 from al_jax import types
@@ -301,6 +302,10 @@ def test_an_ensemble_predicts_as_each_of_its_members(data):
     (lambda: posterior.mc_dropout(0), "the dropout posterior needs .* not 0"),
     (lambda: posterior.mc_dropout(-2, per_example=True), "the dropout posterior needs .* not -2"),
     (lambda: posterior.ensemble(0), "the ensemble posterior needs .* not 0"),
+    (lambda: posterior.laplace(0), "the laplace posterior needs .* not 0"),
+    (lambda: posterior.laplace(4, prior_precision=0), "prior_precision must be positive, not 0"),
+    (lambda: posterior.laplace(4, bias_precision=-0.1), "bias_precision must be positive, not -0.1"),
+    (lambda: posterior.laplace(4, bias_precision=math.nan), "bias_precision must be positive, not nan"),
   ],
 )
 def test_posterior_mistakes(make, message):
@@ -342,15 +347,33 @@ def linear_network(classes: int) -> types.Network:
   )
 
 
-def fitted_laplace(classes: int, samples: int, prior: float):
+WEIGHTS, ROWS_OF_FIT = jnp.array([1.0, 1, 1, 1, 1, 0, 0]), jnp.array([3, 0, 7, 1, 5, 0, 0])
+
+
+def fitted_laplace(classes: int, samples: int, prior: float, bias_precision: float | None = None, variables=None):
   """The posterior, its network, and the variables fitted on seven rows, two of them padding."""
   network = linear_network(classes)
-  made = posterior.laplace(samples, prior_precision=prior)
-  variables = network.init(jax.random.key(1), LAPLACE_ROWS[:1])
+  made = posterior.laplace(samples, prior_precision=prior, bias_precision=bias_precision)
+  variables = network.init(jax.random.key(1), LAPLACE_ROWS[:1]) if variables is None else variables
   inputs_of = lambda ids: jnp.asarray(LAPLACE_ROWS)[ids]
-  weights = jnp.array([1.0, 1, 1, 1, 1, 0, 0])
-  ids = jnp.array([3, 0, 7, 1, 5, 0, 0])
-  return made, network, made.fit(network, variables, inputs_of, ids, weights, chunk_size=3), inputs_of
+  return made, network, made.fit(network, variables, inputs_of, ROWS_OF_FIT, WEIGHTS, chunk_size=3), inputs_of
+
+
+def laplace_covariance(variables, prior: float, bias_precision: float, *, kronecker: bool) -> np.ndarray:
+  """Float64 covariance `[C, F + 1, C, F + 1]` of kernel and bias: the inverse of the whole precision matrix."""
+  params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+  x = LAPLACE_ROWS[[3, 0, 7, 1, 5]].astype(np.float64)
+  odds = np.exp(x @ params["kernel"] + params["bias"])
+  probs = odds / odds.sum(axis=1, keepdims=True)
+  phi = np.pad(x, ((0, 0), (0, 1)), constant_values=1)
+  spreads = [np.diag(p) - np.outer(p, p) for p in probs]
+  if kronecker:
+    precision = np.kron(np.mean(spreads, axis=0), phi.T @ phi)
+  else:
+    precision = sum(np.kron(spread, np.outer(row, row)) for spread, row in zip(spreads, phi, strict=True))
+  classes = probs.shape[1]
+  precision = precision + np.diag(np.tile([prior] * 4 + [bias_precision], classes))
+  return np.linalg.inv(precision).reshape(classes, 5, classes, 5)
 
 
 @pytest.mark.parametrize("classes", [pytest.param(2, marks=pytest.mark.slow), 3])
@@ -369,17 +392,21 @@ def test_laplaces_precision_is_the_hessian_of_the_loss(classes):
   np.testing.assert_allclose(root @ root.T, jax.hessian(loss)(flat), rtol=1e-4, atol=1e-5)
 
 
-def test_laplaces_samples_are_normal_around_the_fit():
+@pytest.mark.parametrize("kronecker", [False, True])
+@pytest.mark.parametrize("bias_precision", [None, 0.05])
+def test_laplaces_samples_are_normal_around_the_fit(bias_precision, kronecker, monkeypatch):
+  if kronecker:
+    monkeypatch.setattr(posterior, "_MAX_FULL", 0)
   count = 40_000
-  made, network, fitted, inputs_of = fitted_laplace(3, count, 0.7)
+  made, network, fitted, inputs_of = fitted_laplace(3, count, 0.7, bias_precision)
+  assert ("root" in fitted["laplace"]) != kronecker
   out = made.predict(jax.random.key(5), network, fitted, inputs_of, jnp.array([2, 6]), chunk_size=1, features=True)
   log_probs = np.asarray(out.log_probs, np.float64)
   assert log_probs.shape == (2, count, 3)
   np.testing.assert_array_equal(out.features, LAPLACE_ROWS[[2, 6]])
   # Differences of logits, which the softmax preserves.
   moved = (log_probs[..., 1:] - log_probs[..., :1]).transpose(1, 0, 2).reshape(count, 4)
-  root = np.asarray(fitted["laplace"]["root"], np.float64)
-  covariance = np.linalg.inv(root @ root.T).reshape(3, 5, 3, 5)
+  covariance = laplace_covariance(fitted, 0.7, bias_precision or 0.7, kronecker=kronecker)
   phi = np.pad(LAPLACE_ROWS[[2, 6]].astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
   of_logits = np.einsum("if,cfdg,jg->icjd", phi, covariance, phi)
   apart = np.array([[-1, 1, 0], [-1, 0, 1]])
@@ -392,6 +419,65 @@ def test_laplaces_samples_are_normal_around_the_fit():
   )
 
 
+def test_laplaces_product_is_exact_where_all_rows_have_equal_probabilities(monkeypatch):
+  variables = {"params": {"kernel": jnp.zeros((4, 3)), "bias": jnp.array([0.3, -0.2, 1.0])}}
+  _, _, exact, _ = fitted_laplace(3, 5, 0.7, 0.05, variables)
+  monkeypatch.setattr(posterior, "_MAX_FULL", 0)
+  _, _, product, _ = fitted_laplace(3, 5, 0.7, 0.05, variables)
+  parts = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), product["laplace"])
+  vectors = np.kron(parts["classes"], parts["features"])
+  root = np.asarray(exact["laplace"]["root"], np.float64)
+  covariance = vectors * parts["deviations"].ravel() ** 2 @ vectors.T
+  np.testing.assert_allclose(covariance, np.linalg.inv(root @ root.T), rtol=1e-4, atol=1e-5)
+
+
+def test_laplaces_covariance_is_full_up_to_2000_weights():
+  for classes, full in [(500, True), (501, False)]:
+    parts = jax.eval_shape(lambda classes=classes: fitted_laplace(classes, 2, 1.0)[2])["laplace"]
+    assert ("root" in parts) == full
+    assert {leaf.shape for leaf in jax.tree.leaves(parts)} == (
+      {(2500, 2500)} if full else {(5, 5), (501, 501), (501, 5)}
+    )
+
+
+def test_laplaces_predictions_of_two_classes_are_near_those_of_the_exact_posterior():
+  """The reference draws heads from a wider normal distribution and weights them by the exact posterior."""
+  prior, bias_precision, count = 1.0, 0.1, 50_000
+  rng = np.random.default_rng(0)
+  labels = np.arange(60) % 2
+  x = rng.normal(size=(60, 2)) + np.eye(2)[labels]
+  new = np.array([[0.5, 0.5], [2.0, -1.0], [-1.0, 2.0], [0.0, 0.0], [-3.0, -3.0]])
+  start = jnp.zeros((2, 2)), jnp.zeros(2)
+  found = logistic.fit(
+    jnp.array(x, jnp.float32), jnp.array(labels), jnp.ones(60), start, l2=prior, tolerance=1e-6, max_iterations=50
+  )
+  head = lambda variables, x: x @ variables["params"]["kernel"] + variables["params"]["bias"][None]
+  network = types.Network(None, None, lambda key, variables, x: (head(variables, x), x), head)
+  made = posterior.laplace(10_000, prior_precision=prior, bias_precision=bias_precision)
+  rows = jnp.array(np.concatenate([x, new]), jnp.float32)
+  fit = {"params": {"kernel": found.kernel, "bias": found.bias}}
+  fitted = made.fit(network, fit, lambda ids: rows[ids], jnp.arange(60), jnp.ones(60), chunk_size=60)
+  out = made.predict(KEY, network, fitted, lambda ids: rows[ids], 60 + jnp.arange(5), chunk_size=5, features=False)
+  by_laplace = np.exp(np.asarray(out.log_probs, np.float64))[:, :, 1]
+
+  # The prediction depends only on the difference of the two columns, whose prior variance is twice as large.
+  phi, phi_new = (np.pad(rows, ((0, 0), (0, 1)), constant_values=1) for rows in (x, new))
+  precision = np.array([prior, prior, bias_precision]) / 2
+  at = np.append(np.subtract(*found.kernel.T[::-1]), np.subtract(*found.bias[::-1])).astype(np.float64)
+  probs = 1 / (1 + np.exp(-phi @ at))
+  hessian = phi.T @ (phi * (probs * (1 - probs))[:, None]) + np.diag(precision)
+  drawn = at + 1.5 * rng.normal(size=(count, 3)) @ np.linalg.cholesky(np.linalg.inv(hessian)).T
+  proposal = -((drawn - at) @ hessian * (drawn - at)).sum(axis=1) / (2 * 1.5**2)
+  target = -np.logaddexp(0, -(2 * labels - 1) * (drawn @ phi.T)).sum(axis=1) - (drawn**2 @ precision) / 2
+  weights = np.exp(target - proposal - (target - proposal).max())
+  assert weights.sum() ** 2 / (weights**2).sum() > count / 20, "effective number of draws"
+  weights, exact = weights / weights.sum(), 1 / (1 + np.exp(-drawn @ phi_new.T))
+  mean = weights @ exact
+  deviation = np.sqrt(weights @ (exact - mean) ** 2)
+  np.testing.assert_allclose(by_laplace.mean(axis=1), mean, atol=0.02)
+  np.testing.assert_allclose(by_laplace.std(axis=1), deviation, atol=0.015)  # of 0.03 to 0.22
+
+
 @pytest.mark.slow
 def test_a_run_by_laplace(data, make_learner):
   learner = changed(make_learner("bald"), posterior=posterior.laplace(4), network=from_flax(MODEL, head="Dense_1"))
@@ -400,5 +486,4 @@ def test_a_run_by_laplace(data, make_learner):
   with pytest.raises(ValueError, match="a laplace posterior needs a head, and TinyMLP has none"):
     loop.run(jax.random.key(0), data, changed(learner, network=from_flax(MODEL)))
   assert posterior.laplace(4) == posterior.laplace(samples=4) != posterior.laplace(4, prior_precision=2)
-  with pytest.raises(ValueError, match="prior_precision must be positive, not 0"):
-    posterior.laplace(4, prior_precision=0)
+  assert posterior.laplace(4, bias_precision=1) == posterior.laplace(4) != posterior.laplace(4, bias_precision=0.1)

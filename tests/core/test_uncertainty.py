@@ -44,6 +44,19 @@ def test_equals_the_reference(name, kind, samples, debug_nans):
   np.testing.assert_allclose(vmapped(name)(log_probs), expected, rtol=2e-5, atol=1e-6)
 
 
+def test_the_mean_of_one_sample_is_that_sample_in_every_bit():
+  for kind in ("ordinary", "extreme", "certain"):
+    log_probs = examples(kind, 1)
+    np.testing.assert_array_equal(vmapped("log_mean")(log_probs), log_probs[:, 0])
+
+
+def test_margin_of_equal_classes_is_one():
+  """The second class is another one than the first, also if both are equally probable."""
+  halves = jnp.log(jnp.array([[[0.5, 0.5]], [[1.0, 0.0]], [[0.0, 1.0]]]))
+  assert vmapped("margin")(halves).tolist() == [1.0, 0.0, 0.0]
+  assert vmapped("margin")(jnp.full((1, 1, 4), -jnp.log(4.0))).tolist() == [1.0]
+
+
 @pytest.mark.parametrize("kind", ["ordinary", "sharp"])
 def test_log_mean_is_the_log_of_the_mean(kind):
   log_probs = examples(kind, 8)

@@ -298,6 +298,9 @@ OF_BOTH = changed(LEARNER, network=al_jax.from_flax(Both()))
 WARM = changed(LEARNER, warm_start=True)
 SCALED, IMAGE = al_jax.inputs.images(std=255), al_jax.inputs.by_name(image=al_jax.inputs.as_they_are)
 EPIG = al_jax.acquisition.epig(targets=50)
+FULL = al_jax.FullBatch()
+HEAD = {"network": al_jax.from_flax(al_jax.models.Linear()), "steps": None, "full_batch": FULL}
+head = lambda **changes: run(**HEAD | changes)
 bound = lambda factory: al_jax.Learner(al_jax.Trainer(NETWORK, ADAM, PLAN), factory)
 
 CASES = [
@@ -635,6 +638,25 @@ CASES = [
     "a run: draws are with replacement",
     lambda info: bool((info.fit.steps == 6).all()),
   ),
+  Case("full_batch and steps", lambda: run(full_batch=FULL)),
+  Case("full_batch=True", lambda: run(steps=None, full_batch=True)),
+  Case("full_batch of another network than a dense layer", lambda: run(steps=None, full_batch=FULL)),
+  Case("full_batch with l2=0", lambda: head(full_batch=al_jax.FullBatch(l2=0))),
+  Case("full_batch with early_stop", lambda: head(early_stop=al_jax.EarlyStop(2, 3), val_size=5)),
+  Case("full_batch with augment", lambda: head(augment=al_jax.inputs.Flip())),
+  Case(
+    "full_batch with another start",
+    lambda: al_jax.init_state(KEY, DATA, changed(LEARNER, **HEAD), {"params": {}}),
+    compiles=12,
+  ),
+  Case("MC dropout of a linear head", lambda: head(posterior=al_jax.posterior.mc_dropout(3))),
+  Case("a linear head on tokens", lambda: run(TOKENS, changed(LEARNER, network=HEAD["network"]))),
+  Case(
+    "features whose squares overflow, with full_batch",
+    lambda: run(dataclasses.replace(DATA, prepare=lambda x: x * 1e20), changed(LEARNER, **HEAD)),
+    "`info.fit.first_bad_step` is 0",
+    lambda info: bool((info.fit.first_bad_step == 0).all()),
+  ),
   Case("more labels than the pool has", lambda: run(rounds=20)),
   Case("early stopping without a validation set", lambda: run(early_stop=al_jax.EarlyStop(2, 3))),
   Case("keep_optimizer without warm_start", lambda: run(keep_optimizer=True)),
@@ -642,6 +664,7 @@ CASES = [
   Case("a name as posterior", lambda: run(posterior="dropout")),
   Case("a posterior factory that is not called", lambda: run(posterior=al_jax.posterior.mc_dropout)),
   Case("mc_dropout(0)", lambda: al_jax.posterior.mc_dropout(0)),
+  Case("laplace with bias_precision=0", lambda: al_jax.posterior.laplace(3, bias_precision=0)),
   Case("label_noise=1", lambda: run(label_noise=1.0)),
   Case("label_noise as an array", lambda: run(label_noise=jnp.float32(0.1))),
   Case("members=0", lambda: run(members=0)),
