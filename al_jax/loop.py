@@ -27,17 +27,17 @@ def init_state(key: jax.Array, data: types.Dataset, learner: Learner, variables:
     data: the pool, its labels and the test set.
     learner: the learner of the run.
     variables: initial variables of the first training, such as pretrained weights, in place of new ones. Requires
-      `warm_start`, because otherwise every round starts from new variables.
+      `warm_start` or `full_batch`, because otherwise every round starts from new variables.
 
   Raises:
-    ValueError: the learner cannot run on this pool, or `variables` are given without `warm_start` or do not have the
-      network's shapes and dtypes.
+    ValueError: the learner cannot run on this pool, or `variables` are given although every round starts from new ones
+      or do not have the network's shapes and dtypes.
   """
   checks.check_run(key, data, learner)
   state = _jitted_initial(key, data, programs.shared_trainer(key, data, learner.trainer))
   if variables is None:
     return state
-  if not learner.plan.train.warm_start:
+  if not learner.plan.train.continues:
     raise ValueError("variables are given, but every round starts from new ones: set TrainPlan(warm_start=True)")
   checks.check_same_shapes("variables", variables, state.variables)
   return state._replace(variables=variables, opt_state=training.init_opt_state(variables, learner.trainer))

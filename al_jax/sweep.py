@@ -87,9 +87,12 @@ def sweep(
   checks.check_keys(keys, points, 1 if mesh is None else mesh.size)
   door.check_shapes(data)
   made = _made(learners, points) if callable(learners) else tuple(learners)
-  if not isinstance(made, tuple) or not all(isinstance(learner, Learner) for learner in made):
-    given = "a function of a point that returns" if callable(learners) else "a tuple of"
-    raise ValueError(f"a sweep takes {given} learners, not {checks.describe(made)}")
+  which = "a function that returns a tuple of learners" if callable(learners) else "a tuple of learners"
+  if not isinstance(made, tuple) or not made:
+    raise ValueError(f"a sweep takes {which}, not {checks.describe(made)}")
+  for part in made:
+    if not isinstance(part, Learner):
+      raise ValueError(f"a sweep takes {which}, and this one holds {checks.describe(part)}")
   for learner in made:
     if not callable(learners):
       checks.check_learner(learner, data)

@@ -227,9 +227,13 @@ def test_what_does_not_go_with_full_batch_is_refused(changes, sentence, data, ma
   assert "\n" not in str(caught.value) and not events
 
 
-def test_variables_of_ones_own_are_refused_or_a_start(data, make_head):
+def test_the_first_training_starts_from_given_variables(data, make_head):
   learner = make_head()
   state = loop.init_state(KEY, data, learner)
   assert all(not leaf.any() for leaf in jax.tree.leaves(state.variables))
-  with pytest.raises(ValueError, match="variables are given, but every round starts from new ones"):
-    loop.init_state(KEY, data, learner, state.variables)
+  fitted, _ = rounds.JITTED_PHASES.fit(state, data, trainer=learner.trainer)
+  given = loop.init_state(KEY, data, learner, fitted.variables)
+  again, info = rounds.JITTED_PHASES.fit(given, data, trainer=learner.trainer)
+  assert info.steps == 0 and equal(again.variables, fitted.variables)
+  with pytest.raises(ValueError, match="variables have"):
+    loop.init_state(KEY, data, learner, {"params": {"Dense_0": {"kernel": jnp.zeros((3, 10))}}})

@@ -533,6 +533,11 @@ CASES = [
     "a function of a point that makes a trainer",
     lambda: al_jax.sweep(KEY[None], DATA, lambda rate: LEARNER.trainer, pack="map", points=jnp.ones(1)),
   ),
+  Case(
+    "a function of a point that makes a learner, not a tuple",
+    lambda: al_jax.sweep(KEY[None], DATA, lambda rate: LEARNER, pack="map", points=jnp.ones(1)),
+  ),
+  Case("a function of a point that makes nothing", lambda: al_jax.sweep(KEY[None], DATA, lambda _: (), pack="map")),
   Case("a key of unsafe_rbg", lambda: run(key=DEPENDENT)),
   # Networks.
   Case("5 outputs for 10 classes", lambda: network_of(Net(classes=5))),
@@ -644,11 +649,6 @@ CASES = [
   Case("full_batch with l2=0", lambda: head(full_batch=al_jax.FullBatch(l2=0))),
   Case("full_batch with early_stop", lambda: head(early_stop=al_jax.EarlyStop(2, 3), val_size=5)),
   Case("full_batch with augment", lambda: head(augment=al_jax.inputs.Flip())),
-  Case(
-    "full_batch with another start",
-    lambda: al_jax.init_state(KEY, DATA, changed(LEARNER, **HEAD), {"params": {}}),
-    compiles=12,
-  ),
   Case("MC dropout of a linear head", lambda: head(posterior=al_jax.posterior.mc_dropout(3))),
   Case("a linear head on tokens", lambda: run(TOKENS, changed(LEARNER, network=HEAD["network"]))),
   Case(
