@@ -336,20 +336,3 @@ def check_state(state: types.ALState, data: types.Dataset, learner: Learner) -> 
     raise ValueError(f"state must be an ALState, not {describe(state)}: use init_state or start")
   if state.labeled.shape != (data.pool_size,):
     raise ValueError(f"the state is for a pool of {state.labeled.shape[0]} rows, but this pool has {data.pool_size}")
-
-
-def check_keys(keys: jax.Array, points: types.PyTree, devices: int) -> None:
-  """Raises ValueError unless there are `[K]` typed keys, K points (if any), and K is a multiple of `devices`."""
-  if not jnp.issubdtype(getattr(keys, "dtype", jnp.int32), jax.dtypes.prng_key) or len(keys.shape) != 1:
-    raise ValueError("keys must be an array of typed keys, such as jax.random.split(jax.random.key(seed), 5) for five")
-  for leaf in jax.tree.leaves(points):
-    if jnp.shape(leaf)[:1] != keys.shape:
-      raise ValueError(f"points of shape {jnp.shape(leaf)} do not match {keys.shape[0]} keys: give one point per key")
-  if keys.shape[0] % devices or not keys.shape[0]:
-    raise ValueError(f"{keys.shape[0]} keys cannot be split evenly over {devices} devices: give a positive multiple")
-
-
-def check_packing(key: jax.Array, pack: str) -> None:
-  """Raises ValueError if keys of this kind would make packed runs draw differently from single runs."""
-  if pack == "vmap" and str(jax.random.key_impl(key)) == "rbg":
-    raise ValueError("with keys of rbg, runs packed by vmap would share their draws: use pack='map' or threefry2x32")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from al_jax import checks
@@ -15,6 +16,23 @@ from al_jax.lockstep import PACKS as PACKS
 from al_jax.lockstep import Runs as Runs
 
 Learners = tuple[Learner, ...] | Callable[[types.PyTree], tuple[Learner, ...]]
+
+
+def _check_keys(keys: jax.Array, points: types.PyTree, devices: int) -> None:
+  """Raises ValueError unless there are `[K]` typed keys, K points (if any), and K is a multiple of `devices`."""
+  if not jnp.issubdtype(getattr(keys, "dtype", jnp.int32), jax.dtypes.prng_key) or len(keys.shape) != 1:
+    raise ValueError("keys must be an array of typed keys, such as jax.random.split(jax.random.key(seed), 5) for five")
+  for leaf in jax.tree.leaves(points):
+    if jnp.shape(leaf)[:1] != keys.shape:
+      raise ValueError(f"points of shape {jnp.shape(leaf)} do not match {keys.shape[0]} keys: give one point per key")
+  if keys.shape[0] % devices or not keys.shape[0]:
+    raise ValueError(f"{keys.shape[0]} keys cannot be split evenly over {devices} devices: give a positive multiple")
+
+
+def check_packing(key: jax.Array, pack: str) -> None:
+  """Raises ValueError if keys of this kind would make packed runs draw differently from single runs."""
+  if pack == "vmap" and str(jax.random.key_impl(key)) == "rbg":
+    raise ValueError("with keys of rbg, runs packed by vmap would share their draws: use pack='map' or threefry2x32")
 
 
 @functools.partial(jax.jit, static_argnames=("learners", "pack", "mesh"))
@@ -30,7 +48,7 @@ def sweep_program(
   """`sweep` without the checks of array values, for drivers that lower and compile it themselves."""
   if pack not in PACKS:
     raise ValueError(f"unknown packing {pack!r}: choose from {', '.join(PACKS)}")
-  checks.check_packing(keys, pack)
+  check_packing(keys, pack)
   make = learners if callable(learners) else lambda point: learners
 
   def all_runs(keys: jax.Array, points: types.PyTree, data: types.Dataset) -> tuple[Runs, ...]:
@@ -84,12 +102,12 @@ def sweep(
   """
   if isinstance(learners, Learner) or not learners:
     raise ValueError("a sweep takes a tuple of one or more learners")
-  checks.check_keys(keys, points, 1 if mesh is None else mesh.size)
+  _check_keys(keys, points, 1 if mesh is None else mesh.size)
   door.check_shapes(data)
   made = _made(learners, points) if callable(learners) else tuple(learners)
   which = "a function that returns a tuple of learners" if callable(learners) else "a tuple of learners"
-  if not isinstance(made, tuple) or not made:
-    raise ValueError(f"a sweep takes {which}, not {checks.describe(made)}")
+  if type(made) is not tuple or not made:  # a Learner is a tuple, too
+    raise ValueError(f"a sweep takes {which}, not {checks.describe(made) if made else 'an empty one'}")
   for part in made:
     if not isinstance(part, Learner):
       raise ValueError(f"a sweep takes {which}, and this one holds {checks.describe(part)}")

@@ -15,6 +15,7 @@ from al_jax import posterior as posteriors
 from al_jax import types
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
+from al_jax.sweep import check_packing
 from experiments.analysis import grid
 from experiments.common.errors import UsageError
 from experiments.common.spelling import Spelling
@@ -222,7 +223,7 @@ def check(config: Config, data) -> None:
     targets = max(acquisitions.of(spelling).needs.targets for spelling in config.acq)
     checks.check_values(data, own, targets=targets)
     if config.driver == "scan":
-      checks.check_packing(key, packing(config))
+      check_packing(key, packing(config))
     for point in grid.points(config.vmap_over):
       for name, learner in learners(config, data.num_classes, point).items():  # noqa: B007 (used in the error message)
         checks.check_learner(learner, data)
