@@ -38,9 +38,9 @@ class Plan:
     hidden: width of the projection head's hidden layer.
     projection: width of the projection head's output.
     views: the random view of a batch, called as `views(key, images)`.
-    block_size: views per forward and backward pass of the network, whose results are joined before the loss. Small
-      blocks stay in a CPU's cache; 0 takes all views at once, as on accelerators. Networks with batch statistics always
-      take all views at once. Blocks that do not divide 2 `batch_size` are refused.
+    block_size: least number of views per forward and backward pass of the network, whose results are joined before the
+      loss; the number taken is the next divisor of 2 `batch_size`. Small blocks stay in a CPU's cache. 0 takes all
+      views at once, as suits accelerators. Networks with batch statistics always take all views at once.
 
   Raises:
     ValueError: a number is out of range.
@@ -60,11 +60,8 @@ class Plan:
       raise ValueError(f"temperature must be positive, not {self.temperature}")
     if self.hidden < 1 or self.projection < 1:
       raise ValueError(f"hidden and projection must be at least 1, not {self.hidden} and {self.projection}")
-    if self.block_size < 0 or (self.block_size and 2 * self.batch_size % self.block_size):
-      raise ValueError(
-        f"block_size={self.block_size} does not divide the {2 * self.batch_size} views of a step: choose a divisor, or"
-        " 0 for all views at once"
-      )
+    if self.block_size < 0:
+      raise ValueError(f"block_size must be at least 0, not {self.block_size}")
 
 
 class Head(nn.Module):
@@ -167,16 +164,18 @@ def _outputs(
   key: jax.Array, variables: types.PyTree, views: jax.Array, network: types.Network, block_size: int
 ) -> tuple[jax.Array, types.PyTree]:
   """Training pass: `[V, ...]` views -> `[V, F]` representations and the network's new variables."""
-  if not block_size or block_size >= views.shape[0] or set(variables) != {"params"}:
+  count = views.shape[0]
+  if not block_size or block_size >= count or set(variables) != {"params"}:
     return network.apply(variables, views, key=key, weights=None)
-  blocks = views.reshape(-1, block_size, *views.shape[1:])
+  size = next(size for size in range(block_size, count + 1) if count % size == 0)
+  blocks = views.reshape(-1, size, *views.shape[1:])
 
   def one(numbered: tuple[jax.Array, jax.Array]) -> jax.Array:
     number, block = numbered
     return network.apply(variables, block, key=jax.random.fold_in(key, number), weights=None)[0]
 
   outputs = jax.lax.map(one, (jnp.arange(blocks.shape[0]), blocks))
-  return outputs.reshape(views.shape[0], -1), variables
+  return outputs.reshape(count, -1), variables
 
 
 def epoch(
