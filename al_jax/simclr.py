@@ -127,7 +127,11 @@ def check(images: types.PyTree, prepare: Callable | None, network: types.Network
 
   key, two = jax.eval_shape(jax.random.key, 0), jax.ShapeDtypeStruct((2, *shape[1:]), images.dtype)
   example = jax.eval_shape(view, key, two)
-  variables = networks.abstract(network, example)  # raises the network's own sentence for images that are too small
+  try:
+    variables = networks.abstract(network, example)
+  except ValueError as error:  # such as those of networks that need larger images
+    sides = " x ".join(map(str, shape[1:]))
+    raise ValueError(f"{network.name} does not take images of {sides} ({error}): choose another network") from error
   outputs, _ = jax.eval_shape(functools.partial(network.sample, None), variables, example)
   if outputs.ndim != 2:
     raise ValueError(f"{network.name} returns {list(outputs.shape)} for 2 images, but a representation is a row each")

@@ -19,8 +19,8 @@ class BatchBALDNet(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float | None = None  # of all three dropout layers; None: 0.5 as published
-  lowering: layers.Lowering = "auto"  # how convolutions are computed: "conv", "matrix", "one_by_one", or "auto": by
-  #   platform and pass
+  lowering: layers.Lowering = "auto"  # how convolutions are computed: see `layers.Conv`; "auto": by platform and
+  #   pass
   head = "Dense_1"
 
   @nn.compact

@@ -13,6 +13,7 @@ import optax
 from al_jax import from_flax
 from al_jax import models
 from al_jax import simclr
+from al_jax import types
 from al_jax import warping
 from experiments.common.errors import UsageError
 from experiments.encoders import epochs_file
@@ -45,6 +46,13 @@ def plan(settings: Mapping[str, Any]) -> simclr.Plan:
     raise UsageError(str(error)) from error
 
 
+def network(settings: Mapping[str, Any]) -> types.Network:
+  """The network of the flags, without dropout; on a CPU its deep convolutions train by Winograd's products."""
+  of = models.NETWORKS[settings["model"]]
+  lowering = {"lowering": "winograd"} if hasattr(of, "lowering") else {}
+  return from_flax(of(num_classes=settings["outputs"], dropout_rate=0.0, **lowering))
+
+
 def optimizer(settings: Mapping[str, Any], steps: int) -> optax.GradientTransformation:
   """Adam with the learning rate of the flags over `steps` steps.
 
@@ -74,8 +82,7 @@ def encode(task: Task) -> Encoded:
   if task.fit_ids is not None:
     images, labels = images[task.fit_ids], labels[task.fit_ids]
   budgets = probe.budgets(settings["probe"], labels)
-  module = models.NETWORKS[settings["model"]](num_classes=settings["outputs"], dropout_rate=0.0)
-  parts: dict[str, Any] = {"network": from_flax(module), "prepare": data.prepare}
+  parts: dict[str, Any] = {"network": network(settings), "prepare": data.prepare}
   own = plan(settings)
   try:
     simclr.check(images, data.prepare, parts["network"], own)

@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_ends_it(task):
   ("words", "message"),
   [
     (["--batch_size=61"], "batch_size=61 is larger than the pool of 60 images"),
-    (["--model=batchbald"], "8 x 8"),
+    (["--model=batchbald"], "BatchBALDNet does not take images of 8 x 8 x 1"),
     (["--warmup_steps=9"], "--warmup_steps=9 must be less than the 9 steps"),
     (["--crop=0.6"], "--crop=0.6 must be two numbers"),
     (["--crop=1.5,0.5"], "low before high"),
