@@ -1,5 +1,7 @@
 """Winograd's products against float64 sums, and where the layer uses them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +44,8 @@ def test_equals_the_sums(height, width, pad):
     out = layer.apply({"params": {"kernel": kernel}}, x, train=True)
     return jnp.sum(out * weights), out
 
-  of = lambda lowering: jax.value_and_grad(loss, (0, 1), has_aux=True)(kernel, x, layer.clone(lowering=lowering))
+  by_loss = jax.value_and_grad(loss, (0, 1), has_aux=True)
+  of = lambda lowering: jax.jit(functools.partial(by_loss, layer=layer.clone(lowering=lowering)))(kernel, x)
   (_, out), grads = of("winograd")
   np.testing.assert_allclose(out, by_numpy(x, kernel, pad), atol=2e-4)
   for found, expected in zip(grads, of("conv")[1], strict=True):
