@@ -20,18 +20,18 @@ SIZES = (5,)  # of kernels; for 3 x 3 nothing is gained on CPU, and from 7 x 7 o
 
 
 @functools.cache
-def transforms(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def transforms(kernel_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Transforms of flattened outputs, kernels and tiles: `[4, n n]`, `[n n, k k]`, `[n n, n n]` float32, n = k + 1.
 
   For a tile d and a kernel g, the 2 x 2 outputs are `outputs @ ((kernels @ g) * (tiles @ d))`.
   """
-  points = _POINTS[:size]
+  points = _POINTS[:kernel_size]
 
   def powers(count: int) -> np.ndarray:
     """The points' powers 0..count-1, `[n, count]`; infinity has the highest alone."""
     return np.array([[float(p) ** j for j in range(count)] for p in points] + [[0.0] * (count - 1) + [1.0]])
 
-  outputs, kernels, tiles = powers(2).T, powers(size), np.linalg.inv(powers(size + 1)).T
+  outputs, kernels, tiles = powers(2).T, powers(kernel_size), np.linalg.inv(powers(kernel_size + 1)).T
   # Moving a factor per row from one transform to the other changes no product, and keeps both near 1.
   factor = np.sqrt(np.abs(kernels).max(axis=1) / np.abs(tiles).max(axis=1))[:, None]
   both = (outputs, kernels / factor, tiles * factor)
