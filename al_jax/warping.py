@@ -72,7 +72,7 @@ class RandomWarp:
   aspect: float = 0.2
   rotation: float = 0.3
   shear: float = 0.25
-  shift: float = 0.2
+  shift: float = 0.1
   erase_probability: float = 0.0
   erase_side: Range = (0.2, 0.5)
 

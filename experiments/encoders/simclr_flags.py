@@ -50,7 +50,7 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_float("aspect", 0.2, "largest relative change of the window's height to width", **share)
   flags.DEFINE_float("rotation", 0.3, "largest angle of a view, in radians", **share)
   flags.DEFINE_float("shear", 0.25, "largest shift of a view's rows, in columns per row", **share)
-  flags.DEFINE_float("shift", 0.2, "largest shift of a view's window, as a share of the image", **share)
+  flags.DEFINE_float("shift", 0.1, "largest shift of a view's window, as a share of the image", **share)
   flags.DEFINE_float("erase", 0.0, "probability that a rectangle of a view is set to 0", upper_bound=1.0, **share)
   flags.DEFINE_integer(
     "block_size",
