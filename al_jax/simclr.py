@@ -24,6 +24,8 @@ from al_jax import warping
 from al_jax.keys import Role
 from al_jax.keys import role_key
 
+__all__ = ("Head", "Plan", "State", "check", "encode", "epoch", "init", "nt_xent")
+
 _TINY = 1e-12  # added to squared norms, so that a zero vector has a gradient
 
 

@@ -5,6 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+__all__ = ("RandomWarp", "warp")
+
 Range = tuple[float, float]
 
 
