@@ -6,6 +6,7 @@ python -m experiments.reproduce --out=runs/out --scale=full --minutes=9      nin
 """
 
 import math
+import os
 from pathlib import Path
 import signal
 import sys
@@ -30,6 +31,9 @@ _ONLY = flags.DEFINE_list(
   "only", None, f"comma-separated protocols to run, from {', '.join(REPRODUCTIONS)} (default: all of the scale)"
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "data folder, passed on to experiments.mnist")
+_FEATURES_DIR = flags.DEFINE_string(
+  "features_dir", None, "folder with the features that some protocols need; without it, they are left out"
+)
 _PLATFORM = flags.DEFINE_string("platform", None, "device type, passed on to experiments.mnist")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "folder of the runs; existing runs in it are resumed")
 _OUT = flags.DEFINE_string(
@@ -65,6 +69,41 @@ def select_protocols(only: list[str] | None, scale: str) -> dict[str, Reproducti
       scales = " and ".join(REPRODUCTIONS[name].studies)
       raise UsageError(f"--only: {name} is not part of --scale={scale}, only of {scales}")
   return {name: part for name, part in REPRODUCTIONS.items() if scale in part.studies and (not only or name in only)}
+
+
+def with_features(
+  parts: dict[str, Reproduction], scale: str, folder: str | None, named: bool
+) -> dict[str, Reproduction]:
+  """Checks the folder of features; without a folder, leaves out the protocols that need one, and prints which.
+
+  Args:
+    parts: the protocols to run, by name.
+    scale: their scale.
+    folder: the value of --features_dir.
+    named: whether the user named the protocols.
+
+  Raises:
+    UsageError: a named protocol needs a folder, a file is missing, or no protocol needs the folder.
+  """
+  studies = {name: part.studies[scale] for name, part in parts.items()}
+  needed = {name: own for name, of in studies.items() if (own := next(filter(None, map(plan.features, of)), None))}
+  if folder is None:
+    for name, own in needed.items():
+      if named:
+        files = " and ".join(own.files("DIR"))
+        raise UsageError(f"--only={name} needs --features_dir=DIR with {files}: {own.source}")
+    if needed:
+      print(f"{' and '.join(needed)} are left out: give --features_dir to run them")
+    return {name: part for name, part in parts.items() if name not in needed}
+  if not needed:
+    raise UsageError(f"--features_dir={folder} is read by no protocol of --only={','.join(parts)}: omit the flag")
+  if "," in folder:
+    raise UsageError(f"--features_dir={folder} has a comma, which separates files: rename the folder")
+  for own in needed.values():
+    for file in own.files(folder):
+      if not Path(file).is_file():
+        raise UsageError(f"{file} is missing; the features are published: {own.source}")
+  return parts
 
 
 def archive_rows(workdir: Path, rows: Path, studies) -> list[str]:
@@ -111,6 +150,9 @@ def main(argv: list[str]) -> None:
       raise UsageError(f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value")
     scale, workdir, out = _SCALE.value, Path(_WORKDIR.value) / _SCALE.value, Path(_OUT.value)
     parts = select_protocols(_ONLY.value, scale)
+    features_dir = None if _FEATURES_DIR.value is None else os.path.expanduser(_FEATURES_DIR.value)
+    if not _PAGE_ONLY.value:
+      parts = with_features(parts, scale, features_dir, named=bool(_ONLY.value))
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
@@ -120,7 +162,7 @@ def main(argv: list[str]) -> None:
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
-      missing = processes.run(pieces, workdir, words, cores, until)
+      missing = processes.run(pieces, workdir, words, cores, until, features_dir)
     finally:
       refused = archive_rows(workdir, out / results.ROWS / scale, studies)
       for sentence in refused:
