@@ -72,7 +72,7 @@ def select_protocols(only: list[str] | None, scale: str) -> dict[str, Reproducti
 
 
 def with_features(
-  parts: dict[str, Reproduction], scale: str, folder: str | None, named: bool
+  parts: dict[str, Reproduction], scale: str, folder: str | None, *, named: bool
 ) -> dict[str, Reproduction]:
   """Checks the folder of features; without a folder, leaves out the protocols that need one, and prints which.
 
@@ -91,7 +91,7 @@ def with_features(
     for name, own in needed.items():
       if named:
         files = " and ".join(own.files("DIR"))
-        raise UsageError(f"--only={name} needs --features_dir=DIR with {files}: {own.source}")
+        raise UsageError(f"--only={name} needs --features_dir=DIR with {files}: get {own.source}")
     if needed:
       print(f"{' and '.join(needed)} are left out: give --features_dir to run them")
     return {name: part for name, part in parts.items() if name not in needed}
@@ -102,7 +102,7 @@ def with_features(
   for own in needed.values():
     for file in own.files(folder):
       if not Path(file).is_file():
-        raise UsageError(f"{file} is missing; the features are published: {own.source}")
+        raise UsageError(f"{file} is missing: get {own.source}")
   return parts
 
 

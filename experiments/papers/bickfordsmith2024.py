@@ -16,11 +16,11 @@ _BUDGETS = (10, 20, 50, 100, 200, 300, 400)
 _SEEDS = 20
 _VAE = Features(
   "vae",
-  "they are embeddings_vae_{train,test}.npy in data/mnist of github.com/fbickfordsmith/vae-embeddings, in IDX order",
+  "embeddings_vae_{train,test}.npy in data/mnist of github.com/fbickfordsmith/vae-embeddings (in IDX order)",
 )
 _SIMCLR = Features(
   "simclr",
-  "they are the 128 outputs of the encoder in github.com/fbickfordsmith/simclr-embeddings for MNIST in IDX order",
+  "the 128 outputs of the encoder in github.com/fbickfordsmith/simclr-embeddings for MNIST in IDX order",
 )
 # The protocol draws the images of each class anew at each budget. Balanced initial sets of one seed may share images
 # between budgets; those of other seeds are independent.
@@ -67,9 +67,7 @@ def _reproduction(preset: str, title: str, means: tuple[float, ...], deviations:
     dict.fromkeys(scales, studies),
     references=references,
     mean_difference=0.01,
-    scope=dict.fromkeys(
-      scales, "As published, 20 seeds per budget. The tolerance is one published standard deviation."
-    ),
+    scope=dict.fromkeys(scales, f"{_SEEDS} seeds per budget. The tolerance is one published standard deviation."),
   )
 
 

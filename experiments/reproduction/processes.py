@@ -38,8 +38,8 @@ class _Running(NamedTuple):
 def pieces(studies: Sequence[StudyCommand], workdir: Path, processes: int) -> list[Piece]:
   """Divides studies into pieces: whole studies for one process, single seeds for several.
 
-  A study that runs as one program stays whole. A study that was begun, whole or by seeds, keeps its division. A folder NAME-SEED may hold several seeds, from SEED
-  on, and then remains one piece.
+  A study that runs as one program stays whole. A study that was begun, whole or by seeds, keeps its division. A folder
+  NAME-SEED may hold several seeds, from SEED on, and then remains one piece.
 
   Raises:
     UsageError: the config.json of a folder NAME-SEED is damaged.
