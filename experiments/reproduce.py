@@ -20,6 +20,7 @@ from experiments.common.errors import UsageError
 from experiments.papers.base import Reproduction
 from experiments.papers.registry import REPRODUCTIONS
 from experiments.reproduction import archive
+from experiments.reproduction import features
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
@@ -71,41 +72,6 @@ def select_protocols(only: list[str] | None, scale: str) -> dict[str, Reproducti
   return {name: part for name, part in REPRODUCTIONS.items() if scale in part.studies and (not only or name in only)}
 
 
-def with_features(
-  parts: dict[str, Reproduction], scale: str, folder: str | None, *, named: bool
-) -> dict[str, Reproduction]:
-  """Checks the folder of features; without a folder, leaves out the protocols that need one, and prints which.
-
-  Args:
-    parts: the protocols to run, by name.
-    scale: their scale.
-    folder: the value of --features_dir.
-    named: whether the user named the protocols.
-
-  Raises:
-    UsageError: a named protocol needs a folder, a file is missing, or no protocol needs the folder.
-  """
-  studies = {name: part.studies[scale] for name, part in parts.items()}
-  needed = {name: own for name, of in studies.items() if (own := next(filter(None, map(plan.features, of)), None))}
-  if folder is None:
-    for name, own in needed.items():
-      if named:
-        files = " and ".join(own.files("DIR"))
-        raise UsageError(f"--only={name} needs --features_dir=DIR with {files}: get {own.source}")
-    if needed:
-      print(f"{' and '.join(needed)} are left out: give --features_dir to run them")
-    return {name: part for name, part in parts.items() if name not in needed}
-  if not needed:
-    raise UsageError(f"--features_dir={folder} is read by no protocol of --only={','.join(parts)}: omit the flag")
-  if "," in folder:
-    raise UsageError(f"--features_dir={folder} has a comma, which separates files: rename the folder")
-  for own in needed.values():
-    for file in own.files(folder):
-      if not Path(file).is_file():
-        raise UsageError(f"{file} is missing: get {own.source}")
-  return parts
-
-
 def archive_rows(workdir: Path, rows: Path, studies) -> list[str]:
   """Archives the rows of all runs that have ended in `workdir`, in each study's folder NAME and in NAME-* next to it.
 
@@ -152,7 +118,7 @@ def main(argv: list[str]) -> None:
     parts = select_protocols(_ONLY.value, scale)
     features_dir = None if _FEATURES_DIR.value is None else os.path.expanduser(_FEATURES_DIR.value)
     if not _PAGE_ONLY.value:
-      parts = with_features(parts, scale, features_dir, named=bool(_ONLY.value))
+      parts = features.checked(parts, scale, features_dir, named=bool(_ONLY.value))
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
