@@ -121,8 +121,8 @@ NOTES: dict[tuple[str, str], Notes] = {
   ("simclr_features", "cpu"): Notes(
     (
       "All seven means are within one published standard deviation. From 50 labels on, they differ from the published"
-      " means by at most 0.11 points. The largest difference is at 20 labels, 2.8 points, to which the choice of 20 seeds"
-      " contributes: 200 other seeds are 2.0 points below the published mean."
+      " means by at most 0.11 points. The largest difference is at 20 labels, 2.8 points, to which the choice of 20"
+      " seeds contributes: 200 other seeds are 2.0 points below the published mean."
     ),
     (
       (
