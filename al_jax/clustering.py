@@ -173,7 +173,7 @@ def _lloyd(
   return centers, assigned
 
 
-def sample_size(num: int) -> int:
+def sample_size(*, num: int) -> int:
   """Rows of the random sample that k-means with `num` clusters starts from, if the pool has more."""
   return max(4096, 8 * num)
 
@@ -222,7 +222,7 @@ def kmeans(
     distances_to = lambda i: squared_distances_to(rows, rows[i])
     return rows[kmeans_plus_plus(key, distances_to, valid, num=num, active=active, tie_break=tie_break)]
 
-  size = sample_size(num)
+  size = sample_size(num=num)
   if x.shape[0] <= size:
     return lloyd(x, valid, seeds(x, valid, tie_break), count, tolerance=0.0)
   # `kmeans_plus_plus` folds in numbers below `num`.

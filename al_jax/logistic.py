@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from al_jax import linalg
+
 _MAX_PRODUCTS = 100  # Hessian products per iteration
 _MAX_HALVINGS = 20  # of a step; then float32 cannot lower the objective further
 _FORCING = 0.5  # largest relative residual of a Newton step
@@ -145,7 +147,7 @@ def fit(
     value, probs = evaluate(at)
     variance = weights * jnp.mean(probs * (1 - probs), axis=0)
     shared = (x_t * variance[None]) @ x + jnp.diag(jnp.maximum(penalty[0], _BIAS_RIDGE))
-    inverse = jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(shared), True), jnp.eye(x.shape[1]))
+    inverse = linalg.inverse_of_positive(shared)
     begun = _Point(at, value, probs, gradient_of(at, probs), jnp.array(False), jnp.int32(0))
     found = jax.lax.while_loop(unsolved, lambda point: search(point, inverse), begun)
     loss, _ = predict(found.at)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from al_jax import linalg
 from al_jax import network as networks
 from al_jax import types
 from al_jax.chunks import map_chunks
@@ -194,7 +195,7 @@ def _full_root(rows: jax.Array, probs: jax.Array, weights: jax.Array, prior: _He
 
   blocks = jax.lax.map(block, (first, second)).reshape(classes, classes, size, size)
   precision = blocks.swapaxes(1, 2).reshape(classes * size, classes * size)
-  return jnp.linalg.cholesky(precision + prior.kernel * jnp.eye(classes * size))
+  return linalg.cholesky(precision + prior.kernel * jnp.eye(classes * size))
 
 
 def _kronecker_factors(
@@ -203,8 +204,8 @@ def _kronecker_factors(
   """Eigenvectors of both factors, and the standard deviations `[C, F + 1]` along them."""
   inner = (weights[:, None] * rows).T @ rows
   spread = jnp.diag((weights[:, None] * probs).sum(0)) - (weights[:, None] * probs).T @ probs
-  values, vectors = jnp.linalg.eigh(inner)
-  class_values, class_vectors = jnp.linalg.eigh(spread / weights.sum())
+  values, vectors = linalg.eigh(inner)
+  class_values, class_vectors = linalg.eigh(spread / weights.sum())
   products = jnp.maximum(class_values, 0)[:, None] * jnp.maximum(values, 0)[None]
   return {"features": vectors, "classes": class_vectors, "deviations": (products + prior.kernel) ** -0.5}
 
@@ -225,7 +226,7 @@ def _laplace(samples: int, prior: _HeadPrior) -> types.Posterior:
     if "root" in parts:
       noise = jax.random.normal(key, (classes * size, samples))
       root = parts["root"].astype(jnp.float32)
-      return jax.scipy.linalg.solve_triangular(root, noise, lower=True, trans="T").reshape(classes, size, samples)
+      return linalg.solve_transposed(root, noise).reshape(classes, size, samples)
     noise = jax.random.normal(key, (classes, size, samples)) * parts["deviations"][:, :, None]
     return jnp.einsum("ci,fj,ijs->cfs", parts["classes"], parts["features"], noise)
 

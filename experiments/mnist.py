@@ -44,7 +44,7 @@ def main(_) -> None:
     config = resolve()
     logging.set_verbosity(config.log_level)
     packs = config.driver == "scan" and not config.full_data
-    cpu_devices = (config.cpu_devices or min(8, runtime.cores())) if packs else None
+    cpu_devices = build.cpu_devices(config) if packs else None
     runtime.configure(config.platform, cpu_devices, config.compilation_cache)
     runs = len(config.acq) * len(grid.points(config.vmap_over))
     total = config.seeds * (1 if config.full_data else runs * (config.rounds + 1))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from al_jax import linalg
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
@@ -245,8 +246,7 @@ def _select(view: types.PoolView, *, num: int, regularization: float, oversample
   target = (labeled + others) / jnp.sum(in_use)
   traces = jnp.sum(rows.features**2, axis=1) * jnp.sum(rows.probs * _complements(rows.probs), axis=1)
   ridge = jnp.maximum(regularization, _MIN_RIDGE * traces.max()) * jnp.eye(target.shape[0])
-  factored = jax.scipy.linalg.cho_factor(labeled / labels + ridge)
-  inverse = jax.scipy.linalg.cho_solve(factored, jnp.eye(target.shape[0]))
+  inverse = linalg.inverse_of_positive(labeled / labels + ridge)
 
   # Pads with rows of zeros, which have no information, so that all chunks have the same length.
   chunks = -(-total // size)

@@ -53,7 +53,7 @@ def _pointwise(factory: Callable[..., Acquisition]) -> Entry:
 
 def _sample_memory(N: int, F: int, clusters: int) -> float:
   """Bytes of the sample that k-means starts from."""
-  return 4 * min(N, clustering.sample_size(clusters)) * (F + 8)
+  return 4 * min(N, clustering.sample_size(num=clusters)) * (F + 8)
 
 
 # The acquisitions by name, each an `Entry`.

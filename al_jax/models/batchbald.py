@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from al_jax.models import layers
+from al_jax.models import pooling
 
 
 class BatchBALDNet(nn.Module):
@@ -19,8 +20,8 @@ class BatchBALDNet(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float | None = None  # of all three dropout layers; None: 0.5 as published
-  lowering: layers.Lowering = "auto"  # how convolutions are computed: "conv", "matrix", "one_by_one", or "auto": by
-  #   platform and pass
+  lowering: layers.Lowering = "auto"  # how convolutions are computed: see `layers.Conv`; "auto": by platform and
+  #   pass; "winograd": also faster pooling, with other gradients where pixels are equal
   head = "Dense_1"
 
   @nn.compact
@@ -30,7 +31,8 @@ class BatchBALDNet(nn.Module):
     def convolve(x: jax.Array, features: int, scale: jax.Array | None = None) -> jax.Array:
       init = layers.uniform_within((25 * x.shape[-1]) ** -0.5)
       conv = layers.Conv(features, (5, 5), kernel_init=init, bias_init=init, lowering=self.lowering)
-      return nn.relu(layers.max_pool_2x2(conv(x, train=train, scale=scale)))
+      out = conv(x, train=train, scale=scale)
+      return pooling.relu_max_pool_2x2(out) if self.lowering == "winograd" else nn.relu(layers.max_pool_2x2(out))
 
     def drop_channels(x: jax.Array) -> jax.Array:
       return layers.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(x)

@@ -25,7 +25,9 @@ from jax.custom_batching import custom_vmap
 import jax.extend
 import jax.numpy as jnp
 
-Lowering = Literal["auto", "conv", "matrix", "one_by_one"]
+from al_jax.models import winograd
+
+Lowering = Literal["auto", "conv", "matrix", "one_by_one", "winograd"]
 Padding = Literal["VALID", "SAME"]
 
 # Up to this many products per output value, all shifted views are joined into one column matrix (im2col). Above it,
@@ -52,7 +54,12 @@ class _Form(NamedTuple):
 
 
 def resolve_lowering(lowering: Lowering, *, depth: int, train: bool) -> Lowering:
-  """Resolves `"auto"` to a lowering for CPU; `depth` is the number of products summed per output value."""
+  """The lowering for CPU of a convolution that sums `depth` products per output value.
+
+  Resolves `"auto"`; `"winograd"` is for training and for the depths at which its products dominate.
+  """
+  if lowering == "winograd" and not (train and depth > _IM2COL_MAX_DEPTH):
+    lowering = "auto"
   if lowering != "auto":
     return lowering
   return "matrix" if train or depth <= _IM2COL_MAX_DEPTH else "one_by_one"
@@ -160,14 +167,37 @@ def _by_columns(window: _Window) -> _Form:
   def multiply(columns: jax.Array, kernel: jax.Array) -> jax.Array:
     return columns @ kernel.reshape(-1, kernel.shape[-1])
 
-  def forward(x, kernel):
-    columns = join(x, kernel)
-    return multiply(columns, kernel), columns
+  return _in_two_steps(join, lambda columns, kernel, x: multiply(columns, kernel))
 
-  def backward(args, columns, grad):
+
+def _by_tiles(window: _Window) -> _Form:
+  """Winograd's products of transformed tiles. Only for stride 1 and square kernels of `winograd.SIZES`."""
+  assert window.stride == 1
+
+  def join(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return winograd.transformed_tiles(x, kernel.shape[0], window.pad)
+
+  def multiply(tiles: jax.Array, kernel: jax.Array, x: jax.Array) -> jax.Array:
+    rows, columns = (x.shape[1 + k] + 2 * window.pad[k] - kernel.shape[k] + 1 for k in (0, 1))
+    return winograd.multiply(tiles, kernel, (x.shape[0], rows, columns))
+
+  return _in_two_steps(join, multiply)
+
+
+def _in_two_steps(join: Callable, multiply: Callable) -> _Form:
+  """A form that copies the input, `join(x, kernel)`, and then multiplies, `multiply(copied, kernel, x)`.
+
+  Of the kernel, `join` reads only the shape, as `multiply` does of `x`. The copy is kept for the backward pass.
+  """
+
+  def forward(x, kernel):
+    copied = join(x, kernel)
+    return multiply(copied, kernel, x), copied
+
+  def backward(args, copied, grad):
     x, kernel = args
-    grad_columns, grad_kernel = jax.vjp(multiply, columns, kernel)[1](grad)
-    return *jax.vjp(lambda x: join(x, kernel), x)[1](grad_columns), grad_kernel
+    grad_copied, grad_kernel = jax.vjp(lambda copied, kernel: multiply(copied, kernel, x), copied, kernel)[1](grad)
+    return *jax.vjp(lambda x: join(x, kernel), x)[1](grad_copied), grad_kernel
 
   return _Form(forward, backward)
 
@@ -271,6 +301,12 @@ def _scaled_at_once(window: _Window) -> _Form:
   return _Form(lambda *args: (_scaled_mapped(window)(*args), ()), _gradients(plain))
 
 
+def _tile_form(kernel: jax.Array, window: _Window) -> Callable[[_Window], _Form]:
+  kh, kw, _, _ = kernel.shape
+  fits = window.stride == 1 and kh == kw and kh in winograd.SIZES
+  return _by_tiles if fits else _matrix_form(kernel, window)
+
+
 def _matrix_form(kernel: jax.Array, window: _Window) -> Callable[[_Window], _Form]:
   kh, kw, in_features, _ = kernel.shape
   return _by_columns if window.stride > 1 or kh * kw * in_features <= _IM2COL_MAX_DEPTH else _by_shares
@@ -318,8 +354,9 @@ class Conv(nn.Module):
     kernel_size: `(kh, kw)`.
     kernel_init: initializer of the `[kh, kw, I, features]` kernel.
     bias_init: initializer of the `[features]` bias.
-    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by platform and pass. All support reverse
-      mode; only `"conv"` supports forward mode (`jax.jvp`).
+    lowering: `"conv"`, `"matrix"`, `"one_by_one"`, or `"auto"` to choose by platform and pass. `"winograd"` is `"auto"`
+      with Winograd's products in training on CPU, for deep kernels of 5 x 5 with stride 1: fewer operations, larger
+      rounding errors. All support reverse mode; only `"conv"` supports forward mode (`jax.jvp`).
     strides: stride over rows and columns.
     padding: `"VALID"`, or `"SAME"` for (k-1)/2 zeros on both sides of an axis as in PyTorch, with odd kernel size k.
       For H rows including padding, the output has (H - kh) // strides + 1 rows.
@@ -355,7 +392,8 @@ class Conv(nn.Module):
       raise ValueError(f"a {kh} x {kw} kernel is larger than the {height} x {width} images")
     kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
     depth, window = kernel.size // self.features, _Window(self.strides, pad)
-    lowering, everywhere = resolve_lowering(self.lowering, depth=depth, train=train), self.lowering != "auto"
+    lowering = resolve_lowering(self.lowering, depth=depth, train=train)
+    everywhere = self.lowering not in ("auto", "winograd")
     if scale is not None and lowering == "one_by_one":
       out = _function(_scaled_at_once, _conv_scaled, window, everywhere=everywhere)(x, scale, kernel)
     else:
@@ -363,7 +401,8 @@ class Conv(nn.Module):
       if lowering == "conv":
         out = _conv(x, kernel, window)
       else:
-        form = _one_by_one if lowering == "one_by_one" else _matrix_form(kernel, window)
+        forms = {"one_by_one": lambda *_: _one_by_one, "winograd": _tile_form, "matrix": _matrix_form}
+        form = forms[lowering](kernel, window)
         out = _function(form, _conv, window, everywhere=everywhere)(x, kernel)
     if not self.use_bias:
       return out

@@ -154,7 +154,11 @@ def resolve() -> Config:
   if values["preset"] is not None:
     if values["preset"] not in presets.PRESETS:
       raise UsageError(f"unknown preset {values['preset']!r}; choose from {', '.join(presets.PRESETS)}")
-    values |= {k: v for k, v in presets.PRESETS[values["preset"]].values.items() if k not in typed}
+    preset = presets.PRESETS[values["preset"]]
+    values |= {k: v for k, v in preset.values.items() if k not in typed}
+    if preset.features is not None and values["features"] is None:
+      files = ",".join(preset.features.files("DIR"))
+      raise UsageError(f"--preset={values['preset']} needs --features={files}: get {preset.features.source}")
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise UsageError(f"--{name}={value:g} must be a finite number")

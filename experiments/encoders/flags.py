@@ -12,6 +12,7 @@ from experiments.common.errors import UsageError
 from experiments.config import flags as study_flags
 from experiments.config import resolve
 from experiments.config.resolve import Config
+from experiments.encoders import simclr_flags
 
 
 class Method(NamedTuple):
@@ -36,6 +37,12 @@ METHODS = {
     ("chunk_size",),
     takes_scale=False,
   ),
+  "simclr": Method(
+    "simclr",
+    "outputs of a network that is pretrained by SimCLR on the pool's images, without labels",
+    simclr_flags.NAMES,
+    fitted=True,
+  ),
 }
 
 # Flags of the main program that this one has, too.
@@ -56,6 +63,7 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_integer(
     "chunk_size", None, "images per forward pass (default: 2 on a CPU, 256 elsewhere)", lower_bound=1, **own
   )
+  simclr_flags.define(values)
   for name in (*_DATA, *_RUNNING):
     values[name] = copy.deepcopy(study_flags.FLAGS[name])
     values[name].unparse()

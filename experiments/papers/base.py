@@ -14,6 +14,18 @@ from typing import NamedTuple
 
 
 @dataclasses.dataclass(frozen=True)
+class Features:
+  """Frozen features of a data set, as a folder of the user holds them: NAME_train.npy and NAME_test.npy."""
+
+  name: str
+  source: str  # which published features they are
+
+  def files(self, folder: str) -> tuple[str, str]:
+    """The paths of the features of the training and of the test rows."""
+    return f"{folder}/{self.name}_train.npy", f"{folder}/{self.name}_test.npy"
+
+
+@dataclasses.dataclass(frozen=True)
 class Preset:
   """Flag values, their source and their expected results.
 
@@ -27,6 +39,7 @@ class Preset:
   cost: str = ""  # run time
   expect: str = ""  # expected results
   departures: tuple[str, ...] = ()  # differences from the source's protocol
+  features: Features | None = None  # what --features has to give
 
   def __post_init__(self):
     object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
@@ -85,6 +98,7 @@ class Reference:
   label: str
   published: float
   tolerance: float
+  labels: int | None = None  # the budget, if the references of a reproduction make a curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +110,7 @@ class Reproduction:
   studies: Mapping[str, tuple[StudyCommand, ...]]  # by scale
   orderings: tuple[tuple[str, str], ...] = ()  # (above, below) by area; names without hyper-parameters
   references: tuple[Reference, ...] = ()
+  mean_difference: float | None = None  # tolerance of the mean absolute difference over `references`
   thresholds: tuple[float, ...] = ()  # accuracies whose needed labels are reported, if nothing was published
   scope: Mapping[str, str] = dataclasses.field(default_factory=dict)  # by scale: the differences from the protocol
 

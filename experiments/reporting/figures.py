@@ -23,6 +23,10 @@ _LONG = 30  # characters of a name per line
 _TITLE = 44  # characters of a panel title per line
 _NUMBERED = 14  # columns up to which the cells of a heat map show numbers
 _OTHERS = {"color": "#C8C8C8", "linewidth": 0.8, "zorder": 1}  # lines of the other strategies
+_STAR = {  # published numbers
+  **{"marker": "*", "markersize": 7, "color": "black", "markerfacecolor": "white", "markeredgewidth": 0.7},
+  **{"elinewidth": 0.8, "capsize": 2, "zorder": 4},
+}
 _STYLE = {"font.size": 9, "svg.hashsalt": "al_jax", "savefig.dpi": 160, "axes.grid": False}
 
 
@@ -134,17 +138,42 @@ def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
 
 def _stars(axes, curve: Curve) -> None:
   """Draws published numbers: accuracies joined by a thin line, labels to an accuracy as separate stars."""
-  style = {"marker": "*", "markersize": 7, "color": "black", "markerfacecolor": "white", "markeredgewidth": 0.7}
-  style |= {"elinewidth": 0.8, "capsize": 2, "zorder": 4}
   if curve.accuracy:
     quartiles_of = np.array([numbers if len(numbers) == 3 else numbers * 3 for numbers in curve.accuracy.values()])
     low, middle, high = quartiles_of.T
-    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], linewidth=0.6, **style)
+    axes.errorbar(list(curve.accuracy), middle, yerr=[middle - low, high - middle], linewidth=0.6, **_STAR)
   for accuracy, runs in curve.reached.items():
     low, middle, high = quartiles(runs)
     if middle < math.inf:
       right = 0 if high == math.inf else high - middle
-      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], linestyle="none", **style)
+      axes.errorbar([middle], [accuracy], xerr=[[middle - low], [right]], linestyle="none", **_STAR)
+
+
+@matplotlib.rc_context(_STYLE)
+def at_budgets(
+  labels: Sequence[int], ours: Sequence[tuple[float, float]], published: Sequence[tuple[float, float]]
+) -> Drawing:
+  """Mean test accuracy with one standard deviation at each budget: a line with a band, and published stars with bars.
+
+  Args:
+    labels: the budgets, ascending.
+    ours: mean and standard deviation by budget.
+    published: the same as published.
+  """
+  figure, axes = plt.subplots(figsize=(_WIDTH, 4), layout="constrained")
+  mean, deviation = np.transpose(ours)
+  (line,) = axes.plot(labels, mean, marker="o", markersize=3, label="here", zorder=3)
+  axes.fill_between(labels, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0)
+  mean, deviation = np.transpose(published)
+  axes.errorbar(labels, mean, yerr=deviation, linestyle="none", label="published", **_STAR)
+  axes.set_xscale("log")
+  axes.set_xticks(labels, labels)
+  axes.minorticks_off()
+  axes.set_xlabel("labels")
+  axes.set_ylabel("test accuracy")
+  axes.grid(alpha=0.25)
+  _legend(figure, axes)
+  return _saved(figure)
 
 
 @matplotlib.rc_context(_STYLE)

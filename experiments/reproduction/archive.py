@@ -27,8 +27,9 @@ _FIELDS = (
 )
 _NEEDED = ("num_labeled", "test_accuracy")
 _ABOUT = ("device", "jax", "flags", "data_sha256", "revisions")
-# Flags that may differ between parts of one study: where they ran, and in what pieces.
-_MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size"}
+# Flags that may differ between parts of one study: where they ran, in what pieces, and where the user keeps features,
+# which data_sha256 identifies.
+_MAY_DIFFER = MAY_DIFFER | {"seed", "platform", "driver", "pack", "chunk_size", "features"}
 
 
 class Archived(NamedTuple):

@@ -11,7 +11,6 @@ from experiments.analysis import curves as learning_curves
 from experiments.analysis.records import generator
 from experiments.config.presets import PRESETS
 from experiments.papers.base import Curve
-from experiments.papers.base import Reference
 from experiments.papers.base import Reproduction
 from experiments.papers.base import StudyCommand
 from experiments.papers.registry import PAPERS
@@ -29,6 +28,7 @@ from experiments.reporting.blocks import to_markdown
 from experiments.reporting.study import Chosen
 from experiments.reporting.wording import PUBLISHED_CAPTION
 from experiments.reproduction import plan
+from experiments.reproduction import references
 from experiments.reproduction import verdicts
 from experiments.reproduction.archive import Archived
 from experiments.reproduction.results import Results
@@ -147,7 +147,7 @@ def _overview(results: Mapping[str, Mapping[str, Results]]) -> Table:
 def _summary(found: Results) -> list[str]:
   orderings = found.orderings()
   holds = [ordering.holds for ordering in orderings]
-  holds += [_inside(reference, ours) for reference, ours in _references(found)]
+  holds += references.holds(found)
   counts = [
     _counted(holds) or "none to check",
     _counted([ordering.significant if ordering.interval else None for ordering in orderings]),
@@ -156,7 +156,9 @@ def _summary(found: Results) -> list[str]:
     _counted([ours.inside for _, ours in _means(found)]),
   ]
   seconds = sum(kept.seconds for kept in found.kept.values())
-  runs = sum(len(strategy.runs) for strategy in found.strategies) + sum(len(ours) for _, ours in _references(found))
+  runs = sum(len(strategy.runs) for strategy in found.strategies) + sum(
+    len(ours) for _, ours in references.found_in(found)
+  )
   return [*counts, str(runs), f"{seconds / 3600:.1f}"]
 
 
@@ -171,6 +173,7 @@ def _source(part: Reproduction) -> list[Block]:
   preset = PRESETS[name]
   rows = [("protocol", preset.source)]
   rows += [("published numbers", PUBLISHED[part.published].source)] if part.published else []
+  rows += [("features", preset.features.source)] if preset.features else []
   rows += [("expected", preset.expect), ("cost", preset.cost)]
   rows += [("departure", departure) for departure in preset.departures]
   return [Table(["preset", name], rows, numbers=False)]
@@ -182,7 +185,7 @@ def _section(name: str, scale: str, found: Results) -> list[Block]:
   out.append(Code("\n".join(plan.command(study, f"runs/reproduce/{scale}") for study in part.studies[scale])))
   ran = [_ran(study, found.kept.get(study.name)) for study in part.studies[scale]]
   out.append(Table(["study", "trainings", "minutes", "device", "JAX", "draws", "revision"], ran, numbers=False))
-  out += _reference_table(found) + _ordering_table(found)
+  out += references.blocks(found) + references.images(name, scale, found) + _ordering_table(found)
   published = _published_tables(found)
   if published and scale == "quick":
     out.append(
@@ -202,39 +205,6 @@ def _ran(study: StudyCommand, kept: Archived | None) -> list[str]:
   about, counted = kept.about, len(kept.rows) + len(kept.full_data)
   made_by = [about["device"], about["jax"], str(generator(about)["draws"]), " and ".join(about["revisions"])]
   return [study.name, str(counted), f"{kept.seconds / 60:.0f}", *made_by]
-
-
-def _references(found: Results) -> list[tuple[Reference, list[float]]]:
-  """Single published numbers, and our accuracies by seed."""
-  out = []
-  for reference in found.part.references:
-    kept = found.kept.get(reference.study)
-    ours = [row["test_accuracy"] for row in _measured(kept)] if kept else []
-    if ours:
-      out.append((reference, ours))
-  return out
-
-
-def _inside(reference: Reference, ours: list[float]) -> bool:
-  return abs(statistics.fmean(ours) - reference.published) <= reference.tolerance
-
-
-def _measured(kept: Archived) -> list[dict]:
-  """A study's full-data lines or, if it has none, its first rounds."""
-  return kept.full_data or [row for row in kept.rows if row["round"] == 0 and "error" not in row]
-
-
-def _reference_table(found: Results) -> list[Block]:
-  rows = []
-  for reference, ours in _references(found):
-    mean = statistics.fmean(ours)
-    seconds = statistics.fmean(row["seconds_total"] for row in _measured(found.kept[reference.study]))
-    published, tolerance = f"{reference.published:.3f}", f"± {reference.tolerance:g}"
-    each = " ".join(f"{value:.4f}" for value in ours)
-    inside, took = _VERDICT[_inside(reference, ours)], f"{seconds:.0f} s"
-    rows.append([reference.label, published, tolerance, f"{mean:.4f}", each, inside, took])
-  header = ["accuracy", "published", "tolerance", "our mean", "by seed", "within the tolerance", "time per seed"]
-  return [Table(header, rows)] if rows else []
 
 
 def _ordering_table(found: Results) -> list[Block]:

@@ -5,6 +5,7 @@ import shlex
 from experiments.common.spelling import split
 from experiments.config import acquisitions
 from experiments.config import presets
+from experiments.papers.base import Features
 from experiments.papers.base import StudyCommand
 
 SCALES = {
@@ -12,6 +13,7 @@ SCALES = {
   "cpu": "up to a night on two cores per protocol: fewer MC dropout samples, seeds or labels, smaller pools",
   "full": "as published, for a GPU; without BALD of one label per round",
 }
+FEATURES_DIR = "DIR"  # stands for the user's folder of features in the commands on the pages
 
 
 def _value(study: StudyCommand, flag: str, default=None):
@@ -22,7 +24,18 @@ def _value(study: StudyCommand, flag: str, default=None):
 
 def all_seeds(study: StudyCommand) -> range:
   """The seeds of a study."""
-  return range(int(_value(study, "seeds", 1)))
+  first = int(_value(study, "seed", 0))
+  return range(first, first + int(_value(study, "seeds", 1)))
+
+
+def features(study: StudyCommand) -> Features | None:
+  """The features that a study needs."""
+  return presets.PRESETS[study.preset].features
+
+
+def is_one_program(study: StudyCommand) -> bool:
+  """Whether a study runs all its seeds as one program."""
+  return _value(study, "driver") == "scan"
 
 
 def strategies(study: StudyCommand) -> list[str]:
@@ -35,15 +48,24 @@ def folder_name(study: StudyCommand, seeds: range | None = None) -> str:
   return study.name if seeds is None else f"{study.name}-{seeds.start}"
 
 
-def words(study: StudyCommand, folder: str, seeds: range | None = None) -> list[str]:
-  """Flags of experiments.mnist that run or resume a study, or only some seeds of it, in its subfolder of `folder`."""
+def words(study: StudyCommand, folder: str, seeds: range | None = None, features_dir: str | None = None) -> list[str]:
+  """Flags of experiments.mnist that run or resume a study, or only some seeds of it, in its subfolder of `folder`.
+
+  Args:
+    study: the study.
+    folder: parent of the study's folder.
+    seeds: the seeds; None for all.
+    features_dir: the user's folder of features, for a study that needs them.
+  """
   flags = list(study.flags)
   if seeds is not None:
-    flags = [flag for flag in flags if not flag.startswith("--seeds=")]
+    flags = [flag for flag in flags if not flag.startswith(("--seed=", "--seeds="))]
     flags += [f"--seed={seeds.start}", f"--seeds={len(seeds)}"]
+  if (needed := features(study)) is not None:
+    flags.append(f"--features={','.join(needed.files(features_dir or FEATURES_DIR))}")
   return [f"--preset={study.preset}", *flags, f"--workdir={folder}/{folder_name(study, seeds)}", "--resume"]
 
 
-def command(study: StudyCommand, folder: str, seeds: range | None = None) -> str:
-  """The shell command that runs or resumes a study, or only some seeds of it."""
-  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seeds)])
+def command(study: StudyCommand, folder: str, seeds: range | None = None, features_dir: str | None = None) -> str:
+  """The shell command that runs or resumes a study, or only some seeds of it; arguments as those of `words`."""
+  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seeds, features_dir)])

@@ -38,8 +38,8 @@ class _Running(NamedTuple):
 def pieces(studies: Sequence[StudyCommand], workdir: Path, processes: int) -> list[Piece]:
   """Divides studies into pieces: whole studies for one process, single seeds for several.
 
-  A study that was begun, whole or by seeds, keeps its division. A folder NAME-SEED may hold several seeds, from SEED
-  on, and then remains one piece.
+  A study that runs as one program stays whole. A study that was begun, whole or by seeds, keeps its division. A folder
+  NAME-SEED may hold several seeds, from SEED on, and then remains one piece.
 
   Raises:
     UsageError: the config.json of a folder NAME-SEED is damaged.
@@ -47,7 +47,8 @@ def pieces(studies: Sequence[StudyCommand], workdir: Path, processes: int) -> li
   found = []
   for study in studies:
     begun = _begun(study, workdir)
-    if (workdir / study.name).exists() or (processes == 1 and not begun):
+    whole = processes == 1 or plan.is_one_program(study)
+    if (workdir / study.name).exists() or (whole and not begun):
       found.append(Piece(study))
       continue
     left = set(plan.all_seeds(study)).difference(*begun)
@@ -84,7 +85,12 @@ def shares(processes: int) -> list[set[int] | None]:
 
 
 def run(
-  waiting: Sequence[Piece], workdir: Path, words: Sequence[str], cores: Sequence[set[int] | None], until: float
+  waiting: Sequence[Piece],
+  workdir: Path,
+  words: Sequence[str],
+  cores: Sequence[set[int] | None],
+  until: float,
+  features_dir: str | None = None,
 ) -> dict[str, str]:
   """Runs or resumes pieces.
 
@@ -95,6 +101,7 @@ def run(
     cores: the result of `shares`; one piece per entry runs at a time. A single piece prints to this terminal; several
       print to the file `log` in their folders.
     until: when to stop, in seconds of `time.monotonic`.
+    features_dir: the user's folder of features, for studies that need them.
 
   Returns:
     The reason for each piece that is not complete, by the piece's name.
@@ -109,7 +116,7 @@ def run(
         waiting = []
       while waiting and free:
         slot = free.pop(0)
-        running[slot] = _begin(waiting.pop(0), workdir, words, quiet=len(cores) > 1)
+        running[slot] = _begin(waiting.pop(0), workdir, words, features_dir, quiet=len(cores) > 1)
         if cores[slot] is not None:
           # Done before the process starts threads, because a thread keeps the cores that it started with.
           os.sched_setaffinity(running[slot].process.pid, cores[slot])
@@ -132,9 +139,10 @@ def run(
   return missing
 
 
-def _begin(piece: Piece, workdir: Path, words: Sequence[str], *, quiet: bool) -> _Running:
-  print(f"{workdir.name}: {plan.command(piece.study, str(workdir), piece.seeds)}", flush=True)
-  call = [sys.executable, "-m", "experiments.mnist", *plan.words(piece.study, str(workdir), piece.seeds), *words]
+def _begin(piece: Piece, workdir: Path, words: Sequence[str], features_dir: str | None, *, quiet: bool) -> _Running:
+  which = piece.study, str(workdir), piece.seeds, features_dir
+  print(f"{workdir.name}: {plan.command(*which)}", flush=True)
+  call = [sys.executable, "-m", "experiments.mnist", *plan.words(*which), *words]
   # A new session, so that Ctrl-C reaches the process only through `_stop`: a second signal would kill it mid-round.
   if quiet:
     (workdir / piece.name).mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from experiments.config.optimizers import NEWTON
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.config.posteriors import POSTERIORS
 from experiments.config.resolve import Config
+from experiments.runs import runtime
 
 
 def network(config: Config, num_classes: int) -> types.Network:
@@ -203,6 +204,20 @@ def packing(config: Config) -> str:
   if jax.default_backend() != "cpu":
     return "vmap"
   return "heads" if config.model == "linear" else "map"
+
+
+def cpu_devices(config: Config) -> int:
+  """The value of `--cpu_devices`; default: one per core, at most 8, and one alone for a study with BAIT.
+
+  BAIT factorizes one matrix per row in a batch, which two devices at once may never end (see `al_jax.linalg`).
+
+  Raises:
+    UsageError: several devices are asked for, and BAIT is a strategy.
+  """
+  alone = any(acquisitions.parse(spelling).name == "bait" for spelling in config.acq)
+  if alone and (config.cpu_devices or 1) > 1:
+    raise UsageError(f"--cpu_devices={config.cpu_devices}: bait runs on one CPU device: give 1, or omit the flag")
+  return config.cpu_devices or (1 if alone else min(8, runtime.cores()))
 
 
 def check(config: Config, data) -> None:

@@ -7,8 +7,10 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 
+from experiments.data import digits
 from experiments.papers.base import StudyCommand
 from experiments.reproduction import archive
 from experiments.reproduction import processes
@@ -134,9 +136,29 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, pr
   assert f"error: {kept(tmp_path)} is damaged" in printed and "Traceback" not in printed
 
 
+def test_features_are_read_from_the_users_folder_which_no_archive_names(tmp_path, program):
+  heads = StudyCommand("heads", "vae_features", ("--dataset=digits", "--init_labels=10", "--seed=4", "--seeds=2"))
+  own = tmp_path / "own"
+  words = [*with_plan(tmp_path, heads), f"--features_dir={own}"]
+  printed = program.run(*words, expect=1)
+  assert f"error: {own}/vae_train.npy is missing: get embeddings_vae" in printed and not (tmp_path / "runs").exists()
+  own.mkdir()
+  found = digits.load()
+  for name, images in (("train", found.inputs), ("test", found.test_inputs)):
+    np.save(own / f"vae_{name}.npy", images.reshape(len(images), -1).astype(np.float32))
+  program.run(*words)
+  path = tmp_path / "results/reproductions/quick/heads.jsonl"
+  kept = archive.read(path)
+  assert [(row["seed"], row["num_labeled"]) for row in kept.rows] == [(4, 10), (5, 10)]
+  assert min(row["test_accuracy"] for row in kept.rows) > 0.4 and str(own) not in path.read_text() + pages(tmp_path)
+  assert "--features=DIR/vae_train.npy,DIR/vae_test.npy" in pages(tmp_path)
+  assert "small are left out: give --features_dir" in program.run(*words[:-1])
+
+
 @pytest.mark.parametrize(
   ("words", "sentence"),
   [
+    (["--only=vae_features"], "github.com/fbickfordsmith/vae-embeddings"),
     (["--only=batchbold"], "unknown protocol 'batchbold'; choose from blog"),
     (["--only=gal2017"], "gal2017 is not part of --scale=quick, only of cpu and full"),
     (["quick"], "unexpected argument 'quick'"),

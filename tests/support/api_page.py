@@ -15,7 +15,9 @@ from typing import NamedTuple
 import al_jax
 from al_jax import acquisition
 from al_jax import models
+from al_jax import simclr
 from al_jax import types
+from al_jax import warping
 from al_jax.types import Needs
 from tests.support.programs import ROOT
 
@@ -53,7 +55,7 @@ def sections() -> list[Section]:
   groups = {
     "Data": ("Dataset", "UNKNOWN", "UNUSABLE", "SKIPPED"),
     "Networks": ("Network", "from_flax", "from_nnx"),
-    "What is run": ("Plan", "TrainPlan", "EarlyStop", "Trainer", "Learner"),
+    "What is run": ("Plan", "TrainPlan", "EarlyStop", "FullBatch", "Trainer", "Learner"),
     "Runs": ("run", "sweep", "fit_full", "init_state", "round_fn"),
     "Labels from outside": ("start", "ask", "tell", "Question"),
     "States and results": ("ALState", "RoundInfo", "Metrics", "FitInfo", "Runs"),
@@ -62,7 +64,17 @@ def sections() -> list[Section]:
   out = [Section(heading, "", {f"al_jax.{name}": names.pop(name) for name in own}) for heading, own in groups.items()]
   if names:
     raise AssertionError(f"public names without a section: {', '.join(names)}")
-  for module in (al_jax.acquisition, al_jax.posterior, al_jax.inputs, al_jax.optimizers, al_jax.metrics, models):
+  parts = (
+    al_jax.acquisition,
+    al_jax.posterior,
+    al_jax.inputs,
+    al_jax.optimizers,
+    al_jax.metrics,
+    models,
+    warping,
+    simclr,
+  )
+  for module in parts:
     text = (inspect.getdoc(module) or "").strip()
     own = {f"{module.__name__}.{name}": value for name, value in public_names(module).items()}
     out.append(Section(f"`{module.__name__}`", text, own))

@@ -15,17 +15,25 @@ from al_jax.types import Dataset
 from experiments.config.presets import PRESETS
 from experiments.config.resolve import Config
 from experiments.data import initial_sets
+from experiments.papers.base import Preset
 from experiments.papers.registry import PUBLISHED
 from experiments.runs import build
 
-TYPED = [
-  "--batch_size=17",
-  "--learning_rate=0.125",
-  "--seeds=2",
-  "--val_size=3",
-  "--dropout_rate=0.375",
-  "--acq=random",
-]
+_ANY = {"seeds": 2, "val_size": 3, "acq": ("margin",)}
+_MINIBATCHES = _ANY | {"batch_size": 17, "learning_rate": 0.125, "dropout_rate": 0.375}
+_FULL_BATCH = _ANY | {"l2": 2.5}
+FEATURES = "--features=train.npy,test.npy"
+
+
+def typed_over(preset: Preset) -> dict:
+  """Flags that differ from those of a preset, by name."""
+  return _FULL_BATCH if preset.values.get("model") == "linear" else _MINIBATCHES
+
+
+def line_of(name: str, values: dict) -> list[str]:
+  """A command line with a preset, the features that it needs, and further flags."""
+  typed = [f"--{field}={','.join(value) if isinstance(value, tuple) else value}" for field, value in values.items()]
+  return [f"--preset={name}", *([FEATURES] if PRESETS[name].features else []), *typed]
 
 
 def config_of(fields: dict) -> Config:
@@ -35,8 +43,8 @@ def config_of(fields: dict) -> Config:
 
 @pytest.fixture(scope="module")
 def configs(resolve) -> dict[str, list[Config]]:
-  """For each preset: its Config alone, and with the flags `TYPED`."""
-  lines = [[f"--preset={name}", *typed] for name in PRESETS for typed in ([], TYPED)]
+  """For each preset: its Config alone, and with the flags of `typed_over`."""
+  lines = [line_of(name, values) for name, preset in PRESETS.items() for values in ({}, typed_over(preset))]
   found = resolve(*lines)
   assert not [it for it in found if isinstance(it, str)]
   return {name: [config_of(found[2 * i]), config_of(found[2 * i + 1])] for i, name in enumerate(PRESETS)}
@@ -52,7 +60,8 @@ def test_a_preset_is_carried_out_as_it_stands(name, configs):
     if field != "acq":
       assert getattr(config, field) == value, field
   assert ",".join(config.acq) == values.get("acq", "entropy")
-  assert config.preset == name and (config.epochs is None) != (config.train_steps is None)
+  assert config.preset == name
+  assert (config.epochs is None) + (config.train_steps is None) == 1 + (config.optimizer == "newton")
   if config.init == "batchbald":
     config = dataclasses.replace(config, init_ids=initial_sets.BATCHBALD)
   originals, test = (46_900, 23_100) if config.split == "blog" else (60_000, 10_000)
@@ -71,11 +80,16 @@ def test_a_preset_is_carried_out_as_it_stands(name, configs):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_typed_flags_win_over_a_preset(name, configs):
-  plain, typed = configs[name]
-  assert (typed.batch_size, typed.learning_rate, typed.seeds, typed.val_size) == (17, 0.125, 2, 3)
-  assert (typed.dropout_rate, typed.acq) == (0.375, ("random",))
+  (plain, typed), values = configs[name], typed_over(PRESETS[name])
+  assert {field: getattr(typed, field) for field in values} == values
   changed = {field for field in plain.__dict__ if getattr(plain, field) != getattr(typed, field)}
-  assert changed <= {"batch_size", "learning_rate", "seeds", "val_size", "dropout_rate", "acq"}
+  assert changed <= values.keys()
+
+
+def test_a_preset_of_features_is_refused_without_them_and_names_their_source(resolve):
+  (message,) = resolve(["--preset=vae_features"])
+  assert "needs --features=DIR/vae_train.npy,DIR/vae_test.npy: get" in message
+  assert "github.com/fbickfordsmith/vae-embeddings" in message
 
 
 @pytest.mark.parametrize("name", PRESETS)

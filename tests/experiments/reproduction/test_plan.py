@@ -9,7 +9,7 @@ from experiments.reproduction import plan
 
 def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
   studies = [(scale, s) for part in REPRODUCTIONS.values() for scale in part.studies for s in part.studies[scale]]
-  configs = resolve(*([f"--preset={study.preset}", *study.flags] for _, study in studies))
+  configs = resolve(*(plan.words(study, "runs") for _, study in studies))
   alone = resolve(*(plan.words(study, "runs", plan.all_seeds(study)[-1:]) for _, study in studies))
   for (scale, study), config, last in zip(studies, configs, alone, strict=True):
     assert isinstance(config, dict), config
@@ -19,7 +19,7 @@ def test_every_study_of_the_plan_is_a_command_that_is_understood(resolve):
     assert isinstance(last, dict), last
     differ = {name for name, value in last.items() if value != config[name]}
     assert differ <= {"seed", "seeds", "workdir", "resume"}, differ
-    assert (last["seed"], last["seeds"]) == (config["seeds"] - 1, 1)
+    assert (last["seed"], last["seeds"]) == (plan.all_seeds(study)[-1], 1)
 
 
 def test_signs_and_studies_name_what_is_run_and_published():
@@ -40,3 +40,20 @@ def test_seeds_are_told_by_a_study_or_by_its_preset():
   assert plan.all_seeds(_SMALL) == range(2)
   assert plan.all_seeds(StudyCommand("first_rounds", "batchbald", ("--rounds=0",))) == range(6)
   assert plan.all_seeds(StudyCommand("one", "blog")) == range(1)
+  assert plan.all_seeds(StudyCommand("late", "study", ("--seed=5", "--seeds=2"))) == range(5, 7)
+
+
+def test_features_come_from_the_users_folder_and_seeds_of_each_budget_from_no_other():
+  studies = REPRODUCTIONS["vae_features"].studies["cpu"]
+  second = studies[1]
+  assert "--features=DIR/vae_train.npy,DIR/vae_test.npy" in plan.command(second, "runs").split()
+  words = plan.words(second, "runs", range(23, 25), "my folder")
+  assert words[1:5] == [
+    "--init_labels=20",
+    "--seed=23",
+    "--seeds=2",
+    "--features=my folder/vae_train.npy,my folder/vae_test.npy",
+  ]
+  seeds = [seed for study in studies for seed in plan.all_seeds(study)]
+  assert len(seeds) == len(set(seeds)) == 20 * 7
+  assert plan.is_one_program(second) and not plan.is_one_program(_SMALL)

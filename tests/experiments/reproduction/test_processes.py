@@ -45,6 +45,11 @@ def test_several_processes_take_seeds_and_go_on_with_what_was_begun(tmp_path):
   assert pieces(1) == pieces(2) == whole  # the study was begun as a whole
 
 
+def test_a_study_in_one_program_is_not_divided(tmp_path):
+  together = StudyCommand("together", SMALL.preset, (*SMALL.flags, "--driver=scan"))
+  assert processes.pieces([together], tmp_path, 2) == [processes.Piece(together)]
+
+
 def test_every_process_has_cores_to_itself(monkeypatch):
   monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 2, 4, 5, 7}, raising=False)
   assert processes.shares(1) == [None]
