@@ -210,8 +210,7 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
       rows = list(
         rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored[acq], data.test_size > 0)
       )
-      for row in rows[len(done) :]:
-        workdir.append(row)
+      workdir.append_rows(rows[len(done) :])
       display.advance(len(rows) - len(done))
       display.line(summary.run_line(rows, max(16, *map(len, acqs))))
   if config.early_stop is not None and build.packing(config) == "vmap":
