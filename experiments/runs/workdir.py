@@ -122,10 +122,12 @@ class Workdir:
     path = self.path / "results.jsonl"
     if not path.exists():
       return []
-    rows, whole = read_rows(path)
-    if whole < path.stat().st_size:
-      os.truncate(path, whole)
-    return rows
+    found = read_rows(path)
+    if found.head:
+      raise UsageError(f"{path} is a kept study, which cannot be resumed: give another --workdir or --overwrite")
+    if found.size < path.stat().st_size:
+      os.truncate(path, found.size)
+    return found.rows
 
   @property
   def rows(self) -> list[dict]:

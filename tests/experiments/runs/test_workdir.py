@@ -10,6 +10,7 @@ import pytest
 from al_jax import keys
 from experiments.analysis.records import generator
 from experiments.analysis.records import outcome
+from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
 from experiments.runs.workdir import Workdir
@@ -137,6 +138,13 @@ def test_a_damaged_line_is_named(tmp_path):
     Workdir(config(tmp_path, resume=True), "hash")
 
 
+def test_a_kept_study_is_not_resumed(tmp_path):
+  close(opened(tmp_path))
+  write_packed(tmp_path / "results.jsonl", {"full_data": []}, [ROW])
+  with pytest.raises(UsageError, match=r"results\.jsonl is a kept study, which cannot be resumed"):
+    Workdir(config(tmp_path, resume=True), "hash")
+
+
 def test_not_a_number_is_never_written(tmp_path):
   workdir = opened(tmp_path)
   with pytest.raises(ValueError):
@@ -189,7 +197,7 @@ def test_a_kill_within_a_run_leaves_whole_rows_and_resuming_adds_the_others(tmp_
   workdir.append_rows(run(1))
   close(workdir)
   whole = path.read_bytes()
-  for cut in range(before, len(whole) + 1):
+  for cut in (*range(before, len(whole), 13), len(whole) - 1, len(whole)):
     path.write_bytes(whole[:cut])
     again = Workdir(config(tmp_path, resume=True), "hash")
     done = again.done("random", 1)
