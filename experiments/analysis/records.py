@@ -21,6 +21,7 @@ MAY_DIFFER = {
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
   *("tensorboard", "log_level", "describe"),
   "init_file",  # its ids are compared, as init_ids
+  "features",  # they are part of the data that are compared
 }
 
 _FLAGS = {"acq", "seeds", "seed", "rounds"}

@@ -27,6 +27,7 @@ from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
+_FOLDERS = ("data_dir", "workdir", "compilation_cache", "init_file", "features")
 _LISTS = ("selected", "selected_labels")
 
 
@@ -114,12 +115,28 @@ def _kept(path: Path) -> tuple[list[dict], Rows, list[dict], Path]:
 def keep(study: Study, path: Path) -> None:
   """Writes a study to one file, from which `gather` reads all that a report needs.
 
-  The ids of the pool's images and the fields that are not in `kept.FIELDS` are left out.
+  The ids of the pool's images, folders, and the fields that are not in `kept.FIELDS` are left out.
   """
-  configs = [{name: value for name, value in config.items() if name != "pool_ids"} for config in study.configs]
+  configs = []
+  for config in study.configs:
+    own = {name: value for name, value in config.items() if name != "pool_ids"}
+    own["flags"] = {name: _without_folder(name, value) for name, value in config["flags"].items()}
+    if "command" in config:
+      own["command"] = [_word_without_folder(word) for word in config["command"]]
+    configs.append(own)
   names = ("acq", "seed", "round", "hyper", "initial", "error", *kept.FIELDS)
   rows = [{name: row[name] for name in names if name in row} for row in study.rows]
   write_packed(path, {"configs": configs, "full_data": list(study.full_data)}, rows)
+
+
+def _without_folder(name: str, value):
+  """The value of a flag, or if it is one of `_FOLDERS`, a path of the machine, the file names alone."""
+  return ",".join(Path(one).name for one in value.split(",")) if name in _FOLDERS and isinstance(value, str) else value
+
+
+def _word_without_folder(word: str) -> str:
+  name, equals, value = word.partition("=")
+  return name + equals + _without_folder(name.lstrip("-"), value)
 
 
 def _plan(config: dict) -> dict:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import dataclasses
 import itertools
-import os
 import time
 
 import jax
@@ -28,6 +27,7 @@ from experiments.runs import build
 from experiments.runs import runtime
 from experiments.runs.interrupt import Interrupt
 from experiments.runs.rows import rows_of
+from experiments.runs.runtime import free_bytes
 from experiments.runs.workdir import Workdir
 
 _SHARE_OF_MEMORY = 0.9  # the rest is for fragmentation
@@ -170,20 +170,6 @@ def fitting(config: Config, data: types.Dataset, learners: Learners, jobs: list[
     if config.seeds_per_program:
       raise UsageError(f"{problem}: give a smaller --seeds_per_program")
     per_device = max(1, min(per_device - 1, per_device * room // program.bytes))
-
-
-def free_bytes() -> int:
-  """Free memory of a device: what it reports, or its share of the machine's available memory if it reports none."""
-  stats = jax.local_devices()[0].memory_stats() or {}
-  if "bytes_limit" in stats:
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-  try:
-    with open("/proc/meminfo") as file:
-      available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-
-  except (OSError, StopIteration):
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  return available // len(jax.local_devices())
 
 
 def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[Runs, ...], float]:

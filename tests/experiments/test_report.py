@@ -38,6 +38,7 @@ def test_a_report_is_written_and_its_table_printed(tmp_path, capsys):
 def test_a_kept_study_gives_the_report_of_its_workdir(tmp_path, capsys):
   config = {"versions": {"jax": "0.10.2"}, "device_kind": "cpu", "platform": "cpu", "pool_ids": [1, 2]}
   rows = [row | {"test_class_accuracy": [0.5] * 5} for row in studies.three_seeds()]
+  config["command"] = ["ablation", "--acq=random,margin", "--features=/home/me/train.npy,/home/me/test.npy"]
   folder = studies.workdir(tmp_path / "a", rows, full_data=0.9, **config)
   main(folder, f"--keep={tmp_path / 'kept' / 'a.jsonl'}")
   assert f"study kept in {tmp_path}/kept/a.jsonl: 0.0 MB" in capsys.readouterr().out
@@ -49,7 +50,8 @@ def test_a_kept_study_gives_the_report_of_its_workdir(tmp_path, capsys):
     next(line for line in tables[0] if line.endswith("| 102 |")),
     "| margin | 0.500 ± 0.000 |",
   }
-  assert "pool_ids" not in (tmp_path / "kept" / "a.jsonl").read_text()
+  kept = (tmp_path / "kept" / "a.jsonl").read_text()
+  assert "pool_ids" not in kept and "/home" not in kept and "--features=train.npy,test.npy" in texts[1]
 
 
 def test_a_file_that_is_no_kept_study_is_refused(tmp_path, monkeypatch):
