@@ -162,9 +162,9 @@ def test_wrong_features_end_the_program_in_one_sentence(features, program, tmp_p
     ((f"--features={tmp_path / 'short.npy'}",), "short.npy has 5 rows, but the data set has"),
     ((f"--features={tmp_path / 'none.npy'}",), "none.npy cannot be read as a .npy file"),
     ((features, "--inspect"), "--inspect draws images, but rows of these data have shape (64,)"),
-    ((features, "--posterior=dropout", "--acq=bald"), "dropout"),
+    ((features, "--posterior=dropout", "--acq=bald"), "MC dropout needs a network with dropout, and Linear has none"),
     ((features, "--input_mean=0.5"), "--input_mean and --input_std apply to images"),
-    ((features, "--model=cnn"), "cnn"),
+    ((features, "--model=cnn"), "CNN cannot take inputs of 64"),
   ):
     own = [word for word in words if not (word.startswith("--model") and any("--model" in flag for flag in flags))]
     printed = program.run(*own, *flags, expect=1)
