@@ -51,9 +51,11 @@ def main(_) -> None:
     with Display(total) as display:
       display.phase(f"loading {config.dataset}")
       found = data_sources.read(config.dataset, config.data_dir, path_options(config), display.phase)
+      loaded = splits.apply(config.split, found.data, config.dataset)
+      found = found._replace(data=loaded)
       if config.features is not None:
-        found = features.apply(config.features, found, config.features_dtype)
-      data = loaded = splits.apply(config.split, found.data, config.dataset)
+        found = features.apply(config.features, found)
+      data = found.data
       fingerprint, pool_ids = data_sources.fingerprint(data), pools.original_ids(config, data)
       data = pools.apply(config, data, found)
       title = places.title(config.dataset)
@@ -70,7 +72,8 @@ def main(_) -> None:
         display.line(f"pool rows per class: {', '.join(map(str, pools.class_counts(data)))}")
       for line in describe.posterior_lines(config, data.num_classes):
         display.line(line)
-      display.line(describe.training_line(config))
+      for line in [describe.training_line(config), *describe.memory_lines(config, data)]:
+        display.line(line)
       display.line(f"results in {workdir.path}")
       if workdir.remark:
         display.line(workdir.remark)

@@ -2,6 +2,8 @@
 
 python -m experiments.report runs/study                             one workdir
 python -m experiments.report runs/study/task* --out=runs/study      all workdirs of an array job
+python -m experiments.report runs/study --keep=study.jsonl          also keep the study in one file, a line per run
+python -m experiments.report study.jsonl                            the report of a kept study
 """
 
 from pathlib import Path
@@ -16,7 +18,10 @@ from experiments.common.errors import UsageError
 from experiments.reporting import document
 from experiments.reporting import study as studies
 
-_OUT = flags.DEFINE_string("out", None, "folder of the report (default: report/ in the first workdir)")
+_OUT = flags.DEFINE_string(
+  "out", None, "folder of the report (default: report/ in the first workdir; for a kept study NAME.jsonl, NAME/report/)"
+)
+_KEEP = flags.DEFINE_string("keep", None, "file to which the study is written, one line per run, such as study.jsonl")
 
 
 def main(argv: list[str]) -> None:
@@ -24,19 +29,31 @@ def main(argv: list[str]) -> None:
   try:
     if not workdirs:
       raise UsageError("no workdir given: name at least one")
+    keep = None if _KEEP.value is None else Path(_KEEP.value)
+    if keep is not None and (keep.suffix != ".jsonl" or keep.name == "results.jsonl"):
+      raise UsageError(f"--keep={keep} must be a .jsonl file, and not a results.jsonl")
     study = studies.gather(workdirs)
     files = document.files(study)
-    out = Path(_OUT.value or workdirs[0] / "report")
+    first = workdirs[0]
+    out = Path(_OUT.value or (first.with_suffix("") if first.is_file() else first) / "report")
     try:
       out.mkdir(parents=True, exist_ok=True)
       for name, content in files.items():
         (out / name).write_bytes(content)
     except OSError as error:
       raise UsageError(f"--out={out} cannot be written: {error.strerror}") from error
+    if keep is not None:
+      try:
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        studies.keep(study, keep)
+      except OSError as error:
+        raise UsageError(f"--keep={keep} cannot be written: {error.strerror}") from error
     if study.versions_remark:
       print(study.versions_remark)
     console.console().print(summary.closing_table(study.rows, study.full_data))
     print(f"report in {out / 'report.html'} and {out / 'report.md'}")
+    if keep is not None:
+      print(f"study kept in {keep}: {keep.stat().st_size / 1e6:.1f} MB")
   except UsageError as error:
     sys.exit(f"error: {error}")
   except OSError as error:

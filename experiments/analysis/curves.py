@@ -43,8 +43,12 @@ def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[fl
 
 
 def labels_to_reach(threshold: float, labels: Sequence[int], accuracies: Sequence[float]) -> float:
-  """The fewest labels at which a curve is at or above `threshold`; infinity if it never is."""
-  return next((n for n, value in zip(labels, accuracies, strict=True) if value >= threshold), float("inf"))
+  """The fewest labels at which a curve is at or above `threshold`; infinity if it never is.
+
+  Both are compared as float32, because an accuracy of 0.9 computed in float32 is below the float64 0.9.
+  """
+  reached = np.float32(accuracies) >= np.float32(threshold)
+  return next((n for n, yes in zip(labels, reached, strict=True) if yes), float("inf"))
 
 
 def counted_both_ways(total: float, acq_size: int) -> tuple[float, float]:

@@ -1,5 +1,6 @@
-"""Reads the files of a workdir, without importing JAX."""
+"""Reads the files of a workdir and kept studies, without importing JAX."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import json
@@ -9,7 +10,9 @@ from pathlib import Path
 import re
 from typing import Any
 from typing import Literal
+from typing import NamedTuple
 
+from experiments.analysis import kept
 from experiments.common.errors import UsageError
 
 # Flags that may differ on resuming, or between workdirs of one study: they do not change the rows already written.
@@ -18,6 +21,7 @@ MAY_DIFFER = {
   *("data_dir", "workdir", "resume", "overwrite", "inspect", "compilation_cache", "profile"),
   *("tensorboard", "log_level", "describe"),
   "init_file",  # its ids are compared, as init_ids
+  "features",  # they are part of the data that are compared
 }
 
 _FLAGS = {"acq", "seeds", "seed", "rounds"}
@@ -26,30 +30,77 @@ _FLAGS = {"acq", "seeds", "seed", "rounds"}
 _GENERATOR = {"draws": 1, "key_impl": "threefry2x32", "threefry_partitionable": True}
 
 
-def read_rows(path: Path) -> tuple[list[dict], int]:
-  """The complete rows of a results.jsonl, and their size in bytes. Leaves out a last line truncated by a kill.
+class Rows(NamedTuple):
+  """The rows of a file."""
+
+  rows: list[dict]
+  lines: list[int]  # the number of each row's line, from 1
+  size: int  # bytes of the complete lines
+  head: dict  # the first line of a kept study; empty for a results.jsonl
+
+
+def read_rows(path: Path) -> Rows:
+  """Reads a results.jsonl or a kept study. Leaves out a last line truncated by a kill.
 
   Raises:
-    UsageError: a line is not a row; the message names the file and the line.
+    UsageError: a line is neither a row nor a run; the message names the file and the line.
   """
   content = path.read_bytes()
   whole = content[: content.rfind(b"\n") + 1]
-  rows = []
+  found = Rows([], [], len(whole), {})
+  parse = parser({})
   for number, line in enumerate(whole.splitlines(), 1):
     try:
-      rows.append(parse_row(line))
+      if number == 1 and is_head(head := json.loads(line)):
+        found, parse = found._replace(head=head), parser(head)
+        continue
+      rows = parse(line)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
       raise UsageError(f"{path} is damaged in line {number}: repair it, or run again with --overwrite") from error
-  return rows, len(whole)
+    found.rows.extend(rows)
+    found.lines.extend([number] * len(rows))
+  return found
 
 
-def parse_row(line: str | bytes) -> dict:
-  """Parses a line of results.jsonl; raises ValueError, KeyError, TypeError or AttributeError if it is not a row."""
-  row = json.loads(line)
-  key = [type(row[name]) for name in ("acq", "seed", "round")]
-  if key != [str, int, int] or any(type(value) not in (int, float) for value in row.get("hyper", {}).values()):
-    raise TypeError("not the key of a run")
-  return row
+def write_packed(path: Path, head: dict, rows: Iterable[dict]) -> None:
+  """Writes a kept study: the first line has the entries of `head`, and what runs share. Replaces a file atomically."""
+  shared, lines = kept.packed(list(runs_of(rows).values()))
+  partial = path.with_suffix(".partial")
+  spell = lambda line: json.dumps(line, allow_nan=False, separators=(",", ":")) + "\n"
+  partial.write_text("".join(map(spell, [head | shared, *lines])))
+  partial.replace(path)
+
+
+def is_head(line: Any) -> bool:
+  """Whether a parsed first line describes a study, as that of a kept study does, and is no row."""
+  return isinstance(line, dict) and "full_data" in line and "acq" not in line
+
+
+def parser(head: dict) -> Callable[[str | bytes], list[dict]]:
+  """A function from a line to its rows: one, or those of a run if the line is of a kept study that begins with `head`.
+
+  It raises ValueError, KeyError, TypeError or AttributeError if the line is neither.
+  """
+  unpacker = kept.Unpacker(head)
+
+  def parse(line: str | bytes) -> list[dict]:
+    found = json.loads(line)
+    rows = unpacker.rows(found) if "rounds" in found else [found]
+    for row in rows:
+      key = [type(row[name]) for name in ("acq", "seed", "round")]
+      if key != [str, int, int] or any(type(value) not in (int, float) for value in row.get("hyper", {}).values()):
+        raise TypeError("not the key of a run")
+    return rows
+
+  return parse
+
+
+def runs_of(rows: Iterable[dict]) -> dict[tuple, list[dict]]:
+  """Rows by `run_of`; runs and the rows of each keep their order."""
+  runs: dict[tuple, list[dict]] = {}
+  for row in rows:
+    runs.setdefault(run_of(row), []).append(row)
+  return runs
 
 
 def read_full_data(path: Path) -> list[dict]:
@@ -88,7 +139,11 @@ def load_config(path: Path, *further: str) -> dict:
   Raises:
     UsageError: the file lacks an entry that identifies a study, or one of the `further` entries.
   """
-  config = load_json(path)
+  return check_config(load_json(path), path, *further)
+
+
+def check_config(config: Any, path: Path, *further: str) -> dict:
+  """Returns the content of a config.json unchanged; raises UsageError with the file's name as `load_config` does."""
   flags = config.get("flags") if isinstance(config, dict) else None
   if not isinstance(flags, dict) or not flags.keys() >= _FLAGS:
     raise UsageError(f"{path} is damaged: it lacks one of the flags {', '.join(sorted(_FLAGS))}")

@@ -155,8 +155,8 @@ _data.enum(
 _data.string(
   "embedding",
   None,
-  ".npy file of features [N, E] for diversity-based acquisitions: a row per training image, or, if --dataset is a path,"
-  " a row per row of the data",
+  ".npy file of features [N, E] for diversity-based acquisitions: a row per training image, or the training rows before"
+  " the test rows (if --dataset is a path, a row per row of the data)",
 )
 _data.float("val_last", 0.0, "fraction of the labeled rows, the most recently acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same for --full_data: fraction of the pool, its last rows, held out")
@@ -223,7 +223,7 @@ _training.enum(
   " adam)",
   enum_values=[*OPTIMIZERS, NEWTON],
 )
-_training.float("l2", 1.0, "L2 penalty of newton: l2 / 2 |W|^2 beside the sum of the losses", lower_bound=1e-6)
+_training.float("l2", 1.0, "L2 penalty of newton: l2 / 2 |W|^2, added to the sum of the losses", lower_bound=1e-6)
 _training.float("learning_rate", 3e-4, "learning rate", **_at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
 _training.boolean("nesterov", False, "use Nesterov momentum in sgd")

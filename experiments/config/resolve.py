@@ -227,12 +227,13 @@ def _optimizer(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   """The optimizer and, for newton, the settings of a training without minibatches."""
   linear = values["model"] == "linear"
   optimizer = values["optimizer"] or (NEWTON if linear else "adam")
-  if linear and values["dropout_rate"] is not None:
+  if linear and ("dropout_rate" in typed or "dropout_rate" in dict(values["vmap_over"])):
     raise UsageError("--dropout_rate: --model=linear has no dropout: omit the flag or use --model=mlp")
+  dropout_rate = None if linear else values["dropout_rate"]  # a preset's rate is for its network
   if optimizer != NEWTON:
     if "l2" in typed:
       raise UsageError(f"--l2 is the penalty of newton, and the optimizer is {optimizer}: use --weight_decay")
-    return {"optimizer": optimizer}
+    return {"optimizer": optimizer, "dropout_rate": dropout_rate}
   if not linear:
     raise UsageError(f"--optimizer={NEWTON} is for --model=linear, and --model is {values['model']}: choose another")
   for name in _OF_MINIBATCHES:
@@ -242,8 +243,10 @@ def _optimizer(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
         " or give an --optimizer such as sgd"
       )
   return {"optimizer": optimizer, "train_steps": None, "epochs": None, "early_stop": None, "augment": None} | {
+    "dropout_rate": None,
     "label_smoothing": 0.0,
     "warm_start": False,
+    "keep_optimizer": False,
     "first_epochs": None,
     "epoch_draws": 0,
   }

@@ -11,14 +11,13 @@ from experiments.data.errors import one_line
 from experiments.data.own import Loaded
 
 
-def apply(text: str, found: Loaded, dtype: str) -> Loaded:
-  """The data set with features of type `dtype` in place of its inputs.
+def apply(text: str, found: Loaded) -> Loaded:
+  """The data set with features, as float32 and unscaled, in place of its inputs.
 
   Args:
     text: TRAIN.npy,TEST.npy, or one file that holds all rows: the training rows before the test rows or, for data
       given as a path, one row per row of the source.
     found: the data set.
-    dtype: float32 or float16.
 
   Raises:
     DataError: a file cannot be read, or does not hold one row of finite numbers per row of the data.
@@ -26,7 +25,8 @@ def apply(text: str, found: Loaded, dtype: str) -> Loaded:
   paths = [Path(word).expanduser() for word in text.split(",")]
   if len(paths) > 2 or not all(word for word in text.split(",")):
     raise DataError(f"--features={text} must be one file, or TRAIN.npy,TEST.npy.")
-  arrays = [read(path) for path in paths]
+  with np.errstate(over="ignore"):  # of float64 numbers: the check below reports them
+    arrays = [read(path).astype(np.float32) for path in paths]
   train, test = _parts(arrays, paths, found)
   if train.shape[1] != test.shape[1]:
     raise DataError(
@@ -35,12 +35,10 @@ def apply(text: str, found: Loaded, dtype: str) -> Loaded:
   for part, path in ((train, paths[0]), (test, paths[-1])):
     finite = np.isfinite(part).all(axis=1)
     if not finite.all():
-      raise DataError(f"{path}: row {int((~finite).argmax())} has a value that is not finite: compute it again.")
+      raise DataError(f"{path}: row {int((~finite).argmax())} has a value that is not finite in float32.")
   if not train.any():
     raise DataError(f"{paths[0]}: all features are 0.")
-  data = dataclasses.replace(
-    found.data, inputs=train.astype(dtype), test_inputs=test.astype(dtype), prepare=inputs.as_they_are
-  )
+  data = dataclasses.replace(found.data, inputs=train, test_inputs=test, prepare=inputs.as_they_are)
   return found._replace(data=data, remarks=(*found.remarks, f"features: {train.shape[1]} per row, from {text}"))
 
 

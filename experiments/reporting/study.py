@@ -7,9 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.analysis import grid
+from experiments.analysis import kept
 from experiments.analysis.curves import area_under_curve
 from experiments.analysis.curves import curves
 from experiments.analysis.curves import name_of
+from experiments.analysis.records import Rows
+from experiments.analysis.records import check_config
+from experiments.analysis.records import check_full_data
 from experiments.analysis.records import differing
 from experiments.analysis.records import is_finite
 from experiments.analysis.records import load_config
@@ -19,16 +23,18 @@ from experiments.analysis.records import outcome
 from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
 from experiments.analysis.records import run_of
+from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
+_FOLDERS = ("data_dir", "workdir", "compilation_cache", "init_file", "features")
 _LISTS = ("selected", "selected_labels")
 
 
 class Study(NamedTuple):
   """The rows of all workdirs, and the full-data lines; `configs` has one entry per workdir."""
 
-  workdirs: tuple[Path, ...]
+  workdirs: tuple[Path, ...]  # or files that `keep` wrote
   configs: tuple[dict, ...]
   rows: tuple[dict, ...]
   full_data: tuple[dict, ...]
@@ -55,39 +61,82 @@ class Study(NamedTuple):
     return float(np.mean([row["test_accuracy"] for row in self.full_data])) if self.full_data else None
 
 
-def gather(workdirs: Sequence[Path]) -> Study:
-  """Reads the workdirs of one study.
+def gather(paths: Sequence[Path]) -> Study:
+  """Reads the workdirs of one study, or files that `keep` wrote.
 
   Raises:
     UsageError: a workdir has missing or damaged results or no test accuracy, the workdirs belong to different studies,
       or two have the same run.
   """
   configs, rows, full_data, holders, labels = [], [], [], {}, {}
-  for place, workdir in enumerate(workdirs):
-    if not (workdir / "results.jsonl").exists() or not (workdir / "config.json").exists():
-      raise UsageError(f"{workdir} is no workdir: it needs a results.jsonl and a config.json")
-    configs.append(load_config(workdir / "config.json"))
-    first, plan = _plan(configs[0]), _plan(configs[-1])
-    for name in differing(first, plan):
-      raise UsageError(
-        f"{workdir} and {workdirs[0]} belong to different studies ({name} is {plan.get(name)}, not {first.get(name)}):"
-        " make a separate report of each"
-      )
-    if other := other_generator(configs[0], configs[-1]):
-      raise UsageError(
-        f"{workdirs[0]} and {workdir} differ in their random draws ({other}): make a separate report of each"
-      )
-    own, _ = read_rows(workdir / "results.jsonl")
-    if own and all("error" not in row and row.get("test_accuracy", 0) is None for row in own):
-      raise UsageError(f"{workdir} has no test accuracies: a report needs a study with a test set")
-    _check(workdir / "results.jsonl", own, labels)
-    for row in own:
+  for place, path in enumerate(paths):
+    own_configs, found, own_full_data, source = _kept(path) if path.is_file() else _workdir(path)
+    for config in own_configs:
+      configs.append(config)
+      first, plan = _plan(configs[0]), _plan(config)
+      for name in differing(first, plan):
+        raise UsageError(
+          f"{path} and {paths[0]} belong to different studies ({name} is {plan.get(name)}, not {first.get(name)}):"
+          " make a separate report of each"
+        )
+      if other := other_generator(configs[0], config):
+        raise UsageError(
+          f"{paths[0]} and {path} differ in their random draws ({other}): make a separate report of each"
+        )
+    if found.rows and all("error" not in row and row.get("test_accuracy", 0) is None for row in found.rows):
+      raise UsageError(f"{path} has no test accuracies: a report needs a study with a test set")
+    _check(source, found, labels)
+    for row in found.rows:
       if holders.setdefault(run_of(row), place) != place:
-        other = workdirs[holders[run_of(row)]]
-        raise UsageError(f"{workdir} and {other} both have {name_of(row)}, seed {row['seed']}: leave one of them out")
-    rows += own
-    full_data += read_full_data(workdir / "full_data.json")
-  return Study(tuple(workdirs), tuple(configs), tuple(rows), tuple(full_data))
+        other = paths[holders[run_of(row)]]
+        raise UsageError(f"{path} and {other} both have {name_of(row)}, seed {row['seed']}: leave one of them out")
+    rows += found.rows
+    full_data += own_full_data
+  return Study(tuple(paths), tuple(configs), tuple(rows), tuple(full_data))
+
+
+def _workdir(path: Path) -> tuple[list[dict], Rows, list[dict], Path]:
+  """The config.json of a workdir, its rows, its full-data lines, and the file of the rows."""
+  source = path / "results.jsonl"
+  if not source.exists() or not (path / "config.json").exists():
+    raise UsageError(f"{path} is no workdir: it needs a results.jsonl and a config.json")
+  return [load_config(path / "config.json")], read_rows(source), read_full_data(path / "full_data.json"), source
+
+
+def _kept(path: Path) -> tuple[list[dict], Rows, list[dict], Path]:
+  """The same of a kept study, whose first line has the config.json of each of its workdirs."""
+  found = read_rows(path)
+  configs = found.head.get("configs")
+  if not isinstance(configs, list) or not configs:
+    raise UsageError(f"{path} is no kept study: name a workdir, or a file that --keep wrote")
+  return [check_config(own, path) for own in configs], found, check_full_data(found.head["full_data"], path), path
+
+
+def keep(study: Study, path: Path) -> None:
+  """Writes a study to one file, from which `gather` reads all that a report needs.
+
+  The ids of the pool's images, folders, and the fields that are not in `kept.FIELDS` are left out.
+  """
+  configs = []
+  for config in study.configs:
+    own = {name: value for name, value in config.items() if name != "pool_ids"}
+    own["flags"] = {name: _without_folder(name, value) for name, value in config["flags"].items()}
+    if "command" in config:
+      own["command"] = [_word_without_folder(word) for word in config["command"]]
+    configs.append(own)
+  names = ("acq", "seed", "round", "hyper", "initial", "error", *kept.FIELDS)
+  rows = [{name: row[name] for name in names if name in row} for row in study.rows]
+  write_packed(path, {"configs": configs, "full_data": list(study.full_data)}, rows)
+
+
+def _without_folder(name: str, value):
+  """The value of a flag, or if it is one of `_FOLDERS`, a path of the machine, the file names alone."""
+  return ",".join(Path(one).name for one in value.split(",")) if name in _FOLDERS and isinstance(value, str) else value
+
+
+def _word_without_folder(word: str) -> str:
+  name, equals, value = word.partition("=")
+  return name + equals + _without_folder(name.lstrip("-"), value)
 
 
 def _plan(config: dict) -> dict:
@@ -96,14 +145,14 @@ def _plan(config: dict) -> dict:
   return flags | {"the data": config["data_sha256"]}
 
 
-def _check(path: Path, rows: list[dict], labels: dict[int, int]) -> None:
+def _check(path: Path, found: Rows, labels: dict[int, int]) -> None:
   """Checks all rows of a file; adds the number of labels of each round to `labels`.
 
   Raises:
     UsageError: a row is invalid; names the file and the line.
   """
   ended: dict[tuple, list[dict]] = {}
-  for number, row in enumerate(rows, 1):
+  for number, row in zip(found.lines, found.rows, strict=True):
     before = ended.setdefault(run_of(row), [])
     fault = _fault(row, before, labels)
     if fault:

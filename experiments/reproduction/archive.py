@@ -16,9 +16,10 @@ from experiments.analysis.records import load_config
 from experiments.analysis.records import other_generator
 from experiments.analysis.records import other_versions
 from experiments.analysis.records import outcome
-from experiments.analysis.records import parse_row
+from experiments.analysis.records import parser
 from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
+from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
 
 _FIELDS = (
@@ -62,7 +63,7 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | 
   config = load_config(workdir / "config.json", "device_kind", "versions")
   rows, full_data = [], read_full_data(workdir / "full_data.json")
   if (workdir / "results.jsonl").exists():
-    rows = [row for row in read_rows(workdir / "results.jsonl")[0] if not strategies or row["acq"] in strategies]
+    rows = [row for row in read_rows(workdir / "results.jsonl").rows if not strategies or row["acq"] in strategies]
     last = {(row["acq"], row["seed"]): row for row in rows}
     ended = {run for run, row in last.items() if outcome(row, config["flags"]["rounds"]) != "unfinished"}
     rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
@@ -129,16 +130,13 @@ def versions_remark(kept: Archived) -> str | None:
 
 
 def write(kept: Archived, path: Path) -> None:
-  """Writes one JSON object per line: first the description of the study, then its rows."""
+  """Writes one JSON object per line: first the description of the study, then its runs, as in `analysis.kept`."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  lines = [{"about": kept.about, "full_data": kept.full_data}, *kept.rows]
-  partial = path.with_suffix(".partial")
-  partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
-  partial.replace(path)
+  write_packed(path, {"about": kept.about, "full_data": kept.full_data}, kept.rows)
 
 
 def read(path: Path) -> Archived | None:
-  """Reads a file that `write` wrote; None if it does not exist.
+  """Reads a file that `write` wrote, in this version or in those that wrote a line per row; None if there is none.
 
   Raises:
     UsageError: the file is damaged.
@@ -148,7 +146,8 @@ def read(path: Path) -> Archived | None:
   try:
     head, *lines = path.read_text().splitlines()
     head = json.loads(head)
-    about, rows = {name: head["about"][name] for name in _ABOUT}, [parse_row(line) for line in lines]
+    about, parse = {name: head["about"][name] for name in _ABOUT}, parser(head)
+    rows = [row for line in lines for row in parse(line)]
     if not (about["flags"].keys() >= {"rounds", "acq_size"} and all(map(_is_whole, rows))):
       raise ValueError("flags or numbers are missing")
     about |= generator(head["about"]) | {k: v for k, v in head["about"].items() if k == "jaxlib"}

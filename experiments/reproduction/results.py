@@ -28,15 +28,16 @@ class Results:
       if study.name in kept and study.name not in alone:
         flags = kept[study.name].about["flags"]
         rows = kept[study.name].rows
+        by_seed: dict[str, dict[int, list[dict]]] = {}
+        for row in rows:
+          by_seed.setdefault(row["acq"], {}).setdefault(row["seed"], []).append(row)
         # Joined rows are in the order in which they were made, not in the order of --acq.
         order = {acq + study.suffix: place for place, acq in enumerate(plan.strategies(study))}
         ran = verdicts.completed(rows, flags["rounds"], flags["acq_size"], study.suffix)
         for found in sorted(ran, key=lambda strategy: order.get(strategy.name, len(order))):
           self.strategies.append(found)
           acq, seeds = found.name.removesuffix(study.suffix), {run.seed for run in found.runs}
-          self.runs[found.name] = {
-            seed: [row for row in rows if row["acq"] == acq and row["seed"] == seed] for seed in sorted(seeds)
-          }
+          self.runs[found.name] = {seed: by_seed[acq][seed] for seed in sorted(seeds)}
 
   def named(self, base: str) -> CompletedRuns | None:
     """The runs of the strategy with this `base` (name without hyper-parameters, with its study's suffix), or None."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import optax
@@ -220,6 +221,29 @@ def cpu_devices(config: Config) -> int:
   return config.cpu_devices or (1 if alone else min(8, runtime.cores()))
 
 
+def head_bytes(config: Config, data: types.Dataset) -> int:
+  """Memory of the square matrices that newton and Laplace need for a linear head; 0 if the study has neither.
+
+  Measured: six matrices `[F + 1, F + 1]` at a time, with the work space of the eigendecomposition.
+  """
+  if config.model != "linear":
+    return 0
+  reads = config.optimizer == NEWTON or config.eval_posterior == "laplace"
+  reads = reads or any(own.posterior.name == "laplace" for own in learners(config, data.num_classes).values())
+  return 6 * 4 * (math.prod(data.inputs.shape[1:]) + 1) ** 2 if reads else 0
+
+
+def _check_memory(config: Config, data: types.Dataset) -> None:
+  needed, free = head_bytes(config, data), runtime.free_bytes()
+  if needed > free:
+    features = math.prod(data.inputs.shape[1:])
+    raise UsageError(
+      f"a linear head on {features:,} features needs {needed / 2**30:.1f} GiB for the matrices of newton and Laplace,"
+      f" but {free / 2**30:.1f} are free: give fewer features, such as principal components, or --optimizer=sgd with"
+      " --posterior=ensemble"
+    )
+
+
 def check(config: Config, data) -> None:
   """Raises UsageError if the study cannot run on this data, before anything is compiled or written."""
   if config.inspect and data.inputs.ndim < 3:
@@ -228,6 +252,7 @@ def check(config: Config, data) -> None:
   key = jax.random.key(config.seed)
   try:
     checks.check_initial(own, data)
+    _check_memory(config, data)
     name = None
     if config.full_data:
       full = full_data_trainer(config, data.num_classes)

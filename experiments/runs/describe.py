@@ -1,5 +1,7 @@
 """Lines that describe a study, printed before it starts."""
 
+import math
+
 import numpy as np
 
 from al_jax import types
@@ -8,6 +10,8 @@ from experiments.config.resolve import Config
 from experiments.data import Loaded
 from experiments.runs import build
 from experiments.runs import pools
+
+_MANY_FEATURES = 4096
 
 
 def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
@@ -40,6 +44,18 @@ def posterior_lines(config: Config, num_classes: int) -> list[str]:
       text = f"{learner.posterior.samples} {kind}"
       by_posterior.setdefault(text, []).append(name)
   return [f"{', '.join(names)}: scored on {text}" for text, names in by_posterior.items()]
+
+
+def memory_lines(config: Config, data: types.Dataset) -> list[str]:
+  """What a linear head on many features costs, if it is much."""
+  features = math.prod(data.inputs.shape[1:])
+  needed = build.head_bytes(config, data)
+  if needed == 0 or features <= _MANY_FEATURES:
+    return []
+  return [
+    f"{features:,} features: the matrices of newton and Laplace take {needed / 2**30:.1f} GiB, and a Laplace posterior"
+    f" {10 * features**3 / 1e12:,.0f} TFLOP per round"
+  ]
 
 
 def training_line(config: Config) -> str:

@@ -1,6 +1,7 @@
 """The pool of a study: a subset of the training images, long-tailed, copied, with noise or with an embedding."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 from pathlib import Path
 
@@ -80,16 +81,19 @@ def class_counts(data: Dataset) -> list[int]:
 def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Dataset:
   """The data set with the pool that the flags describe. Id `i` is copy `i // O` of original `i % O` of O originals.
 
-  The embedding has one row per training image; if the `source` is a path, one per row of the source.
+  The embedding has one row per training image, or per training and test image; if the `source` is a path, one per row
+  of the source. Features (`--features`) are scaled on the pool.
 
   Raises:
     UsageError: the pool cannot be built.
   """
   embedding = None
   if config.embedding is not None:
-    all_rows = source is not None and source.rows is not None
-    embedding = load_embedding(Path(config.embedding), source.num_rows if all_rows else len(data.inputs))
-    embedding = embedding[source.rows] if all_rows else embedding
+    if source is not None and source.rows is not None:
+      embedding = load_embedding(Path(config.embedding), (source.num_rows,))[source.rows]
+    else:
+      sizes = len(data.inputs), len(data.inputs) + len(data.test_inputs)
+      embedding = load_embedding(Path(config.embedding), sizes)[: len(data.inputs)]
   ids = original_ids(config, data)
   images, labels = data.inputs, data.labels
   masks = {name: getattr(data, name) for name in ("known", "available") if getattr(data, name) is not None}
@@ -99,7 +103,7 @@ def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Datase
   tests = data.test_inputs
   if config.features is not None:
     images, tests, _ = scaling.scaled(images, tests, config.scale or "standard")
-    images, tests = images.astype(config.features_dtype), tests.astype(config.features_dtype)
+    images, tests = (_stored(part, config.features_dtype) for part in (images, tests))
   return dataclasses.replace(
     data,
     inputs=images,
@@ -112,6 +116,17 @@ def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Datase
     noise_key=role_key(jax.random.key(config.pool_seed), Role.POOL_NOISE) if config.pool_noise else None,
     **{name: np.tile(mask, config.pool_copies) for name, mask in masks.items()},
   )
+
+
+def _stored(features: np.ndarray, dtype: str) -> np.ndarray:
+  """Scaled features as `dtype`. Raises UsageError if it cannot hold them."""
+  with np.errstate(over="ignore"):
+    stored = features.astype(dtype)
+  if not np.isfinite(stored).all():
+    raise UsageError(
+      f"--features_dtype={dtype} cannot hold the scaled feature {np.abs(features).max():g}: use float32 or a --scale"
+    )
+  return stored
 
 
 def scaled(config: Config, data: Dataset) -> Dataset:
@@ -136,19 +151,20 @@ def _prepare(config: Config, data: Dataset) -> Callable:
   return inputs.images(mean=own.mean + config.input_mean * own.std, std=own.std * config.input_std)
 
 
-def load_embedding(path: Path, size: int) -> np.ndarray:
-  """Reads an embedding `[size, E]`, float32, from a .npy file.
+def load_embedding(path: Path, sizes: Sequence[int]) -> np.ndarray:
+  """Reads an embedding `[size, E]`, float32, from a .npy file; `sizes` are the numbers of rows that it may have.
 
   Raises:
-    UsageError: the file cannot be read, or has other than `size` rows of finite numbers.
+    UsageError: the file cannot be read, or has another number of rows, or numbers that are not finite.
   """
   try:
     found = np.load(path, allow_pickle=False)
   except (OSError, ValueError, EOFError) as error:
     raise UsageError(f"--embedding={path} cannot be read as a .npy file: {error}") from error
-  if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) != size:
+  if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) not in sizes:
+    shapes = " or ".join(f"[{size}, E]" for size in dict.fromkeys(sizes))
     raise UsageError(
-      f"--embedding={path} must be one array of shape [{size}, E], not {getattr(found, 'shape', 'several')}"
+      f"--embedding={path} must be one array of shape {shapes}, not {getattr(found, 'shape', 'several')}"
     )
   if not np.issubdtype(found.dtype, np.number) or not np.isfinite(found).all():
     raise UsageError(f"--embedding={path} has values that are not finite numbers")

@@ -56,6 +56,19 @@ def compiler_options() -> dict[str, bool]:
   return {"xla_cpu_multi_thread_eigen": False} if devices[0].platform == "cpu" and len(devices) > 1 else {}
 
 
+def free_bytes() -> int:
+  """Free memory of a device: what it reports, or its share of the machine's available memory if it reports none."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if "bytes_limit" in stats:
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+  try:
+    with open("/proc/meminfo") as file:
+      available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+  except (OSError, StopIteration):
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  return available // len(jax.local_devices())
+
+
 def generator() -> dict[str, int | str | bool]:
   """What determines the random draws of a seed in this process, as written to config.json."""
   return {

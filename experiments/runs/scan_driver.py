@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 import dataclasses
 import itertools
-import os
 import time
 
 import jax
@@ -28,6 +27,7 @@ from experiments.runs import build
 from experiments.runs import runtime
 from experiments.runs.interrupt import Interrupt
 from experiments.runs.rows import rows_of
+from experiments.runs.runtime import free_bytes
 from experiments.runs.workdir import Workdir
 
 _SHARE_OF_MEMORY = 0.9  # the rest is for fragmentation
@@ -172,20 +172,6 @@ def fitting(config: Config, data: types.Dataset, learners: Learners, jobs: list[
     per_device = max(1, min(per_device - 1, per_device * room // program.bytes))
 
 
-def free_bytes() -> int:
-  """Free memory of a device: what it reports, or its share of the machine's available memory if it reports none."""
-  stats = jax.local_devices()[0].memory_stats() or {}
-  if "bytes_limit" in stats:
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-  try:
-    with open("/proc/meminfo") as file:
-      available = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-
-  except (OSError, StopIteration):
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  return available // len(jax.local_devices())
-
-
 def execute(program: Program, data: types.Dataset, jobs: list[Job]) -> tuple[tuple[Runs, ...], float]:
   """Runs the jobs; returns their results on the host, and the seconds taken. Pads a smaller last group with repeats."""
   keys, points = _arguments(_padded(jobs, program.size))
@@ -210,8 +196,7 @@ def _write(config, data, workdir, display, acqs: list[str], jobs: list[Job], run
       rows = list(
         rows_of(acq, job.seed, own.info, labels, initial, each, dict(job.point), scored[acq], data.test_size > 0)
       )
-      for row in rows[len(done) :]:
-        workdir.append(row)
+      workdir.append_rows(rows[len(done) :])
       display.advance(len(rows) - len(done))
       display.line(summary.run_line(rows, max(16, *map(len, acqs))))
   if config.early_stop is not None and build.packing(config) == "vmap":

@@ -44,7 +44,8 @@ _FOLDERS = ("checkpoints", "tensorboard", "inspect", "report")
 class Workdir:
   """The folder of a study, locked by this process until the process ends.
 
-  Each row is one write, flushed to disk. If a kill truncates the last line, the line is removed on resuming.
+  What is appended at once, one row or all rows of a run, is one write, flushed to disk. If a kill truncates the last
+  line, the line is removed on resuming.
   """
 
   def __init__(self, config: Config, data_hash: str):
@@ -82,10 +83,15 @@ class Workdir:
         (self.path / name).unlink()
       for name in _FOLDERS if present else ():  # a folder without results may have folders of the user's
         shutil.rmtree(self.path / name, ignore_errors=True)
-    self.rows = self._read_rows()
-    # By run, its last row under a smaller `--rounds`. It acquired nothing; a row that acquires will replace it.
-    self._short_ends = {run_of(row): row for row in self.rows if ended_short(row, config.rounds)}
-    self.rows = [row for row in self.rows if not ended_short(row, config.rounds)]
+    # By run, its last row under a smaller `--rounds`, with its place among the lines of the file. It acquired nothing;
+    # a row that acquires will replace it.
+    self._short_ends: dict[tuple, tuple[int, dict]] = {}
+    self._runs: dict[tuple, list[dict]] = {}  # rows by run, in order of rounds
+    for place, row in enumerate(self._read_rows()):
+      if ended_short(row, config.rounds):
+        self._short_ends[run_of(row)] = place, row
+      else:
+        self._runs.setdefault(run_of(row), []).append(row)
     if config.resume and (self.path / "config.json").exists():
       found = load_config(self.path / "config.json")
       if found["data_sha256"] != data_hash:
@@ -116,48 +122,68 @@ class Workdir:
     path = self.path / "results.jsonl"
     if not path.exists():
       return []
-    rows, whole = read_rows(path)
-    if whole < path.stat().st_size:
-      os.truncate(path, whole)
-    return rows
+    found = read_rows(path)
+    if found.head:
+      raise UsageError(f"{path} is a kept study, which cannot be resumed: give another --workdir or --overwrite")
+    if found.size < path.stat().st_size:
+      os.truncate(path, found.size)
+    return found.rows
+
+  @property
+  def rows(self) -> list[dict]:
+    """The written rows, run by run."""
+    return [row for run in self._runs.values() for row in run]
 
   def done(self, acq: str, seed: int, point: dict[str, float] | None = None) -> list[dict]:
     """The written rows of one run, in order of rounds; `point` has the values of a grid."""
-    return [row for row in self.rows if (row["acq"], row["seed"], row.get("hyper", {})) == (acq, seed, point or {})]
+    return list(self._run(acq, seed, point))
 
   def ended(self, acq: str, seed: int, point: dict[str, float], rounds: int) -> bool:
     """Whether a run has all its rows or ended in an error."""
-    done = self.done(acq, seed, point)
+    done = self._run(acq, seed, point)
     return bool(done) and outcome(done[-1], rounds) != "unfinished"
+
+  def _run(self, acq: str, seed: int, point: dict[str, float] | None) -> list[dict]:
+    return self._runs.get(run_of({"acq": acq, "seed": seed, "hyper": point or {}}), [])
 
   def short_end(self, acq: str, seed: int) -> dict | None:
     """The last row of a run under a smaller `--rounds`; None if `--rounds` was not raised."""
-    return self._short_ends.get((acq, seed, ()))
+    _, row = self._short_ends.get((acq, seed, ()), (None, None))
+    return row
 
   def append(self, row: dict) -> None:
-    """Adds a row, or replaces the run's `short_end`.
+    """Adds a row, as `append_rows` does."""
+    self.append_rows([row])
+
+  def append_rows(self, rows: Sequence[dict]) -> None:
+    """Adds rows of one run, in order of rounds, as one write. The first replaces the run's `short_end`.
+
+    If a kill interrupts the write, the file has the first of these rows, and perhaps a part of the next.
 
     Raises:
-      UsageError: the disk refuses the write; no part of the row is written.
+      UsageError: the disk refuses the write; no part of the rows is written.
     """
-    line = (json.dumps(row, allow_nan=False) + "\n").encode()
-    end = self._short_ends.get(run_of(row))
-    if end is None:
-      self._append(line)
+    if not rows:
+      return
+    lines = [(json.dumps(row, allow_nan=False) + "\n").encode() for row in rows]
+    run = run_of(rows[0])
+    if run in self._short_ends:
+      place, _ = self._short_ends[run]
+      written = (self.path / "results.jsonl").read_bytes().splitlines(keepends=True)
+      self._write("results.jsonl", b"".join([*written[:place], lines[0], *written[place + 1 :], *lines[1:]]))
+      del self._short_ends[run]
     else:
-      place = lambda row: (run_of(row), row["round"])
-      lines = (self.path / "results.jsonl").read_bytes().splitlines(keepends=True)
-      self._write("results.jsonl", b"".join(line if place(json.loads(own)) == place(end) else own for own in lines))
-      del self._short_ends[run_of(row)]
-    self.rows.append(row)
-    self.on_row(row)
+      self._append(b"".join(lines))
+    self._runs.setdefault(run, []).extend(rows)
+    for row in rows:
+      self.on_row(row)
 
-  def _append(self, line: bytes) -> None:
+  def _append(self, lines: bytes) -> None:
     path = self.path / "results.jsonl"
     size = path.stat().st_size if path.exists() else 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-      if os.write(descriptor, line) < len(line):
+      if os.write(descriptor, lines) < len(lines):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
       os.fsync(descriptor)
     except OSError as error:

@@ -93,7 +93,7 @@ def test_features_of_a_path_are_in_its_order_and_serve_as_its_embedding(write, t
   ranges = lambda name: [i for text in facts[name] for i in range(*map(int, text.split(":")))]
   assert ranges("training_rows") == found.rows.tolist()
   assert sorted([*found.rows.tolist(), *ranges("test_rows")]) == list(range(200)) and len(ranges("test_rows")) > 30
-  embedding = pools.load_embedding(tmp_path / "f.npy", found.num_rows)[found.rows]
+  embedding = pools.load_embedding(tmp_path / "f.npy", (found.num_rows,))[found.rows]
   np.testing.assert_allclose(embedding, found.data.inputs.reshape(-1, 64) / 16, atol=1e-3)
 
 
@@ -152,12 +152,12 @@ def test_rows_that_a_method_cannot_take_are_refused(write, tmp_path):
   np.savez(tmp_path / "f.npz", x=np.linspace(-3, 3, 320, dtype=np.float32).reshape(20, 4, 4), y=labels)
   np.savez(tmp_path / "c.npz", x=np.zeros((20, 4, 4, 2), np.uint8), y=labels)
   np.savez(tmp_path / "n.npz", x=np.full((20, 3), 1e6), y=labels)
-  of = lambda name, method: refused(write, f"--dataset={tmp_path / name}", f"--method={method}")
+  of = lambda name, method, *more: refused(write, f"--dataset={tmp_path / name}", f"--method={method}", *more)
   assert "tokens, whose numbers have no distances" in of("t.npz", "pixels")
   assert "takes images, not rows of 3 numbers" in of("t.npz", "pretrained")
   assert "these go from -3 to " in of("f.npz", "pretrained")
   assert "1 or 3 channels, not 2" in of("c.npz", "pretrained")
-  assert "float16 cannot hold: give --dtype=float32" in of("n.npz", "pixels")
+  assert "float16 cannot hold: give --dtype=float32" in of("n.npz", "pixels", "--scale=none")
   assert not (tmp_path / "f.npy").exists()
 
 

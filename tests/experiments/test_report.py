@@ -35,6 +35,35 @@ def test_a_report_is_written_and_its_table_printed(tmp_path, capsys):
   assert all(content.startswith(begins[Path(name).suffix]) for name, content in written.items())
 
 
+def test_a_kept_study_gives_the_report_of_its_workdir(tmp_path, capsys):
+  config = {"versions": {"jax": "0.10.2"}, "device_kind": "cpu", "platform": "cpu", "pool_ids": [1, 2]}
+  rows = [row | {"test_class_accuracy": [0.5] * 5} for row in studies.three_seeds()]
+  config["command"] = ["ablation", "--acq=random,margin", "--features=/home/me/train.npy,/home/me/test.npy"]
+  folder = studies.workdir(tmp_path / "a", rows, full_data=0.9, **config)
+  main(folder, f"--keep={tmp_path / 'kept' / 'a.jsonl'}")
+  assert f"study kept in {tmp_path}/kept/a.jsonl: 0.0 MB" in capsys.readouterr().out
+  main(tmp_path / "kept" / "a.jsonl")
+  texts = [(path / "report.md").read_text() for path in (folder / "report", tmp_path / "kept" / "a" / "report")]
+  tables = [[line for line in text.splitlines() if line.startswith("| margin")] for text in texts]
+  assert len(tables[0]) > 5 and "## By class" in texts[0] and "## By class" not in texts[1]
+  assert set(tables[0]) - set(tables[1]) == {  # what is not kept: class accuracies and peak memory
+    next(line for line in tables[0] if line.endswith("| 102 |")),
+    "| margin | 0.500 ± 0.000 |",
+  }
+  kept = (tmp_path / "kept" / "a.jsonl").read_text()
+  assert "pool_ids" not in kept and "/home" not in kept and "--features=train.npy,test.npy" in texts[1]
+
+
+def test_a_file_that_is_no_kept_study_is_refused(tmp_path, monkeypatch):
+  folder = studies.workdir(tmp_path / "a", studies.three_seeds())
+  assert "results.jsonl is no kept study: name a workdir" in refusal(folder / "results.jsonl")
+  assert "must be a .jsonl file" in refusal(folder, f"--keep={tmp_path / 'a.json'}")
+  assert "not a results.jsonl" in refusal(folder, f"--keep={folder / 'results.jsonl'}")
+  (tmp_path / "file").write_text("")
+  monkeypatch.setattr(report.document, "files", lambda study: {})
+  assert "cannot be written" in refusal(folder, f"--keep={tmp_path / 'file' / 'a.jsonl'}")
+
+
 def test_nothing_is_written_of_a_damaged_study(tmp_path):
   folder = studies.workdir(tmp_path / "a", studies.three_seeds())
   (folder / "results.jsonl").write_text('{"acq": "random"}\n')

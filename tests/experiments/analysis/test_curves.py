@@ -53,3 +53,10 @@ def test_a_bootstrap_of_many_seeds_is_near_the_normal_interval():
   low, high = curves.interval(values)
   error = values.std(ddof=1) / 20
   np.testing.assert_allclose([low, high], values.mean() + np.array([-1.96, 1.96]) * error, atol=0.3 * error)
+
+
+def test_an_accuracy_in_float32_reaches_the_level_that_it_equals():
+  for threshold in (0.8, 0.9, 0.95, 0.99):
+    exactly = float(np.float32(threshold))
+    below = float(np.nextafter(np.float32(threshold), np.float32(0)))
+    assert curves.labels_to_reach(threshold, [10, 20, 30], [0.5, below, exactly]) == 30

@@ -105,6 +105,24 @@ def test_precedence_of_defaults_preset_and_typed_flags(resolve):
     (["--input_std=0"], ["input_std", "0"]),
     (["--input_mean=nan"], ["--input_mean=nan", "finite"]),
     (["--label_noise=0.1", "--vmap_over=label_noise=0,0.1", "--driver=scan"], ["--label_noise and --vmap_over"]),
+    (["--model=linear", "--dropout_rate=0.5"], ["--dropout_rate: --model=linear has no dropout", "--model=mlp"]),
+    (["--model=linear", "--vmap_over=dropout_rate=0.1", "--driver=scan"], ["--model=linear has no dropout"]),
+    (["--model=linear", "--train_steps=5"], ["--train_steps is for training on minibatches", "such as sgd"]),
+    (["--model=linear", "--epochs=5"], ["--epochs is for training on minibatches"]),
+    (["--model=linear", "--learning_rate=0.1"], ["--learning_rate is for training on minibatches"]),
+    (["--model=linear", "--warm_start"], ["--warm_start is for training on minibatches"]),
+    (["--model=linear", "--augment=flip"], ["--augment is for training on minibatches"]),
+    (["--model=linear", "--early_stop=3"], ["--early_stop is for training on minibatches"]),
+    (["--model=linear", "--full_train_steps=3"], ["--full_train_steps is for training on minibatches"]),
+    (["--model=linear", "--vmap_over=learning_rate=1,2", "--driver=scan"], ["--learning_rate is for training on"]),
+    (["--model=linear", "--optimizer=sgd", "--l2=2"], ["--l2 is the penalty of newton", "sgd", "--weight_decay"]),
+    (["--l2=2"], ["--l2 is the penalty of newton, and the optimizer is adam"]),
+    (["--model=linear", "--l2=0"], ["l2", "0"]),
+    (["--model=mlp", "--optimizer=newton"], ["--optimizer=newton is for --model=linear, and --model is mlp"]),
+    (["--features="], ["--features is empty: give a path"]),
+    (["--features=f.npy", "--features_dtype=float64"], ["float64", "float32|float16"]),
+    (["--features=f.npy", "--init=batchbald"], ["--init=batchbald finds its images by content"]),
+    (["--scale=none"], ["--scale applies only to a path"]),
     (["--model=transformer", "--vmap_over=dropout_rate=0.1", "--driver=scan"], ["cannot set", "one study per rate"]),
   ],
 )
@@ -134,6 +152,25 @@ def test_hyper_parameters_become_part_of_the_spelling(resolve):
   (config,) = resolve(["--acq=power_bald,bald,softmax_entropy(coldness=2)", "--coldness=8", "--mc_samples=5"])
   assert config["acq"] == ["power_bald(coldness=8)", "bald", "softmax_entropy(coldness=2)"]
   assert config["mc_samples"] == 5 and config["posterior"] is None
+
+
+def test_a_linear_head_is_fitted_by_newton_unless_an_optimizer_is_named(resolve):
+  plain, blog, sgd, chunk, full, features = resolve(
+    ["--model=linear"],
+    ["--model=linear", "--preset=blog", "--l2=0.5"],  # the preset sets an optimizer, and so that is used
+    ["--model=linear", "--optimizer=sgd", "--epochs=3", "--learning_rate=0.1"],
+    ["--model=linear", "--chunk_size=7"],
+    ["--model=linear", "--full_data"],
+    ["--model=linear", "--features=~/f.npy", "--scale=none", "--features_dtype=float16"],
+  )
+  assert (plain["optimizer"], plain["l2"], plain["train_steps"], plain["epochs"]) == ("newton", 1.0, None, None)
+  assert plain["chunk_size"] == flags.LINEAR_CHUNK == full["chunk_size"] and chunk["chunk_size"] == 7
+  assert not plain["warm_start"] and plain["early_stop"] is None and full["optimizer"] == "newton"
+  assert "--l2 is the penalty of newton, and the optimizer is adadelta" in blog
+  assert (sgd["optimizer"], sgd["epochs"], sgd["train_steps"], sgd["learning_rate"]) == ("sgd", 3, None, 0.1)
+  assert (features["scale"], features["features_dtype"]) == ("none", "float16") and "~" not in features["features"]
+  (cnn,) = resolve([])
+  assert (cnn["optimizer"], cnn["train_steps"], cnn["chunk_size"]) == ("adam", 200, 50)
 
 
 def test_given_initial_ids_are_part_of_the_config_and_set_the_number_of_initial_labels(tmp_path, resolve):

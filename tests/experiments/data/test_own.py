@@ -220,7 +220,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(wine, monkeypatch):
   [
     (IMAGES, inputs.images(std=255), np.uint8, "images of 8 x 8, divided by 255"),
     (IMAGES.reshape(120, -1), inputs.images(std=255), np.uint8, "rows of 64 bytes"),
-    (IMAGES.reshape(120, -1) / 255, inputs.as_they_are, np.float32, "rows of 64 numbers, unscaled"),
     (IMAGES / np.float16(255), inputs.as_they_are, np.float16, "images of 8 x 8, unscaled"),
     (IMAGES.reshape(120, -1).astype(np.int64), inputs.as_they_are, np.int32, "rows of 64 tokens"),
     (IMAGES > 99, inputs.as_they_are, np.float32, "images of 8 x 8"),
@@ -245,6 +244,22 @@ def test_arrays_with_a_test_set_and_pairs_of_files(tmp_path):
     np.testing.assert_array_equal(found.data.inputs[..., 0], IMAGES[:80])
     np.testing.assert_array_equal(found.data.test_inputs[..., 0], IMAGES[80:])
     np.testing.assert_array_equal(found.data.test_labels, TARGETS[80:])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rows_of_floats_are_standardized_on_the_pool_unless_a_scale_is_given(tmp_path, dtype):
+  rows = (1000.0 + IMAGES.reshape(120, -1)).astype(dtype)
+  np.savez(tmp_path / "rows.npz", x=rows, y=TARGETS)
+  found = read(tmp_path / "rows.npz", test_rows="90:")
+  of_pool = rows[:90].astype(np.float64)
+  wanted = (rows.astype(np.float64) - of_pool.mean(0)) / np.where(of_pool.std(0) > 0, of_pool.std(0), 1)
+  np.testing.assert_allclose(found.data.inputs, wanted[:90], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(found.data.test_inputs, wanted[90:], rtol=1e-4, atol=1e-5)
+  assert any("scaled by the pool's means" in remark for remark in found.remarks)
+  np.testing.assert_array_equal(found.rows, range(90))
+  np.testing.assert_array_equal(found.test_rows, range(90, 120))
+  plain = read(tmp_path / "rows.npz", test_rows="90:", scale="none").data
+  np.testing.assert_array_equal(plain.inputs, rows[:90].astype(np.float32))
 
 
 def test_whole_numbers_are_divided_or_scaled_where_that_is_said(tmp_path):

@@ -24,6 +24,28 @@ def test_rows_of_all_workdirs_are_gathered(tmp_path):
   assert [row["seed"] for row in gathered.rows[::3]] == [0, 1, 2] and gathered.full_accuracy == 0.9
 
 
+def test_kept_studies_are_gathered_like_workdirs_and_may_be_kept_again(tmp_path):
+  folders = [workdir(tmp_path / "a", seeds=(0, 1)), workdir(tmp_path / "b", seeds=(2,), full_data=0.9)]
+  whole = study.gather(folders)
+  study.keep(study.gather(folders[:1]), tmp_path / "a.jsonl")
+  study.keep(study.gather([tmp_path / "a.jsonl", folders[1]]), tmp_path / "both.jsonl")
+  found = study.gather([tmp_path / "both.jsonl"])
+  assert found.full_data == whole.full_data and found.configs == whole.configs
+  close = lambda value: pytest.approx(value) if isinstance(value, float) else value
+  for own, row in zip(found.rows, whole.rows, strict=True):
+    assert own == {name: close(row[name]) for name in own} and {"selected", "selected_labels", "test_ece"} <= set(own)
+  with pytest.raises(UsageError, match="both have random, seed 0"):
+    study.gather([tmp_path / "both.jsonl", folders[0]])
+  path = tmp_path / "both.jsonl"
+  text = path.read_text()
+  path.write_text(text.replace('"test_ece":', '"test_ace":'))
+  with pytest.raises(UsageError, match=r"both\.jsonl is damaged in line 2: test_ece is None"):
+    study.gather([path])
+  path.write_text(text.replace('"rounds":2', '"round":2'))
+  with pytest.raises(UsageError, match=r"both\.jsonl is damaged: it lacks one of the flags"):
+    study.gather([path])
+
+
 def test_a_row_that_a_kill_cut_short_is_left_out_and_left_there(tmp_path):
   path = workdir(tmp_path / "a") / "results.jsonl"
   torn = path.read_text()[:-9]

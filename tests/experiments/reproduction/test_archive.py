@@ -34,7 +34,7 @@ def test_rows_are_kept_and_read_back(tmp_path):
     "{}\n",
     whole + "{}\n",
     *(whole.replace(name, "") for name in ("data_sha256", "rounds", "test_accuracy")),
-    whole.replace('"full_data": []', '"full_data": [{"test_accuracy": 0.9}]'),
+    whole.replace('"full_data":[]', '"full_data":[{"test_accuracy":0.9}]'),
   ):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"study\.jsonl is damaged"):
@@ -50,6 +50,19 @@ def test_rows_are_kept_and_read_back(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != name}))
     with pytest.raises(UsageError, match=r"config\.json is damaged: it lacks"):
       archive.from_workdir(tmp_path)
+
+
+def test_an_archive_has_a_line_per_run_and_those_with_a_line_per_row_are_read_too(tmp_path):
+  rows = [row for seed in range(3) for row in made_rows("bald", seed, [0.5, 0.6, (7 + seed) / 10])]
+  failed = {"acq": "margin", "seed": 0, "round": 0, "error": "not finite"}
+  found, path = archive.Archived(made_about(2), [*rows, failed], []), tmp_path / "study.jsonl"
+  archive.write(found, path)
+  head, *lines = map(json.loads, path.read_text().splitlines())
+  assert len(lines) == 4 and head["shared"]["num_labeled"] == [20, 30, 40] and "num_labeled" not in lines[0]["rounds"]
+  again = archive.read(path)
+  assert again.rows == found.rows and again.about["flags"] == found.about["flags"]
+  path.write_text("".join(json.dumps(line) + "\n" for line in [{"about": found.about, "full_data": []}, *found.rows]))
+  assert archive.read(path) == again
 
 
 def test_runs_of_other_data_or_flags_are_not_joined():

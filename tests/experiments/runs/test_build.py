@@ -1,5 +1,6 @@
 """Objects built from flags: optimizers equal those of other libraries, and impossible plans are refused."""
 
+import dataclasses
 import re
 
 import chex
@@ -246,3 +247,70 @@ def test_what_cannot_be_carried_out_is_told_in_one_sentence(changes, sentence):
   with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
     build.check(asked, pools.apply(asked, data_sources.load("digits")))
   assert "\n" not in str(caught.value)
+
+
+def features_of_digits(data, **changes):
+  """The digits of the tests, as rows of features."""
+  flat = lambda images: np.asarray(images, np.float32).reshape(len(images), -1)
+  return dataclasses.replace(
+    data, inputs=flat(data.inputs), test_inputs=flat(data.test_inputs), prepare=inputs.as_they_are, **changes
+  )
+
+
+LINEAR = {"model": "linear", "optimizer": "newton", "train_steps": None, "dataset": "digits"}
+
+
+@pytest.mark.parametrize(("flags", "expected"), [
+  ({}, "map"),
+  ({"model": "linear"}, "heads"),
+  ({"model": "linear", "optimizer": "sgd"}, "heads"),
+  ({"model": "linear", "pack": "vmap"}, "vmap"),
+])  # fmt: skip
+def test_linear_heads_are_packed_on_a_cpu(flags, expected):
+  assert build.packing(config(**flags)) == expected
+
+
+def test_an_accelerator_packs_everything_at_once(monkeypatch):
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert build.packing(config(model="linear")) == build.packing(config()) == "vmap"
+
+
+def test_a_linear_head_has_the_posterior_of_its_penalty():
+  asked = config(**LINEAR | {"l2": 2.0, "acq": ("entropy", "bald", "kcenter", "bald(posterior=ensemble)")})
+  made = build.learners(asked, 10)
+  names = {name: learner.posterior.name for name, learner in made.items()}
+  assert names == {
+    "entropy": "deterministic",
+    "bald": "laplace",
+    "kcenter": "deterministic",
+    "bald(posterior=ensemble)": "ensemble",
+  }
+  assert made["bald"].posterior is build.POSTERIORS["laplace"](asked)
+  assert made["bald"].posterior is not build.POSTERIORS["laplace"](dataclasses.replace(asked, l2=1.0))
+  assert made["bald"].plan.train.full_batch.l2 == 2.0
+
+
+def test_what_a_linear_head_cannot_do_is_refused(data):
+  rows = features_of_digits(data)
+  small = LINEAR | {"init_labels": 10, "acq_size": 5, "rounds": 1}
+  build.check(config(**small, acq=("margin", "bald", "typiclust")), rows)
+  with pytest.raises(UsageError, match="dropout"):
+    build.check(config(**small, acq=("bald",), posterior="dropout"), rows)
+  with pytest.raises(UsageError, match=r"--inspect draws images, but rows of these data have shape \(64,\)"):
+    build.check(config(**small, inspect=True), rows)
+  tokens = dataclasses.replace(rows, inputs=rows.inputs.astype(np.int32), test_inputs=rows.test_inputs.astype(np.int32))
+  with pytest.raises(UsageError, match="a linear head takes floats, not int32"):
+    build.check(config(**small), tokens)
+
+
+def test_matrices_of_a_linear_head_that_do_not_fit_are_refused(data, monkeypatch):
+  rows = features_of_digits(data)
+  asked = config(**LINEAR, acq=("bald",))
+  assert build.head_bytes(asked, rows) == 6 * 4 * 65**2
+  sgd = dataclasses.replace(asked, optimizer="sgd", train_steps=10)
+  assert build.head_bytes(sgd, rows) == 6 * 4 * 65**2, "Laplace has them too"
+  assert build.head_bytes(dataclasses.replace(sgd, acq=("margin",)), rows) == 0
+  assert build.head_bytes(config(model="mlp"), rows) == 0
+  monkeypatch.setattr(build.runtime, "free_bytes", lambda: 100_000)
+  with pytest.raises(UsageError, match=r"a linear head on 64 features needs 0.0 GiB .*: give fewer features"):
+    build.check(asked, rows)

@@ -1,5 +1,9 @@
 """The lines that describe a study before it starts."""
 
+import numpy as np
+
+from al_jax import inputs
+from al_jax.types import Dataset
 from experiments.runs import describe
 from tests.experiments.config.test_acquisitions import config
 
@@ -20,4 +24,28 @@ def test_the_line_on_training():
     "adadelta, learning rate 0.001 or 0.0003, weight decay 0 or 0.1, batch 32, 7 epochs per round, the same for every"
     " strategy"
   )
+  heads = {"model": "linear", "optimizer": "newton", "l2": 0.5}
+  assert line(**heads) == (
+    "logistic regression with an L2 penalty of 0.5, to convergence per round, the same for every strategy"
+  )
+  assert line(**heads, full_data=True).endswith("to convergence on the whole pool")
   assert line(full_data=True) == "adam, learning rate 0.0003, batch 32, 4000 steps on the whole pool"
+
+
+def test_the_posterior_of_a_linear_head_is_laplace():
+  asked = config(model="linear", optimizer="newton", acq=("entropy", "bald"))
+  assert describe.posterior_lines(asked, 3) == ["bald: scored on 20 samples of laplace"]
+
+
+def test_many_features_are_remarked_on():
+  heads = {"model": "linear", "optimizer": "newton"}
+  rows = lambda features: np.zeros((6, features), np.float32)
+  data = lambda features: Dataset(
+    rows(features), np.arange(6) % 3, rows(features), np.arange(6) % 3, 3, inputs.as_they_are
+  )
+  assert describe.memory_lines(config(**heads), data(4096)) == []
+  assert describe.memory_lines(config(), data(5000)) == []
+  (line,) = describe.memory_lines(config(**heads), data(9_999))
+  assert line == (
+    "9,999 features: the matrices of newton and Laplace take 2.2 GiB, and a Laplace posterior 10 TFLOP per round"
+  )

@@ -157,7 +157,7 @@ def test_embedding_follows_the_pool(imbalance, data, tmp_path):
   [
     (None, "cannot be read"),
     (b"not an array", "cannot be read"),
-    (np.zeros((96, 3)), r"shape \[97, E\], not \(96, 3\)"),
+    (np.zeros((96, 3)), r"shape \[97, E\] or \[140, E\], not \(96, 3\)"),
     (np.zeros(97), r"not \(97,\)"),
     (np.full((97, 2), np.nan), "not finite"),
     (np.full((97, 2), "a"), "not finite numbers"),
@@ -172,3 +172,64 @@ def test_a_wrong_embedding_is_refused_by_name(content, message, data, tmp_path):
   with pytest.raises(UsageError, match=message) as caught:
     pools.apply(config(embedding=str(path)), data)
   assert str(path) in str(caught.value)
+
+
+def test_an_embedding_of_training_and_test_rows_is_cut_to_the_training_rows(data, tmp_path):
+  features = np.random.default_rng(0).normal(size=(140, 3))  # 97 training and 43 test rows
+  np.save(tmp_path / "features.npy", features.astype(np.float16))
+  asked = config(embedding=str(tmp_path / "features.npy"), pool_size=30)
+  made = pools.apply(asked, data)
+  np.testing.assert_array_equal(made.embedding, features[pools.original_ids(asked, data)].astype(np.float16))
+  np.save(tmp_path / "features.npy", features[:139])
+  with pytest.raises(UsageError, match=r"of shape \[97, E\] or \[140, E\], not \(139, 3\)"):
+    pools.apply(asked, data)
+
+
+def featured(data, spread=1.0):
+  """The data with features in place of its inputs."""
+  random = np.random.default_rng(0)
+  of = lambda size: (5 + spread * random.normal(size=(size, 4))).astype(np.float32)
+  return dataclasses.replace(data, inputs=of(97), test_inputs=of(43), prepare=inputs.as_they_are)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_features_are_standardized_on_the_pool_that_is_left(dtype, data):
+  rows = featured(data)
+  asked = config(features="f.npy", features_dtype=dtype, pool_size=30)
+  made = pools.apply(asked, rows)
+  own = rows.inputs[pools.original_ids(asked, rows)].astype(np.float64)
+  expected = lambda part: (part - own.mean(0)) / own.std(0)
+  assert made.inputs.dtype == made.test_inputs.dtype == dtype
+  tolerance = 1e-6 if dtype == "float32" else 2e-3
+  np.testing.assert_allclose(made.inputs, expected(own), atol=tolerance)
+  np.testing.assert_allclose(made.test_inputs, expected(rows.test_inputs), atol=tolerance)
+  assert inputs.of_pool(made, jnp.arange(3)).dtype == jnp.float32
+
+
+def test_other_scales_of_features(data):
+  rows = featured(data)
+  made = lambda **changes: pools.apply(config(features="f.npy", **changes), rows)
+  np.testing.assert_array_equal(made(scale="none").inputs, rows.inputs)
+  np.testing.assert_allclose(made(scale="2").test_inputs, rows.test_inputs / 2)
+  minmax = made(scale="minmax").inputs
+  np.testing.assert_allclose([minmax.min(0), minmax.max(0)], [[0] * 4, [1] * 4], atol=1e-6)
+
+
+def test_features_beyond_float16_are_standardized_before_they_are_stored_or_refused(data):
+  rows = featured(data, spread=1e6)
+  made = pools.apply(config(features="f.npy", features_dtype="float16"), rows)
+  np.testing.assert_allclose(made.inputs.astype(np.float64).std(0), 1, rtol=1e-3)
+  with pytest.raises(UsageError, match=r"--features_dtype=float16 cannot hold the scaled feature [23].*e\+06"):
+    pools.apply(config(features="f.npy", features_dtype="float16", scale="none"), rows)
+
+
+def test_a_feature_that_is_constant_in_the_pool_is_zero_there(data):
+  rows = featured(data)
+  rows.inputs[:, 1] = 0.1
+  made = pools.apply(config(features="f.npy"), rows)
+  assert (made.inputs[:, 1] == 0).all() and np.isfinite(made.test_inputs).all()
+
+
+def test_the_scaling_of_pixels_is_refused_for_features(data):
+  with pytest.raises(UsageError, match="--input_mean and --input_std apply to images"):
+    pools.apply(config(features="f.npy", input_mean=0.5), featured(data))

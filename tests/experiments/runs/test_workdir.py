@@ -10,6 +10,7 @@ import pytest
 from al_jax import keys
 from experiments.analysis.records import generator
 from experiments.analysis.records import outcome
+from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
 from experiments.runs.workdir import Workdir
@@ -137,6 +138,13 @@ def test_a_damaged_line_is_named(tmp_path):
     Workdir(config(tmp_path, resume=True), "hash")
 
 
+def test_a_kept_study_is_not_resumed(tmp_path):
+  close(opened(tmp_path))
+  write_packed(tmp_path / "results.jsonl", {"full_data": []}, [ROW])
+  with pytest.raises(UsageError, match=r"results\.jsonl is a kept study, which cannot be resumed"):
+    Workdir(config(tmp_path, resume=True), "hash")
+
+
 def test_not_a_number_is_never_written(tmp_path):
   workdir = opened(tmp_path)
   with pytest.raises(ValueError):
@@ -155,6 +163,91 @@ def test_a_full_disk_leaves_no_part_of_a_row(tmp_path, monkeypatch):
   with pytest.raises(UsageError, match="No space left"):
     workdir.append(ROW | {"round": 1})
   assert (tmp_path / "results.jsonl").read_bytes() == before and workdir.rows == [ROW]
+
+
+def run(seed=0, rounds=2):
+  """The rows of a run."""
+  made = [ROW | {"seed": seed, "round": r, "selected": [10 * seed + r]} for r in range(rounds)]
+  return [*made, ROW | {"seed": seed, "round": rounds, "selected": []}]
+
+
+def test_the_rows_of_a_run_are_one_write_and_one_sync(tmp_path, monkeypatch):
+  import os
+
+  workdir, calls, seen = opened(tmp_path), [], []
+  workdir.on_row = seen.append
+  for name in ("write", "fsync"):
+    real = getattr(os, name)
+    monkeypatch.setattr(os, name, lambda *args, real=real, name=name: calls.append(name) or real(*args))
+  for seed in range(3):
+    workdir.append_rows(run(seed))
+  workdir.append_rows([])
+  assert calls == ["write", "fsync"] * 3
+  assert seen == workdir.rows == [*run(0), *run(1), *run(2)]
+  close(workdir)
+  again = Workdir(config(tmp_path, resume=True), "hash")
+  assert again.rows == seen and again.done("random", 1) == run(1) and again.ended("random", 2, {}, rounds=2)
+
+
+def test_a_kill_within_a_run_leaves_whole_rows_and_resuming_adds_the_others(tmp_path):
+  workdir = opened(tmp_path)
+  workdir.append_rows(run(0))
+  path = tmp_path / "results.jsonl"
+  before = path.stat().st_size
+  workdir.append_rows(run(1))
+  close(workdir)
+  whole = path.read_bytes()
+  for cut in (*range(before, len(whole), 13), len(whole) - 1, len(whole)):
+    path.write_bytes(whole[:cut])
+    again = Workdir(config(tmp_path, resume=True), "hash")
+    done = again.done("random", 1)
+    assert again.done("random", 0) == run(0) and done == run(1)[: len(done)]
+    assert len(done) == whole[before:cut].count(b"\n")
+    again.append_rows(run(1)[len(done) :])
+    assert path.read_bytes() == whole
+    close(again)
+
+
+def test_a_full_disk_leaves_no_part_of_a_run(tmp_path, monkeypatch):
+  import os
+
+  workdir = opened(tmp_path)
+  workdir.append_rows(run(0))
+  before, write = (tmp_path / "results.jsonl").read_bytes(), os.write
+  line = len(json.dumps(run(1)[0])) + 1
+  monkeypatch.setattr(os, "write", lambda descriptor, lines: write(descriptor, lines[: line + 10]))
+  with pytest.raises(UsageError, match="No space left"):
+    workdir.append_rows(run(1))
+  assert (tmp_path / "results.jsonl").read_bytes() == before
+  assert workdir.rows == run(0) and workdir.done("random", 1) == []
+
+
+def test_rows_of_a_run_that_grows_replace_its_last_row_at_once(tmp_path):
+  workdir = opened(tmp_path, seeds=3)
+  for seed in range(3):
+    workdir.append_rows(run(seed))
+  close(workdir)
+  grown = opened(tmp_path, resume=True, seeds=3, rounds=4)
+  for seed in (1, 0):
+    longer = run(seed, rounds=4)
+    assert grown.done("random", seed) == longer[:2]
+    grown.append_rows(longer[2:])
+    assert grown.done("random", seed) == longer
+  close(grown)
+  again = opened(tmp_path, resume=True, seeds=3, rounds=4)
+  assert [again.done("random", seed) for seed in range(3)] == [run(0, 4), run(1, 4), run(2)[:2]]
+  assert again.short_end("random", 2) == run(2)[2] and again.short_end("random", 1) is None
+
+
+def test_runs_of_a_grid_are_told_apart(tmp_path):
+  workdir = opened(tmp_path)
+  points = [{"learning_rate": 0.1, "momentum": 0.5}, {"learning_rate": 0.1, "momentum": 0.9}]
+  for point in points:
+    workdir.append_rows([row | {"hyper": point} for row in run()])
+  backwards = dict(reversed(points[1].items()))
+  assert workdir.done("random", 0, backwards) == [row | {"hyper": points[1]} for row in run()]
+  assert workdir.done("random", 0) == [] and not workdir.ended("random", 0, {}, rounds=2)
+  assert workdir.ended("random", 0, points[0], rounds=2)
 
 
 @pytest.mark.parametrize(("change", "accepted"), [
