@@ -16,6 +16,7 @@ from al_jax.chunks import map_chunks
 
 # Columns of a block of distances per row of it: `top_k` costs a CPU almost as much for 256 columns as for 1,024.
 _WIDTH = 4
+_TYPICALITY_BITS = 12  # of the mantissa: mean distances that differ by less than about 1e-4 of their size are ties
 
 
 def _normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
@@ -79,6 +80,8 @@ def _most_typical(
     nearest = jax.lax.fori_loop(0, -(-count // columns), merge_nearest, nearest)
     is_averaged = jnp.arange(neighbors) < num_averaged
     distance = jnp.where(is_averaged[None], jnp.sqrt(nearest), 0.0).sum(axis=1) / jnp.maximum(num_averaged, 1)
+    # Two images that are each other's nearest are a tie, whose distances differ by rounding.
+    distance = jax.lax.reduce_precision(distance, exponent_bits=8, mantissa_bits=_TYPICALITY_BITS)
     distance = jnp.where(present, distance, jnp.inf)
     lowest = distance.min()
     place = jnp.argmax(jnp.where(present & (distance == lowest), tie_break[ids], -1.0))
