@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import contextlib
 import hashlib
+import importlib
 import os
 from pathlib import Path
 import platform
@@ -33,6 +34,8 @@ def configure(device: str | None, cpu_devices: int | None, compilation_cache: st
     raise UsageError(f"--platform={device}: JAX finds no such device on this machine") from error
   if cpu_devices is not None:
     # Devices factorize matrices at the same time; with threads of its own for each, a small one takes 20 times as long.
+    # JAX loads SciPy's BLAS with its first factorization: what is not loaded yet is not limited.
+    importlib.import_module("scipy.linalg")
     threadpoolctl.threadpool_limits(max(1, cores() // len(jax.local_devices())), user_api="blas")
   if compilation_cache == "none":
     return
