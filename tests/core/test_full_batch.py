@@ -117,6 +117,7 @@ def test_val_last_trains_on_the_first_rows_only(data, make_head):
   np.testing.assert_allclose(probs_of(fitted.variables, pool_rows(data)), by_sklearn(data, first), atol=5e-4)
 
 
+@pytest.mark.slow
 def test_an_ensembles_first_member_is_the_head_alone_and_the_others_are_bootstrapped(data, make_head):
   ensemble = make_head("bald", members=4, posterior=posterior.ensemble(4))
   state = loop.init_state(KEY, data, ensemble)

@@ -104,6 +104,7 @@ def test_packed_by_map_every_plan_is_the_run_alone(plan, data, make_learner):
     assert_equal(of_run(runs, 1), info)
 
 
+@pytest.mark.slow
 def test_packed_by_heads_draws_are_equal_and_results_are_up_to_rounding(data, make_learner, monkeypatch):
   """Three runs, scored two at a time: the last chunk overlaps."""
   monkeypatch.setitem(lockstep.PACKS, "pairs", lockstep.Packing(1, 2))

@@ -440,6 +440,7 @@ def test_laplaces_covariance_is_full_up_to_2000_weights():
     )
 
 
+@pytest.mark.slow
 def test_laplaces_predictions_of_two_classes_are_near_those_of_the_exact_posterior():
   """The reference draws heads from a wider normal distribution and weights them by the exact posterior."""
   prior, bias_precision, count = 1.0, 0.1, 50_000

@@ -35,6 +35,7 @@ def test_a_report_is_written_and_its_table_printed(tmp_path, capsys):
   assert all(content.startswith(begins[Path(name).suffix]) for name, content in written.items())
 
 
+@pytest.mark.slow
 def test_a_kept_study_gives_the_report_of_its_workdir(tmp_path, capsys):
   config = {"versions": {"jax": "0.10.2"}, "device_kind": "cpu", "platform": "cpu", "pool_ids": [1, 2]}
   rows = [row | {"test_class_accuracy": [0.5] * 5} for row in studies.three_seeds()]

@@ -72,6 +72,7 @@ def test_a_file_of_weights_by_a_formula_gives_pytorchs_logits():
   np.testing.assert_allclose(features[:, ::64], TORCH["by_formula"]["features"], rtol=0, atol=5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.pretrained
 def test_the_published_weights_give_pytorchs_logits():
   variables = efficientnet_lite0.load(efficientnet_lite0.find())

@@ -75,6 +75,7 @@ def killed_after(monkeypatch):
   return arrange
 
 
+@pytest.mark.slow
 def test_a_killed_pretraining_continues_with_the_same_bits(task, killed_after, tmp_path):
   whole = simclr.encode(task(part=tmp_path / "whole.part"))
   killed_after(1)
