@@ -261,7 +261,9 @@ def scored(dtype: str, inputs: np.ndarray | None = None) -> np.ndarray:
   """Log-probabilities of token ids by an untrained network with this `score_dtype`."""
   data = TOKENS if inputs is None else dataclasses.replace(TOKENS, inputs=inputs)
   learner = changed(OF_TOKENS, score_dtype=dtype)
-  return np.asarray(al_jax.views.pool_view(al_jax.init_state(KEY, TOKENS, learner), data, learner)[0].log_probs)
+  # Without `pointwise`, the view holds the predictions of the whole pool.
+  whole = learner._replace(acquisition=learner.acquisition._replace(pointwise=None))
+  return np.asarray(al_jax.views.pool_view(al_jax.init_state(KEY, TOKENS, learner), data, whole)[0].log_probs)
 
 
 def whole_logits(key: Any, variables: Any, x: Any) -> tuple:

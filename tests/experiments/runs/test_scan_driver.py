@@ -46,7 +46,7 @@ def jobs(num):
 
 
 def fit(asked, data, num=5):
-  learners = build.learners(asked, 10)
+  learners = tuple(build.learners(asked, 10).values())
   return scan_driver.fitting(asked, data, learners, jobs(num))
 
 
@@ -73,7 +73,7 @@ def test_as_many_seeds_as_fit_the_memory(tmp_path, data, hundred_bytes_a_run, mo
 @pytest.mark.slow
 def test_a_program_of_more_seeds_needs_more_memory(tmp_path, data):
   asked = study(tmp_path, pack="vmap", acq=("random",), rounds=0)
-  learners = build.learners(asked, 10)
+  learners = tuple(build.learners(asked, 10).values())
   one, four = (scan_driver.compile_for(asked, data, learners, jobs(num)) for num in (1, 4))
   assert four.bytes > one.bytes > 0
 
