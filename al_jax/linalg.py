@@ -36,12 +36,6 @@ def inverse_of_positive(matrix: jax.Array) -> jax.Array:
 
 
 @_one_at_a_time
-def inverse_of_lower(factor: jax.Array) -> jax.Array:
-  """Inverse of a lower triangular matrix `[N, N]`."""
-  return jax.scipy.linalg.solve_triangular(factor, jnp.eye(factor.shape[0], dtype=factor.dtype), lower=True)
-
-
-@_one_at_a_time
 def solve_transposed(factor: jax.Array, columns: jax.Array) -> jax.Array:
   """Solution of `factor.T @ x = columns` for a lower triangular `factor` `[N, N]` and `columns` `[N, K]`."""
   return jax.scipy.linalg.solve_triangular(factor, columns, lower=True, trans="T")
