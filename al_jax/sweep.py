@@ -31,8 +31,8 @@ def _check_keys(keys: jax.Array, points: types.PyTree, devices: int) -> None:
 
 def check_packing(key: jax.Array, pack: str) -> None:
   """Raises ValueError if keys of this kind would make packed runs draw differently from single runs."""
-  if pack == "vmap" and str(jax.random.key_impl(key)) == "rbg":
-    raise ValueError("with keys of rbg, runs packed by vmap would share their draws: use pack='map' or threefry2x32")
+  if set(PACKS[pack]) != {1} and str(jax.random.key_impl(key)) == "rbg":
+    raise ValueError(f"with keys of rbg, runs packed by {pack} would share their draws: use pack='map' or threefry2x32")
 
 
 @functools.partial(jax.jit, static_argnames=("learners", "pack", "mesh"))

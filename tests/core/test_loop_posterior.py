@@ -117,8 +117,9 @@ def test_keys_whose_draws_are_not_what_they_are_taken_for_are_refused(kind, chan
   if kind == "rbg":
     with pytest.raises(ValueError, match="independent draws per image"):
       checks.check_key(jax.random.key(0), noisy, make_learner("random").trainer)
-    with pytest.raises(ValueError, match="pack='map'"):
-      sweep(key[None], data, (learner,), pack="vmap")
+    for pack in ("vmap", "heads"):
+      with pytest.raises(ValueError, match=f"packed by {pack} would share their draws: use pack='map'"):
+        sweep(key[None], data, (learner,), pack=pack)
 
 
 def test_a_bad_member_is_told(data, make_learner):
