@@ -4,8 +4,10 @@ python -m experiments.report runs/study                             one workdir
 python -m experiments.report runs/study/task* --out=runs/study      all workdirs of an array job
 python -m experiments.report runs/study --keep=study.jsonl          also keep the study in one file, a line per run
 python -m experiments.report study.jsonl                            the report of a kept study
+python -m experiments.report a.jsonl --beside=b.jsonl --regimes=20,50,200    the gains over random of two studies
 """
 
+import itertools
 from pathlib import Path
 import sys
 
@@ -22,6 +24,14 @@ _OUT = flags.DEFINE_string(
   "out", None, "folder of the report (default: report/ in the first workdir; for a kept study NAME.jsonl, NAME/report/)"
 )
 _KEEP = flags.DEFINE_string("keep", None, "file to which the study is written, one line per run, such as study.jsonl")
+_REGIMES = flags.DEFINE_list(
+  "regimes",
+  None,
+  "numbers of labels that bound the budget regimes, such as 20,50,100 (default: three regimes of about equal ratio)",
+)
+_BESIDE = flags.DEFINE_list(
+  "beside", [], "workdirs or kept studies, comma-separated, drawn beside this study in the figure of the budget regimes"
+)
 
 
 def main(argv: list[str]) -> None:
@@ -33,7 +43,10 @@ def main(argv: list[str]) -> None:
     if keep is not None and (keep.suffix != ".jsonl" or keep.name == "results.jsonl"):
       raise UsageError(f"--keep={keep} must be a .jsonl file, and not a results.jsonl")
     study = studies.gather(workdirs)
-    files = document.files(study)
+    beside = [studies.gather([Path(word)]) for word in _BESIDE.value]
+    if len({one.name for one in (study, *beside)}) <= len(beside):
+      raise UsageError(f"--beside={','.join(_BESIDE.value)}: the studies must differ in their names")
+    files = document.files(study, _bounds(_REGIMES.value), beside)
     first = workdirs[0]
     out = Path(_OUT.value or (first.with_suffix("") if first.is_file() else first) / "report")
     try:
@@ -58,6 +71,15 @@ def main(argv: list[str]) -> None:
     sys.exit(f"error: {error}")
   except OSError as error:
     sys.exit(f"error: {error.filename} cannot be read: {error.strerror}")
+
+
+def _bounds(words: list[str] | None) -> list[int] | None:
+  if words is None:
+    return None
+  bounds = [int(word) if word.isdecimal() else 0 for word in words]
+  if len(bounds) < 2 or bounds[0] < 1 or any(low >= high for low, high in itertools.pairwise(bounds)):
+    raise UsageError(f"--regimes={','.join(words)} must be ascending numbers of labels, such as 20,50,100,220")
+  return bounds
 
 
 if __name__ == "__main__":

@@ -42,6 +42,13 @@ def area_under_curve(labels: Sequence[int], accuracies: np.ndarray | Sequence[fl
   return np.trapezoid(accuracies, labels, axis=-1) / (labels[-1] - labels[0])
 
 
+def area_between(low: int, high: int, labels: Sequence[int], accuracies: np.ndarray) -> np.ndarray:
+  """`area_under_curve` of curves `[S, L]` from `low` to `high` labels, interpolated linearly between rounds: `[S]`."""
+  points = np.array([low, *(n for n in labels if low < n < high), high])
+  inside = np.array([np.interp(points, labels, curve) for curve in accuracies])
+  return area_under_curve(points, inside)
+
+
 def labels_to_reach(threshold: float, labels: Sequence[int], accuracies: Sequence[float]) -> float:
   """The fewest labels at which a curve is at or above `threshold`; infinity if it never is.
 

@@ -1,9 +1,12 @@
 """The whole report, built in memory, so that a report that fails writes nothing."""
 
+from collections.abc import Sequence
+
 from experiments.common.places import title
 from experiments.reporting import acquired
 from experiments.reporting import blocks
 from experiments.reporting import pairwise
+from experiments.reporting import regimes
 from experiments.reporting import sections
 from experiments.reporting import study as studies
 from experiments.reporting.blocks import Heading
@@ -15,15 +18,22 @@ from experiments.reporting.wording import format_seeds
 from experiments.reporting.wording import number
 
 
-def files(study: Study) -> dict[str, bytes]:
+def files(study: Study, bounds: Sequence[int] | None = None, beside: Sequence[Study] = ()) -> dict[str, bytes]:
   """The report's files by name: report.md, report.html, each figure as PNG and SVG, and the contact sheets.
 
+  Args:
+    study: the runs.
+    bounds: numbers of labels that bound the budget regimes; by default three regimes of about equal ratio.
+    beside: other studies in the figure of the budget regimes.
+
   Raises:
-    UsageError: no run has a row to show.
+    UsageError: no run has a row to show, or `bounds` and `beside` do not fit (`regimes.section`).
   """
   chosen = studies.choose(study)
   incomplete = studies.incomplete(study)
   curves, curve_drawings = sections.curves(study, chosen)
+  others = {other.name: studies.choose(other) for other in beside}
+  above, above_drawings = regimes.section(chosen, bounds, others, study.name)
   compared, comparison_drawings = pairwise.comparison(chosen)
   balance, balance_drawings = acquired.balance(chosen, study.class_names)
   by_class, class_drawings = acquired.by_class(chosen, study.class_names)
@@ -38,6 +48,8 @@ def files(study: Study) -> dict[str, bytes]:
     *by_class,
     Heading(2, "Label efficiency"),
     *sections.efficiency(chosen),
+    Heading(2, "Budget regimes"),
+    *above,
     Heading(2, "Significance"),
     *compared,
     Heading(2, "What was acquired"),
@@ -45,7 +57,9 @@ def files(study: Study) -> dict[str, bytes]:
     *sheets,
     *sections.protocol(study, chosen, incomplete),
   ]
-  for name, drawing in (curve_drawings | class_drawings | comparison_drawings | balance_drawings).items():
+  for name, drawing in (
+    curve_drawings | class_drawings | above_drawings | comparison_drawings | balance_drawings
+  ).items():
     out |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
   return out | {"report.md": blocks.to_markdown(content).encode(), "report.html": blocks.to_html(content).encode()}
 

@@ -177,6 +177,47 @@ def at_budgets(
 
 
 @matplotlib.rc_context(_STYLE)
+def regimes(studies: dict, ranges: Sequence[str]) -> Drawing:
+  """A panel per range of labels: the gain of each strategy, a row, with its interval; a marker per study.
+
+  Args:
+    studies: for each study `regimes.Gains` by strategy; the first study orders the rows.
+    ranges: names of the ranges.
+  """
+  names = list(dict.fromkeys(name for gains in studies.values() for name in gains))
+  figure, panels = plt.subplots(
+    1,
+    len(ranges),
+    figsize=(_WIDTH, 1.1 + (0.16 + 0.1 * len(studies)) * len(names)),
+    sharey=True,
+    squeeze=False,
+    layout="constrained",
+  )
+  for place, (study, gains) in enumerate(studies.items()):
+    shift = 0.3 * (place - (len(studies) - 1) / 2)
+    look = {"marker": "os^Dv"[place % 5], "markersize": 4, "linestyle": "none", "elinewidth": 1, "color": f"C{place}"}
+    look["markerfacecolor"] = "white" if place % 2 else look["color"]
+    for i, axes in enumerate(panels[0]):
+      for name, one in gains.items():
+        error = None
+        if one.interval is not None:
+          low, high = one.interval
+          error = [[max(one.mean[i] - low[i], 0)], [max(high[i] - one.mean[i], 0)]]
+        label = study if name == next(iter(gains)) else None
+        axes.errorbar([one.mean[i]], [names.index(name) + shift], xerr=error, label=label, **look)
+  for axes, title in zip(panels[0], ranges, strict=True):
+    axes.set_title(title, fontsize=8)
+    axes.axvline(0, color="#888888", linewidth=0.8, zorder=0)
+    axes.grid(alpha=0.25)
+  panels[0][0].set_yticks(range(len(names)), map(_wrapped, names), fontsize=8)
+  panels[0][0].invert_yaxis()
+  figure.supxlabel("test accuracy above random (percentage points)", fontsize=9)
+  if len(studies) > 1:
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
+  return _saved(figure)
+
+
+@matplotlib.rc_context(_STYLE)
 def heat_map(
   matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, x: str, y: str, top: float, digits: int = 2
 ) -> Drawing:

@@ -6,8 +6,6 @@ from matplotlib.ticker import MaxNLocator
 import numpy as np
 
 from experiments.analysis import curves as learning_curves
-from experiments.analysis import styles
-from experiments.common.spelling import named
 from experiments.papers import registry
 from experiments.papers.base import Curve
 from experiments.reporting import card
@@ -148,10 +146,8 @@ def _format_median(numbers: Sequence[float]) -> str:
 def efficiency(chosen: Chosen) -> list[Block]:
   """The section on label efficiency: labels that random needs divided by labels that a strategy needs."""
   means = {name: chosen.values(name, "test_accuracy").mean(axis=0) for name in chosen.runs}
-  # In a grid, a strategy's baseline is random at the same point.
-  baselines = {name.partition(" [")[2]: name for name in means if named(name).name == styles.RANDOM}
-  others = [name for name in means if name.partition(" [")[2] in baselines and name not in baselines.values()]
-  if not others:
+  baselines = chosen.baselines()
+  if not baselines:
     return [Text("Label efficiency needs random and another strategy in --acq.")]
   start = max(means[name][0] for name in baselines.values())
   end = max(means[name].max() for name in baselines.values())
@@ -161,8 +157,7 @@ def efficiency(chosen: Chosen) -> list[Block]:
       Text(f"Label efficiency is undefined: random does not rise above its accuracy in round 0, {number(start)}.")
     ]
   rows = []
-  for name in others:
-    baseline = baselines[name.partition(" [")[2]]
+  for name, baseline in baselines.items():
     curve, base = (chosen.labels(name), means[name]), (chosen.labels(baseline), means[baseline])
     ratios = [label_efficiency(level, base, curve) for level in levels]
     rows.append([name, *("not reached" if ratio is None else number(ratio, 2) for ratio in ratios)])

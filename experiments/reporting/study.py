@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.analysis import grid
 from experiments.analysis import kept
+from experiments.analysis import styles
 from experiments.analysis.curves import area_under_curve
 from experiments.analysis.curves import curves
 from experiments.analysis.curves import name_of
@@ -25,9 +26,10 @@ from experiments.analysis.records import read_rows
 from experiments.analysis.records import run_of
 from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
+from experiments.common.spelling import named
 
 _NUMBERS = ("num_labeled", "test_accuracy", "test_nll", "test_ece", "seconds_total")
-_FOLDERS = ("data_dir", "workdir", "compilation_cache", "init_file", "features")
+_FOLDERS = ("data_dir", "workdir", "compilation_cache", "init_file", "features", "embedding")
 _LISTS = ("selected", "selected_labels")
 
 
@@ -38,6 +40,12 @@ class Study(NamedTuple):
   configs: tuple[dict, ...]
   rows: tuple[dict, ...]
   full_data: tuple[dict, ...]
+
+  @property
+  def name(self) -> str:
+    """The name of the first workdir, or of the first kept file without its ending."""
+    path = self.workdirs[0].absolute()
+    return path.stem if path.suffix == ".jsonl" else path.name
 
   @property
   def flags(self) -> dict:
@@ -203,6 +211,12 @@ class Chosen(NamedTuple):
   def areas(self, name: str) -> np.ndarray:
     """`[S]` area under the curve of test accuracy over labels, by seed."""
     return area_under_curve(self.labels(name), self.values(name, "test_accuracy"))
+
+  def baselines(self) -> dict[str, str]:
+    """The baseline of each other strategy: random, in a grid at the same point."""
+    found = {name.partition(" [")[2]: name for name in self.runs if named(name).name == styles.RANDOM}
+    names = [name for name in self.runs if name not in found.values()]
+    return {name: found[point] for name in names if (point := name.partition(" [")[2]) in found}
 
 
 def choose(study: Study) -> Chosen:

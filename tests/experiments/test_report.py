@@ -25,12 +25,14 @@ def refusal(*words) -> str:
 
 
 def test_a_report_is_written_and_its_table_printed(tmp_path, capsys):
-  main(studies.workdir(tmp_path / "a", studies.three_seeds()), f"--out={tmp_path / 'out'}")
+  own, other = (studies.workdir(tmp_path / name, studies.three_seeds(), data=name) for name in "ab")
+  main(own, f"--out={tmp_path / 'out'}", f"--beside={other}", "--regimes=10,15,30")
   printed = capsys.readouterr().out
   assert "│ margin      │     3 │" in printed and f"report in {tmp_path}/out/report.html" in printed
   written = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
   assert {"report.md", "report.html", "learning_curve.png", "learning_curve.svg", "penalties.png"} <= set(written)
   assert len(written["report.html"]) < 3_000_000
+  assert b"| strategy, b | 10 to 15 labels | 15 to 30 labels |" in written["report.md"]
   begins = {".png": b"\x89PNG", ".svg": b"<?xml", ".html": b"<!", ".md": b"# "}
   assert all(content.startswith(begins[Path(name).suffix]) for name, content in written.items())
 
@@ -61,7 +63,7 @@ def test_a_file_that_is_no_kept_study_is_refused(tmp_path, monkeypatch):
   assert "must be a .jsonl file" in refusal(folder, f"--keep={tmp_path / 'a.json'}")
   assert "not a results.jsonl" in refusal(folder, f"--keep={folder / 'results.jsonl'}")
   (tmp_path / "file").write_text("")
-  monkeypatch.setattr(report.document, "files", lambda study: {})
+  monkeypatch.setattr(report.document, "files", lambda *_: {})
   assert "cannot be written" in refusal(folder, f"--keep={tmp_path / 'file' / 'a.jsonl'}")
 
 
@@ -71,6 +73,15 @@ def test_nothing_is_written_of_a_damaged_study(tmp_path):
   message = refusal(folder)
   assert f"{folder}/results.jsonl is damaged in line 1" in message
   assert not (folder / "report").exists()
+
+
+def test_studies_beside_each_other_must_fit(tmp_path):
+  folder = studies.workdir(tmp_path / "a", studies.three_seeds())
+  assert "must differ in their names" in refusal(folder, f"--beside={folder}")
+  for words in ("10", "10,x", "20,10", "0,10"):
+    assert f"--regimes={words} must be ascending" in refusal(folder, f"--regimes={words}")
+  assert "within 10 to 30, the labels of a" in refusal(folder, "--regimes=5,30")
+  assert "no is no workdir" in refusal(folder, f"--beside={tmp_path / 'no'}")
 
 
 def test_the_program_says_what_is_wrong_in_one_sentence(tmp_path):
