@@ -13,7 +13,7 @@ from experiments.benchmarks.heads_plan import ACQ_SIZE
 from experiments.benchmarks.heads_plan import PER_CLASS
 from experiments.benchmarks.heads_plan import Data
 from experiments.data import DataError
-from experiments.data.errors import one_line
+from experiments.data import features
 from experiments.data.scaling import scaled
 
 SYNTHETIC = (10, 128)  # classes and features of the synthetic clusters
@@ -39,47 +39,15 @@ def synthetic_rows(pool: int, test: int) -> list[np.ndarray]:
   return draw(pool) + draw(test)
 
 
-def read_features(path: str) -> np.ndarray:
-  """Reads features `[N, F]` from a .npy file.
-
-  Raises:
-    DataError: the file cannot be read, or holds anything other than rows of finite numbers.
-  """
-  try:
-    found = np.load(path, allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
-    raise DataError(f"--features: {path} cannot be read as a .npy file ({one_line(error)}).") from error
-  if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu" or not found.size:
-    raise DataError(f"--features: {path} must hold one array [N, F] of numbers, not {_described(found)}.")
-  if not np.isfinite(found).all():
-    raise DataError(f"--features: {path} has values that are not finite.")
-  return found
-
-
-def _described(found: object) -> str:
-  return f"{found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else "several"
-
-
 def read_rows(config: flags.FlagValues) -> list[np.ndarray]:
   """The features of `--features` with the labels of `--dataset`: features and labels of pool and test set.
 
   Raises:
     DataError: a file or the data set cannot be read, or their rows do not fit.
   """
-  files = [read_features(path) for path in config.features]
   named = data_sources.load(config.dataset, config.data_dir, download=False)
-  labels = [np.asarray(named.labels, np.int32), np.asarray(named.test_labels, np.int32)]
-  for path, features, own, what in zip(config.features, files, labels, ("training", "test"), strict=True):
-    if len(features) != len(own):
-      raise DataError(
-        f"--features: {path} has {len(features)} rows, but --dataset={config.dataset} has {len(own)} {what} labels."
-      )
-  if files[0].shape[1] != files[1].shape[1]:
-    raise DataError(
-      f"--features: {config.features[0]} has {files[0].shape[1]} columns, but {config.features[1]} has"
-      f" {files[1].shape[1]}."
-    )
-  return [files[0], labels[0], files[1], labels[1]]
+  train, test = features.load("features", ",".join(config.features), data_sources.Loaded(named))
+  return [train, np.asarray(named.labels, np.int32), test, np.asarray(named.test_labels, np.int32)]
 
 
 def make(config: flags.FlagValues) -> Data:

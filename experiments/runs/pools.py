@@ -1,9 +1,7 @@
 """The pool of a study: a subset of the training images, long-tailed, copied, with noise or with an embedding."""
 
 from collections.abc import Callable
-from collections.abc import Sequence
 import dataclasses
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +13,7 @@ from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 from experiments.config.resolve import Config
 from experiments.data import Loaded
+from experiments.data import features
 from experiments.data import scaling
 
 
@@ -81,19 +80,15 @@ def class_counts(data: Dataset) -> list[int]:
 def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Dataset:
   """The data set with the pool that the flags describe. Id `i` is copy `i // O` of original `i % O` of O originals.
 
-  The embedding has one row per training image, or per training and test image; if the `source` is a path, one per row
-  of the source. Features (`--features`) are scaled on the pool.
+  Features (`--features`) are scaled on the pool.
 
   Raises:
     UsageError: the pool cannot be built.
+    DataError: `--embedding` does not fit (`data.features.load`).
   """
   embedding = None
   if config.embedding is not None:
-    if source is not None and source.rows is not None:
-      embedding = load_embedding(Path(config.embedding), (source.num_rows,))[source.rows]
-    else:
-      sizes = len(data.inputs), len(data.inputs) + len(data.test_inputs)
-      embedding = load_embedding(Path(config.embedding), sizes)[: len(data.inputs)]
+    embedding, _ = features.load("embedding", config.embedding, source or Loaded(data), tested=False)
   ids = original_ids(config, data)
   images, labels = data.inputs, data.labels
   masks = {name: getattr(data, name) for name in ("known", "available") if getattr(data, name) is not None}
@@ -118,13 +113,13 @@ def apply(config: Config, data: Dataset, source: Loaded | None = None) -> Datase
   )
 
 
-def _stored(features: np.ndarray, dtype: str) -> np.ndarray:
+def _stored(scaled: np.ndarray, dtype: str) -> np.ndarray:
   """Scaled features as `dtype`. Raises UsageError if it cannot hold them."""
   with np.errstate(over="ignore"):
-    stored = features.astype(dtype)
+    stored = scaled.astype(dtype)
   if not np.isfinite(stored).all():
     raise UsageError(
-      f"--features_dtype={dtype} cannot hold the scaled feature {np.abs(features).max():g}: use float32 or a --scale"
+      f"--features_dtype={dtype} cannot hold the scaled feature {np.abs(scaled).max():g}: use float32 or a --scale"
     )
   return stored
 
@@ -149,23 +144,3 @@ def _prepare(config: Config, data: Dataset) -> Callable:
     return own
   assert isinstance(own.mean, float) and isinstance(own.std, float)
   return inputs.images(mean=own.mean + config.input_mean * own.std, std=own.std * config.input_std)
-
-
-def load_embedding(path: Path, sizes: Sequence[int]) -> np.ndarray:
-  """Reads an embedding `[size, E]`, float32, from a .npy file; `sizes` are the numbers of rows that it may have.
-
-  Raises:
-    UsageError: the file cannot be read, or has another number of rows, or numbers that are not finite.
-  """
-  try:
-    found = np.load(path, allow_pickle=False)
-  except (OSError, ValueError, EOFError) as error:
-    raise UsageError(f"--embedding={path} cannot be read as a .npy file: {error}") from error
-  if not isinstance(found, np.ndarray) or found.ndim != 2 or len(found) not in sizes:
-    shapes = " or ".join(f"[{size}, E]" for size in dict.fromkeys(sizes))
-    raise UsageError(
-      f"--embedding={path} must be one array of shape {shapes}, not {getattr(found, 'shape', 'several')}"
-    )
-  if not np.issubdtype(found.dtype, np.number) or not np.isfinite(found).all():
-    raise UsageError(f"--embedding={path} has values that are not finite numbers")
-  return found.astype(np.float32)

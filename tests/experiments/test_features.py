@@ -12,6 +12,7 @@ import pytest
 from experiments import data as data_sources
 from experiments import features
 from experiments.config import flags
+from experiments.data import features as feature_files
 from experiments.runs import pools
 
 LOADED = data_sources.load("digits")
@@ -93,7 +94,7 @@ def test_features_of_a_path_are_in_its_order_and_serve_as_its_embedding(write, t
   ranges = lambda name: [i for text in facts[name] for i in range(*map(int, text.split(":")))]
   assert ranges("training_rows") == found.rows.tolist()
   assert sorted([*found.rows.tolist(), *ranges("test_rows")]) == list(range(200)) and len(ranges("test_rows")) > 30
-  embedding = pools.load_embedding(tmp_path / "f.npy", (found.num_rows,))[found.rows]
+  embedding, _ = feature_files.load("embedding", str(tmp_path / "f.npy"), found, tested=False)
   np.testing.assert_allclose(embedding, found.data.inputs.reshape(-1, 64) / 16, atol=1e-3)
 
 

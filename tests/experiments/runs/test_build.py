@@ -17,6 +17,7 @@ from al_jax import models
 from al_jax import types
 from experiments import data as data_sources
 from experiments.common.errors import UsageError
+from experiments.data import DataError
 from experiments.runs import build
 from experiments.runs import pools
 from tests.experiments.config.test_acquisitions import config
@@ -223,7 +224,7 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
     ({"acq": ("bald",), "dropout_rate": 0.0}, "bald: MC dropout needs a network with dropout, and CNN has none"),
     ({"pool_size": 5000}, "--pool_size=5000 exceeds the 1297 training images"),
     ({"pool_subset": 3}, "pool_subset=3 must be between acq_size=10"),
-    ({"embedding": "nowhere.npy"}, "--embedding=nowhere.npy cannot be read"),
+    ({"embedding": "nowhere.npy"}, "--embedding: nowhere.npy cannot be read"),
     ({"acq": ("epig(targets=2000)",)}, "epig(targets=2000): 2000 targets are more than the pool's 1297 rows"),
     (
       {"model": "batchbald"},
@@ -244,7 +245,7 @@ def test_decay_of_a_layer_that_is_not_there_is_refused():
 )
 def test_what_cannot_be_carried_out_is_told_in_one_sentence(changes, sentence):
   asked = config(dataset="digits", **changes)
-  with pytest.raises(UsageError, match=re.escape(sentence)) as caught:
+  with pytest.raises((UsageError, DataError), match=re.escape(sentence)) as caught:
     build.check(asked, pools.apply(asked, data_sources.load("digits")))
   assert "\n" not in str(caught.value)
 

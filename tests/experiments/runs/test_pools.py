@@ -9,6 +9,7 @@ import pytest
 from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
+from experiments.data import DataError
 from experiments.runs import pools
 from tests.experiments.config.test_acquisitions import config
 
@@ -157,10 +158,10 @@ def test_embedding_follows_the_pool(imbalance, data, tmp_path):
   [
     (None, "cannot be read"),
     (b"not an array", "cannot be read"),
-    (np.zeros((96, 3)), r"shape \[97, E\] or \[140, E\], not \(96, 3\)"),
-    (np.zeros(97), r"not \(97,\)"),
+    (np.ones((96, 3)), "has 96 rows, but the data set has 97 training and 43 test rows"),
+    (np.zeros(97), r"shape \[N, F\], not float64 of shape \(97,\)"),
     (np.full((97, 2), np.nan), "not finite"),
-    (np.full((97, 2), "a"), "not finite numbers"),
+    (np.full((97, 2), "a"), "must hold numbers"),
   ],
 )
 def test_a_wrong_embedding_is_refused_by_name(content, message, data, tmp_path):
@@ -169,7 +170,7 @@ def test_a_wrong_embedding_is_refused_by_name(content, message, data, tmp_path):
     path.write_bytes(content)
   elif content is not None:
     np.save(path, content)
-  with pytest.raises(UsageError, match=message) as caught:
+  with pytest.raises(DataError, match=message) as caught:
     pools.apply(config(embedding=str(path)), data)
   assert str(path) in str(caught.value)
 
@@ -181,8 +182,12 @@ def test_an_embedding_of_training_and_test_rows_is_cut_to_the_training_rows(data
   made = pools.apply(asked, data)
   np.testing.assert_array_equal(made.embedding, features[pools.original_ids(asked, data)].astype(np.float16))
   np.save(tmp_path / "features.npy", features[:139])
-  with pytest.raises(UsageError, match=r"of shape \[97, E\] or \[140, E\], not \(139, 3\)"):
+  with pytest.raises(DataError, match="has 139 rows, but the data set has 97 training and 43 test rows"):
     pools.apply(asked, data)
+  np.save(tmp_path / "train.npy", features[:97])
+  np.save(tmp_path / "test.npy", features[97:])
+  two = pools.apply(config(embedding=f"{tmp_path / 'train.npy'},{tmp_path / 'test.npy'}", pool_size=30), data)
+  np.testing.assert_allclose(two.embedding, features[pools.original_ids(asked, data)], rtol=1e-6)
 
 
 def featured(data, spread=1.0):
