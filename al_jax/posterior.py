@@ -15,7 +15,7 @@ from al_jax import linalg
 from al_jax import network as networks
 from al_jax import types
 from al_jax.chunks import map_chunks
-from al_jax.models import layers
+from al_jax.models import convolution
 
 __all__ = ("deterministic", "ensemble", "laplace", "mc_dropout")
 
@@ -114,7 +114,7 @@ def _mc_dropout(samples: int, per_example: bool) -> types.Posterior:
     # sample out of the loop. Accelerators run all samples at once, and vmap does not batch computations that do not
     # depend on the sample. If samples differ only in channel scales, a CPU also runs them at once on a few images,
     # because they share a convolution.
-    shared = layers.convolves_scaled(logits_of, keys[0], inputs_of(ids[:1]))
+    shared = convolution.convolves_scaled(logits_of, keys[0], inputs_of(ids[:1]))
     on_cpu = functools.partial(at_once, _SCALED_PER_CHUNK) if shared else in_turn
     elsewhere = functools.partial(at_once, _ROWS_PER_CHUNK * chunk_size // samples)
     return jax.lax.platform_dependent(ids, cpu=on_cpu, default=elsewhere)

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from al_jax.models import convolution
 from al_jax.models import layers
 from al_jax.models import pooling
 
@@ -20,7 +21,7 @@ class BatchBALDNet(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float | None = None  # of all three dropout layers; None: 0.5 as published
-  lowering: layers.Lowering = "auto"  # how convolutions are computed: see `layers.Conv`; "auto": by platform and
+  lowering: convolution.Lowering = "auto"  # how convolutions are computed: see `layers.Conv`; "auto": by platform and
   #   pass; "winograd": also faster pooling, with other gradients where pixels are equal
   head = "Dense_1"
 

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 
+from al_jax.models import convolution
 from al_jax.models import layers
 
 
@@ -17,8 +18,8 @@ class CNN(nn.Module):
 
   num_classes: int = 10
   dropout_rate: float = 0.25
-  lowering: layers.Lowering = "auto"  # how convolutions are computed: "conv", "matrix", "one_by_one", or "auto": by
-  #   platform and pass
+  lowering: convolution.Lowering = "auto"  # how convolutions are computed (see `layers.Conv`); "auto": by platform and
+  #   pass
   head = "Dense_1"
 
   @nn.compact

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 
+from al_jax.models import convolution
 from al_jax.models import layers
 from al_jax.models.depthwise import DepthwiseConv
 from al_jax.models.depthwise import pad_same
@@ -36,7 +37,7 @@ def _norm(name: str, train: bool) -> nn.BatchNorm:
   return nn.BatchNorm(use_running_average=not train, momentum=0.99, epsilon=1e-3, name=name)
 
 
-def _conv(features: int, size: int, name: str, lowering: layers.Lowering, strides: int = 1) -> layers.Conv:
+def _conv(features: int, size: int, name: str, lowering: convolution.Lowering, strides: int = 1) -> layers.Conv:
   init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
   return layers.Conv(
     features, (size, size), kernel_init=init, lowering=lowering, strides=strides, use_bias=False, name=name
@@ -54,7 +55,7 @@ class InvertedBottleneck(nn.Module):
   strides: int
   expansion: int
   features: int
-  lowering: layers.Lowering
+  lowering: convolution.Lowering
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -87,7 +88,7 @@ class EfficientNetLite0(nn.Module):
 
   num_classes: int = 1000
   dropout_rate: float = 0.2  # dropout of the features before the dense layer
-  lowering: layers.Lowering = "auto"  # how the dense convolutions are computed, as in `layers.Conv`
+  lowering: convolution.Lowering = "auto"  # how the dense convolutions are computed, as in `layers.Conv`
   head = "Dense_0"
 
   @nn.compact

@@ -6,6 +6,7 @@ import math
 import flax.linen as nn
 import jax
 
+from al_jax.models import convolution
 from al_jax.models import layers
 
 NORMS = ("group", "batch")
@@ -20,7 +21,7 @@ class BasicBlock(nn.Module):
   features: int
   strides: int
   norm: str
-  lowering: layers.Lowering
+  lowering: convolution.Lowering
 
   @nn.compact
   def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -33,7 +34,7 @@ class BasicBlock(nn.Module):
 
 
 def _convolve_and_norm(
-  x: jax.Array, features: int, size: int, strides: int = 1, *, norm: str, lowering: layers.Lowering, train: bool
+  x: jax.Array, features: int, size: int, strides: int = 1, *, norm: str, lowering: convolution.Lowering, train: bool
 ) -> jax.Array:
   """A convolution without bias, followed by a norm, whose bias takes its place."""
   x = layers.Conv(
@@ -74,8 +75,8 @@ class ResNet18(nn.Module):
   dropout_rate: float = 0.0  # dropout of the features before the dense layer
   norm: str = "group"
   width: int = 64
-  lowering: layers.Lowering = "auto"  # how convolutions are computed: "conv", "matrix", "one_by_one", or "auto": by
-  #   platform and pass
+  lowering: convolution.Lowering = "auto"  # how convolutions are computed (see `layers.Conv`); "auto": by platform and
+  #   pass
   head = "Dense_0"
 
   @nn.compact

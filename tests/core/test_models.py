@@ -1,7 +1,6 @@
 """Networks, and the lowering of convolutions to matrix products."""
 
 import functools
-import itertools
 
 import flax.linen as nn
 import jax
@@ -11,6 +10,7 @@ import pytest
 
 from al_jax import from_flax
 from al_jax import models
+from al_jax.models import convolution
 from al_jax.models import layers
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
@@ -32,6 +32,19 @@ SHARES = [
 ]
 
 
+def lowered(lowering: str):
+  """The valid convolution of `x` with a kernel, in a scoring pass."""
+  return lambda x, kernel: convolution.convolve(x, kernel, convolution.Window(), lowering, train=False)
+
+
+def scaled(x, scale, kernel):
+  """The valid convolution of `x * scale` with a deep kernel, in a scoring pass."""
+  return convolution.convolve(x, kernel, convolution.Window(), "auto", train=False, scale=scale)
+
+
+conv, matrix, one_by_one = map(lowered, ("conv", "matrix", "one_by_one"))
+
+
 def arrays(shape, seed: int = 0):
   batch, height, width, in_features, kh, kw, features = shape
   rng = np.random.default_rng(seed)
@@ -47,10 +60,10 @@ def assert_close(got, expected, products: int) -> None:
 
 def test_shapes_cover_both_branches():
   depth = lambda shape: shape[3] * shape[4] * shape[5]
-  assert max(map(depth, IM2COL)) == layers._IM2COL_MAX_DEPTH < min(map(depth, SHARES))
+  assert max(map(depth, IM2COL)) == convolution._IM2COL_MAX_DEPTH < min(map(depth, SHARES))
 
 
-@pytest.mark.parametrize("convolve", [layers.conv_valid, layers.conv_valid_matrix])
+@pytest.mark.parametrize("convolve", [conv, matrix], ids=["conv", "matrix"])
 @pytest.mark.parametrize("shape", IM2COL + SHARES, ids=str)
 def test_convolution_equals_the_reference(shape, convolve):
   x, kernel = arrays(shape)
@@ -60,8 +73,8 @@ def test_convolution_equals_the_reference(shape, convolve):
 @pytest.mark.parametrize("shape", IM2COL + SHARES, ids=str)
 def test_gradients_of_both_lowerings_are_equal(shape):
   x, kernel = arrays(shape)
-  out, pull_conv = jax.vjp(layers.conv_valid, x, kernel)
-  _, pull_matrix = jax.vjp(layers.conv_valid_matrix, x, kernel)
+  out, pull_conv = jax.vjp(conv, x, kernel)
+  _, pull_matrix = jax.vjp(matrix, x, kernel)
   cotangent = jnp.array(np.random.default_rng(1).normal(size=out.shape), jnp.float32)
   for got, expected in zip(jax.jit(pull_matrix)(cotangent), jax.jit(pull_conv)(cotangent), strict=True):
     assert got.shape == expected.shape
@@ -80,9 +93,9 @@ def test_lowering_under_vmap_over_kernels(shape):
 
     return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
 
-  got = jax.jit(jax.vmap(value_and_gradients(layers.conv_valid_matrix), in_axes=(None, 0)))(x, kernels)
-  one_by_one = [jax.jit(value_and_gradients(layers.conv_valid))(x, kernel) for kernel in kernels]
-  expected = jax.tree.map(lambda *leaves: np.stack(leaves), *one_by_one)
+  got = jax.jit(jax.vmap(value_and_gradients(matrix), in_axes=(None, 0)))(x, kernels)
+  singly = [jax.jit(value_and_gradients(conv))(x, kernel) for kernel in kernels]
+  expected = jax.tree.map(lambda *leaves: np.stack(leaves), *singly)
   # Through the sine, gradients inherit the rounding of sums of up to 160 products, hence the wider bound.
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max()), got, expected)
 
@@ -97,10 +110,9 @@ def test_one_kernel_after_another_under_vmap(batched):
   def gradients(convolve):
     return jax.vmap(jax.value_and_grad(lambda x, k: jnp.sum(jnp.sin(convolve(x, k))), (0, 1)), in_axes=batched)
 
-  one_by_one, plain = gradients(layers.conv_valid_one_by_one), gradients(layers.conv_valid)
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
-  jax.tree.map(close, jax.jit(one_by_one)(xs, kernels), jax.jit(plain)(xs, kernels))
-  forward = jax.vmap(layers.conv_valid_one_by_one, in_axes=batched)
+  jax.tree.map(close, *(jax.jit(gradients(function))(xs, kernels) for function in (one_by_one, conv)))
+  forward = jax.vmap(one_by_one, in_axes=batched)
   assert ("scan[" in str(jax.make_jaxpr(forward)(xs, kernels))) == (batched[1] == 0)
 
 
@@ -123,13 +135,13 @@ def test_convolution_of_scaled_channels(shape, own):
   x, kernel = arrays(shape)
   scales, products = scales_of(shape, own), kernel[..., 0].size
   expected = np.stack([reference.conv_valid(x * scale, kernel) for scale in scales])
-  assert_close(jax.jit(layers.conv_valid_scaled)(x, scales[0], kernel), expected[0], products)
+  assert_close(jax.jit(scaled)(x, scales[0], kernel), expected[0], products)
   # All scales share the per-channel convolutions, which are matrix products.
-  mapped = jax.vmap(layers.conv_valid_scaled, in_axes=(None, 0, None))
+  mapped = jax.vmap(scaled, in_axes=(None, 0, None))
   assert_close(jax.jit(mapped)(x, scales, kernel), expected, products)
   assert not convolves(mapped, "cpu", x, scales, kernel)
   assert convolves(mapped, "cuda", x, scales, kernel)
-  assert_close(jax.vmap(lambda scale: layers.conv_valid(x * scale, kernel))(scales), expected, products)
+  assert_close(jax.vmap(lambda scale: conv(x * scale, kernel))(scales), expected, products)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +158,7 @@ def test_scaled_channels_under_vmap_have_the_plain_gradients(batched):
     return jax.jit(jax.vmap(jax.value_and_grad(loss, (0, 1, 2)), in_axes=batched))(*given)
 
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
-  jax.tree.map(close, gradients(layers.conv_valid_scaled), gradients(lambda x, s, k: layers.conv_valid(x * s, k)))
+  jax.tree.map(close, gradients(scaled), gradients(lambda x, s, k: conv(x * s, k)))
 
 
 @pytest.mark.parametrize("lowering", ["conv", "matrix", "one_by_one", "auto"])
@@ -167,11 +179,11 @@ def test_conv_layer(lowering):
 
 def test_lowering_by_use():
   first, second = 9, 288  # the default network's convolutions
-  assert layers.resolve_lowering("auto", depth=second, train=True) == "matrix"
-  assert layers.resolve_lowering("auto", depth=second, train=False) == "one_by_one"
-  assert layers.resolve_lowering("auto", depth=first, train=False) == "matrix"
-  assert layers.resolve_lowering("conv", depth=first, train=True) == "conv"
-  assert layers.resolve_lowering("matrix", depth=second, train=False) == "matrix"
+  assert convolution.resolve_lowering("auto", depth=second, train=True) == "matrix"
+  assert convolution.resolve_lowering("auto", depth=second, train=False) == "one_by_one"
+  assert convolution.resolve_lowering("auto", depth=first, train=False) == "matrix"
+  assert convolution.resolve_lowering("conv", depth=first, train=True) == "conv"
+  assert convolution.resolve_lowering("matrix", depth=second, train=False) == "matrix"
 
 
 @pytest.mark.parametrize("shape", [IM2COL[0], SHARES[0]], ids=str)
@@ -231,12 +243,14 @@ def convolution_and_gradients(x, kernel, bias, cotangent, strides: int, padding:
 
 
 # Single lowerings are tested quickly for one window; "auto" combines them.
-_LONE = [pytest.param(how, case, marks=pytest.mark.slow) for how in ("conv", "one_by_one") for case in WINDOWS[1:]]
+_LONE = [
+  pytest.param(how, case, marks=pytest.mark.slow) for how in ("conv", "one_by_one", "matrix") for case in WINDOWS[1:]
+]
 
 
 @pytest.mark.parametrize(
   ("lowering", "case"),
-  [("conv", WINDOWS[0]), ("one_by_one", WINDOWS[0]), *itertools.product(("matrix", "auto"), WINDOWS), *_LONE],
+  [*((how, WINDOWS[0]) for how in ("conv", "one_by_one", "matrix")), *(("auto", case) for case in WINDOWS), *_LONE],
   ids=str,
 )
 def test_strides_and_padding(lowering, case):
