@@ -9,7 +9,8 @@ Flags, result rows and figure are the same as in experiments.mnist; only the def
 from absl import app
 
 from experiments import mnist
-from experiments.config import flags
+from experiments.config import command_line
+from experiments.config.flags import FLAGS
 
 
 def main(argv) -> None:
@@ -17,5 +18,5 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
-  flags.FLAGS.set_default("driver", "scan")
-  app.run(main, flags_parser=flags.parse)
+  FLAGS.set_default("driver", "scan")
+  app.run(main, flags_parser=command_line.parse)

@@ -18,7 +18,7 @@ from experiments.analysis import summary
 from experiments.common import places
 from experiments.common.console import Display
 from experiments.common.errors import UsageError
-from experiments.config import flags
+from experiments.config import command_line
 from experiments.config.resolve import path_options
 from experiments.config.resolve import resolve
 from experiments.data import features
@@ -101,7 +101,7 @@ def main(_) -> None:
       raise
     sys.exit(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}; all written rows are kept")
   except Stopped as stopped:
-    print(f"stopped by {stopped.name}; resume with: {flags.resume_command(workdir.path)}", file=sys.stderr)
+    print(f"stopped by {stopped.name}; resume with: {command_line.resume_command(workdir.path)}", file=sys.stderr)
     sys.exit(stopped.exit_code)
   except KeyboardInterrupt:
     print("\ninterrupted: all written rows are kept; continue with --resume and the same --workdir", file=sys.stderr)
@@ -109,4 +109,4 @@ def main(_) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=flags.parse)
+  app.run(main, flags_parser=command_line.parse)

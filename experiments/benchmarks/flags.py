@@ -11,6 +11,7 @@ from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks import agreement as bench_agreement
 from experiments.benchmarks import heads_plan
 from experiments.benchmarks.torch_loop import Plan
+from experiments.common import flag_words
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 
@@ -93,18 +94,10 @@ def parse(argv: list[str], description: str = "") -> flags.FlagValues:
     UsageError: a wrong flag, a word that is no flag, or flags that exclude each other.
   """
   values = _defined()
-  if any(word.lstrip("-") in ("help", "h", "helpfull", "helpshort") for word in argv[1:] if word.startswith("-")):
+  if flag_words.ask_for_help(argv[1:]):
     print(f"{description}\nFlags:\n{_help(values)}")
     sys.exit(0)
-  try:
-    rest = values(argv)
-  except flags.Error as error:
-    raise UsageError(error) from error
-  if len(rest) > 1:
-    raise UsageError(f"unexpected argument {rest[1]!r}: give every setting as a flag, --name=value")
-  for name in values:
-    if values[name].present > 1:
-      raise UsageError(f"--{name} is given {values[name].present} times: give it once")
+  flag_words.read(values, argv)
   for name, value in DEFAULTS.get(values.suite, {}).items():
     values.set_default(name, value)
   _check(values)

@@ -1,15 +1,11 @@
 """The flags of experiments.mnist and experiments.ablation, in groups, with their help texts."""
 
-import shlex
-import sys
-
 from absl import flags
 
 from al_jax import inputs
 from al_jax import models
 from al_jax import types
 from al_jax.sweep import PACKS
-from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 from experiments.config import presets
 from experiments.config.optimizers import NEWTON
@@ -155,8 +151,7 @@ _data.enum(
 _data.string(
   "embedding",
   None,
-  ".npy file of features [N, E] for diversity-based acquisitions: a row per training image, or the training rows before"
-  " the test rows (if --dataset is a path, a row per row of the data)",
+  "features [N, E] by which acquisitions compare rows: files as for --features, or one with the training rows alone",
 )
 _data.float("val_last", 0.0, "fraction of the labeled rows, the most recently acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same for --full_data: fraction of the pool, its last rows, held out")
@@ -347,52 +342,3 @@ _running.string("workdir", None, "folder of the results (default: a new runs/<da
 _running.boolean("resume", False, "continue the study in --workdir, or start it if there is none")
 _running.boolean("overwrite", False, "delete the results in --workdir first")
 _running.boolean("list_acquisitions", False, "print every acquisition with formula, needs and source, and exit")
-
-
-def parse(argv: list[str]) -> list[str]:
-  """The flags parser of `absl.app.run`, with grouped --help; refuses positional arguments and repeated flags.
-
-  Exits with 0 after --help and --list_acquisitions, and with a one-sentence error (status 1) after a mistake.
-  """
-  if any(word in ("--help", "-help", "--helpfull", "--helpshort", "-h") for word in argv[1:]):
-    print(help_text())
-    sys.exit(0)
-  try:
-    rest = FLAGS(argv)
-    if len(rest) > 1:
-      raise UsageError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
-    twice = [name for group in GROUPS.values() for name in group if FLAGS[name].present > 1]
-    if twice:
-      raise UsageError(f"--{twice[0]} is given {FLAGS[twice[0]].present} times: give it once")
-  except (flags.Error, UsageError) as error:
-    sys.exit(f"error: {error}")
-  if FLAGS.list_acquisitions:
-    print(acquisitions.listing())
-    sys.exit(0)
-  return rest
-
-
-def help_text() -> str:
-  """The main program's docstring, every flag by group with choices and default, and the presets."""
-  lines = [(sys.modules["__main__"].__doc__ or "").strip()]
-  for group, names in GROUPS.items():
-    lines += ["", f"{group}:"]
-    for name in names:
-      flag = FLAGS[name]
-      default = (
-        "" if flag.default in (None, []) else f" [{str(flag.default).lower() if flag.boolean else flag.default}]"
-      )
-      lines.append(f"  --{name:<19}{flag.help}{default}")
-  lines += ["", "Presets (flags on the command line override the preset):"]
-  for name, preset in presets.PRESETS.items():
-    lines.append(f"  {name:<19}{preset.summary}")
-  return "\n".join(lines)
-
-
-def resume_command(workdir: str) -> str:
-  """The command line that resumes this study, whose results are in `workdir`."""
-  kept = [name for names in GROUPS.values() for name in names if name not in ("resume", "overwrite", "workdir")]
-  words = [FLAGS[name].serialize() for name in kept if FLAGS[name].present]
-  spec = sys.modules["__main__"].__spec__
-  program = ["-m", spec.name] if spec else sys.argv[:1]
-  return shlex.join(["python", *program, *words, f"--workdir={workdir}", "--resume"])

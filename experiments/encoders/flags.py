@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from absl import flags
 
+from experiments.common import flag_words
 from experiments.common.errors import UsageError
 from experiments.config import flags as study_flags
 from experiments.config import resolve
@@ -75,13 +76,14 @@ def _help(values: flags.FlagValues, description: str) -> str:
   lines += [f"  {name:<21}{method.summary}" for name, method in METHODS.items()]
   shared = {*_DATA, *_RUNNING}
   groups = {"Features": [name for name in values if name not in shared], "Data": _DATA, "Running": _RUNNING}
-  for heading, names in groups.items():
-    lines += ["", f"{heading}:"]
-    for name in names:
-      default = values[name].default
-      shown = "" if default in (None, []) else f" [{str(default).lower() if values[name].boolean else default}]"
-      lines.append(f"  --{name:<19}{values[name].help}{shown}")
-  return "\n".join(lines)
+  return "\n".join(lines + flag_words.described(values, groups))
+
+
+def _elsewhere(name: str) -> str | None:
+  """The sentence for a flag of the main program that this one lacks."""
+  if not {name, name.removeprefix("no")} & {*study_flags.FLAGS}:
+    return None
+  return f"--{name} does not apply to features, which are one row per row of the data: give it to experiments.mnist"
 
 
 def parse(argv: list[str], description: str) -> tuple[flags.FlagValues, Config]:
@@ -93,25 +95,10 @@ def parse(argv: list[str], description: str) -> tuple[flags.FlagValues, Config]:
     UsageError: a wrong flag, a flag that has no effect, or flags that contradict each other.
   """
   values = _defined()
-  if any(word.lstrip("-") in ("help", "h", "helpfull", "helpshort") for word in argv[1:] if word.startswith("-")):
+  if flag_words.ask_for_help(argv[1:]):
     print(_help(values, description))
     sys.exit(0)
-  try:
-    rest = values(argv)
-  except flags.UnrecognizedFlagError as error:
-    if error.flagname.removeprefix("no") in study_flags.FLAGS or error.flagname in study_flags.FLAGS:
-      raise UsageError(
-        f"--{error.flagname} does not apply to features, which are one row per row of the data: give it to"
-        " experiments.mnist"
-      ) from error
-    raise UsageError(error) from error
-  except flags.Error as error:
-    raise UsageError(error) from error
-  if len(rest) > 1:
-    raise UsageError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
-  for name in values:
-    if values[name].present > 1:
-      raise UsageError(f"--{name} is given {values[name].present} times: give it once")
+  flag_words.read(values, argv, unknown=_elsewhere)
   _check(values)
   words = [values[name].serialize() for name in (*_DATA, *_RUNNING) if values[name].present]
   study_flags.FLAGS([argv[0], *words])

@@ -4,6 +4,7 @@ from absl.testing import flagsaver
 import pytest
 
 from experiments import mnist
+from experiments.config import command_line
 from experiments.config import flags
 
 
@@ -17,7 +18,7 @@ def main(tmp_path):
       for name in [name for group in flags.GROUPS.values() for name in group]:
         flags.FLAGS[name].unparse()
       own = ("--dataset=digits", "--compilation_cache=none", f"--workdir={tmp_path / 'run'}")
-      mnist.main(flags.parse(["mnist", *own, *words]))
+      mnist.main(command_line.parse(["mnist", *own, *words]))
 
   return run
 

@@ -55,7 +55,7 @@ def untimed(row: dict) -> dict:
 
 
 _PRINT_CONFIGS = (
-  "import sys, json, dataclasses; from experiments.config import flags\n"
+  "import sys, json, dataclasses; from experiments.config import command_line, flags\n"
   "from experiments.config.resolve import resolve; from experiments.common.errors import UsageError\n"
   "for lines in map(json.loads, sys.stdin):\n"
   "  out = []\n"
@@ -63,7 +63,7 @@ _PRINT_CONFIGS = (
   "    flags.FLAGS.unparse_flags()\n"
   "    for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
   "    try:\n"
-  "      flags.parse(['main', *line]); config = resolve(); hash(config)\n"
+  "      command_line.parse(['main', *line]); config = resolve(); hash(config)\n"
   "      out.append(dataclasses.asdict(config))\n"
   "    except (UsageError, SystemExit) as error: out.append(str(error))\n"
   "  print(json.dumps(out), flush=True)\n"

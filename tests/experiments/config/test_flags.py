@@ -7,6 +7,7 @@ from absl.testing import flagsaver
 import pytest
 
 from experiments import mnist
+from experiments.config import command_line
 from experiments.config import flags
 from experiments.config.resolve import Config
 
@@ -18,7 +19,7 @@ def printed(monkeypatch, capsys):
 
   def parse(*words):
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
-      flags.parse(["mnist", *words])
+      command_line.parse(["mnist", *words])
     return ended.value.code, *capsys.readouterr()
 
   return parse
