@@ -195,6 +195,7 @@ def test_kmeans_of_many_rows_is_about_as_good_as_that_of_scikit_learn():
     np.testing.assert_allclose(distances[np.arange(len(distances)), assigned[valid]], distances.min(axis=1), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_kmeans_of_many_rows_under_vmap_and_in_other_chunks():
   x, valid = jnp.array(large_pool(0)), jnp.ones(LARGE, bool)
   keys, active = jax.random.split(jax.random.key(0), 2), jnp.array([5, MANY])

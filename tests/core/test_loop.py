@@ -79,7 +79,7 @@ def test_every_strategy_is_of_a_kind_in_use():
   assert {kind_of(acquisition.make(name)) for name in NAMES} == set(known)
 
 
-@pytest.mark.parametrize("name", ["random", "margin"])
+@pytest.mark.parametrize("name", [pytest.param("random", marks=pytest.mark.slow), "margin"])
 def test_both_drivers_give_the_same_run(name, data, make_learner):
   """The slow test below does this for every strategy, with a program that consists of the same parts as `run`."""
   learner = make_learner(name)

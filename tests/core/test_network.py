@@ -121,7 +121,7 @@ def fitted(network, batch, steps: int = 2) -> types.PyTree:
 @pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=pytest.mark.slow) if name in ("dict", "functions", "lstm", "mlp") else name
+    pytest.param(name, marks=pytest.mark.slow) if name in ("dict", "functions", "lstm", "mlp", "tokens") else name
     for name in NETWORKS
   ],
 )

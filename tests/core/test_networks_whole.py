@@ -72,7 +72,8 @@ def kept(variables) -> list:
   return jax.tree.leaves({name: leaf for name, leaf in variables.items() if name != "params"})
 
 
-@pytest.mark.parametrize("name", [name if name == "batch norm" else slow(name) for name in NETWORKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_run_that_is_killed_after_a_round_goes_on_from_all_that_the_network_keeps(name, data, make_learner, tmp_path):
   """Warm start: the next training starts from the previous parameters and statistics."""
   data, learner = data_for(name, data), learner_for(name, make_learner, warm_start=True, keep_optimizer=True)

@@ -34,6 +34,7 @@ def test_the_first_of_equal_inputs_gets_the_gradient():
   np.testing.assert_array_equal(grad(-x).ravel(), 0)
 
 
+@pytest.mark.slow
 def test_the_network_trains_alike_in_both_ways():
   x = np.random.default_rng(1).random((4, 16, 16, 1)).astype(np.float32)
   plain = models.BatchBALDNet(num_classes=3, dropout_rate=0.0)

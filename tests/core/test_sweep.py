@@ -41,6 +41,7 @@ def assert_equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 def test_under_vmap_every_draw_is_that_of_the_run_alone(data, make_learner):
   """Initial sets, initial weights and random's ids are equal; results of training may differ in the last bits."""
   learner = make_learner("random")

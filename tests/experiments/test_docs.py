@@ -41,6 +41,7 @@ def run_example() -> dict:
   return names
 
 
+@pytest.mark.slow
 def test_the_readmes_example_runs_and_learns():
   run_example()
 

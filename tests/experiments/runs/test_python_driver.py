@@ -48,9 +48,10 @@ def test_a_resumed_run_continues_bit_for_bit(plan, kept, data, make_learner):
   assert len(rest) == 4 - kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "plan",
-  [{}, *map(slow, ({"warm_start": True, "keep_optimizer": True}, {"val_last": 0.2}, {"pool_subset": 40, "epochs": 2}))],
+  [{}, {"warm_start": True, "keep_optimizer": True}, {"val_last": 0.2}, {"pool_subset": 40, "epochs": 2}],
   ids=str,
 )
 def test_a_run_that_ended_after_fewer_rounds_is_that_of_more(plan, data, make_learner, tmp_path):
