@@ -1,5 +1,6 @@
 """Multinomial logistic regression by Newton's method on the full batch: the training of a linear head."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ _FORCING = 0.5  # largest relative residual of a Newton step
 _ARMIJO = 1e-4
 _ROUNDING = 1e-6  # of the objective, relative: a smaller increase may be rounding
 _BIAS_RIDGE = 1e-2  # of the preconditioner alone: biases of all classes may move together at no cost
+_WIDE = 512  # features from which the preconditioner is computed from the rows if there are fewer rows
 
 
 class Solution(NamedTuple):
@@ -33,6 +35,25 @@ class _Point(NamedTuple):
   gradient: jax.Array  # `[C, F + 1]`
   stuck: jax.Array  # `[]` bool: no step along the last direction lowers the objective
   iterations: jax.Array  # `[]` int32
+
+
+def preconditioner(x: jax.Array, variance: jax.Array, ridge: jax.Array) -> Callable[[jax.Array], jax.Array]:
+  """A function that multiplies rows by the inverse of `x' diag(variance) x + diag(ridge)`: `[C, F]` -> `[C, F]`.
+
+  Args:
+    x: `[n, F]`. With fewer rows than features, and at least 512 of these, a matrix `[n, n]` is inverted in place of one
+      `[F, F]` (Woodbury's identity).
+    variance: `[n]`, at least 0.
+    ridge: `[F]`, positive.
+  """
+  size, features = x.shape
+  if features < _WIDE or size >= features:
+    inverse = linalg.inverse_of_positive((x.T * variance[None]) @ x + jnp.diag(ridge))
+    return lambda rows: rows @ inverse
+  root = jnp.sqrt(variance)[:, None] * x
+  scaled = root / ridge[None]
+  inner = linalg.inverse_of_positive(root @ scaled.T + jnp.eye(size))
+  return lambda rows: rows / ridge[None] - ((rows @ scaled.T) @ inner) @ scaled
 
 
 def fit(
@@ -88,7 +109,7 @@ def fit(
   def gradient_of(at: jax.Array, probs: jax.Array) -> jax.Array:
     return (weights[None] * (probs - targets)) @ x + penalty * at
 
-  def newton_step(point: _Point, inverse: jax.Array) -> jax.Array:
+  def newton_step(point: _Point, precondition: Callable) -> jax.Array:
     """Approximate solution of `Hessian @ step = -gradient`, `[C, F + 1]`."""
     size, spread = jnp.linalg.norm(point.gradient), weights[None] * point.probs
 
@@ -108,17 +129,17 @@ def fit(
       curved = hessian(direction)
       length = product / jnp.maximum(jnp.sum(direction * curved), jnp.finfo(jnp.float32).tiny)
       step, residual = step + length * direction, residual - length * curved
-      scaled = residual @ inverse
+      scaled = precondition(residual)
       new = jnp.sum(residual * scaled)
       return step, residual, scaled + new / product * direction, new, products + 1
 
     residual = -point.gradient
-    scaled = residual @ inverse
+    scaled = precondition(residual)
     start = jnp.zeros_like(residual), residual, scaled, jnp.sum(residual * scaled), jnp.int32(0)
     return jax.lax.while_loop(goes_on, conjugate, start)[0]
 
-  def search(point: _Point, inverse: jax.Array) -> _Point:
-    step = newton_step(point, inverse)
+  def search(point: _Point, precondition: Callable) -> _Point:
+    step = newton_step(point, precondition)
     slope = jnp.sum(point.gradient * step)
 
     def try_length(carry):
@@ -146,10 +167,9 @@ def fit(
     at = jnp.where(evaluate(at)[0] < total * jnp.log(bias.shape[0]), at, 0.0)
     value, probs = evaluate(at)
     variance = weights * jnp.mean(probs * (1 - probs), axis=0)
-    shared = (x_t * variance[None]) @ x + jnp.diag(jnp.maximum(penalty[0], _BIAS_RIDGE))
-    inverse = linalg.inverse_of_positive(shared)
+    precondition = preconditioner(x, variance, jnp.maximum(penalty[0], _BIAS_RIDGE))
     begun = _Point(at, value, probs, gradient_of(at, probs), jnp.array(False), jnp.int32(0))
-    found = jax.lax.while_loop(unsolved, lambda point: search(point, inverse), begun)
+    found = jax.lax.while_loop(unsolved, lambda point: search(point, precondition), begun)
     loss, _ = predict(found.at)
     # Without a finite norm, no step is taken, and the loss would be that of the start.
     loss = jnp.where(jnp.isfinite(jnp.linalg.norm(found.gradient)), loss / total, jnp.nan)

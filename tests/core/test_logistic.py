@@ -83,6 +83,21 @@ def test_probabilities_are_those_of_scikit_learn(n, features, classes, l2):
   assert gap(problem(n, features, classes), l2) < 5e-4
 
 
+@pytest.mark.parametrize(("n", "features"), [(30, 700), (700, 30), (700, 600)])
+def test_the_preconditioner_is_an_inverse_by_features_and_by_rows(n, features):
+  rng = np.random.default_rng(0)
+  x, variance, ridge = rng.normal(size=(n, features)), rng.random(n) * (rng.random(n) < 0.7), rng.random(features) + 0.5
+  given = [jnp.array(array, jnp.float32) for array in (x, variance, ridge)]
+  rows = rng.normal(size=(3, features))
+  expected = np.linalg.solve((x.T * variance) @ x + np.diag(ridge), rows.T).T
+  found = logistic.preconditioner(*given)(jnp.array(rows, jnp.float32))
+  np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_more_features_than_rows():
+  assert gap(problem(40, 700, 4)) < 5e-4
+
+
 def test_separable_classes():
   given = problem(60, 5, 3, spread=20.0)
   found = solved(given)
