@@ -266,6 +266,8 @@ class PoolView(NamedTuple):
   tie_break: jax.Array | None = None  # `[N]` floats in [0, 1): ties go to the highest; None: drawn from `select`'s key
   labels: jax.Array | None = None  # `[N]` int32: the oracle's labels of labeled rows, UNKNOWN elsewhere
   scores: jax.Array | None = None  # `[N]` floats: values of `Acquisition.pointwise`
+  val_log_probs: jax.Array | None = None  # `[V, S, C]`: for the validation rows; None if the plan has none
+  val_labels: jax.Array | None = None  # `[V]` int32: their labels, UNKNOWN where there is none
 
 
 class Needs(NamedTuple):
@@ -277,6 +279,7 @@ class Needs(NamedTuple):
   embedding: bool = False  # reads `PoolView.embedding`
   labels: bool = False  # reads `PoolView.labels`
   targets: int = 0  # T: rows of `target_log_probs`
+  validation: bool = False  # reads `PoolView.val_log_probs` and `val_labels` where the plan has validation rows
 
   @property
   def fields(self) -> tuple[str, ...]:

@@ -90,6 +90,14 @@ def _fields(state: types.ALState, data: types.Dataset, learner: Learner) -> Call
     target_ids = pool.random_subset(key, splits.is_available(data), num=needs.targets)
     target_log_probs = predict(target_ids, features=False).log_probs
 
+  val_log_probs, val_labels = None, None
+  if needs.validation and plan.val_size:
+    val_ids = splits.validation_ids(state.key, data, plan)
+    val_log_probs = predict(val_ids, features=False).log_probs
+    weights = splits.validation_weights(data, val_ids)
+    val_labels = oracle.noisy_labels(state.key, data, trainer.label_noise)[val_ids]
+    val_labels = val_labels if weights is None else jnp.where(weights > 0, val_labels, types.UNKNOWN)
+
   def complete(view: types.PoolView, ids: jax.Array) -> types.PoolView:
     log_probs, found = None, None
     if needs.samples:
@@ -104,6 +112,8 @@ def _fields(state: types.ALState, data: types.Dataset, learner: Learner) -> Call
       features=found if needs.features else None,
       embedding=embedding,
       target_log_probs=target_log_probs,
+      val_log_probs=val_log_probs,
+      val_labels=val_labels,
     )
 
   return complete

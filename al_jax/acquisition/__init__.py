@@ -13,6 +13,8 @@ from al_jax.acquisition._cluster_margin import cluster_margin as cluster_margin
 from al_jax.acquisition._diversity import kcenter as kcenter
 from al_jax.acquisition._diversity import kmeans as kmeans
 from al_jax.acquisition._epig import epig as epig
+from al_jax.acquisition._herding import maxherding as maxherding
+from al_jax.acquisition._herding import uherding as uherding
 from al_jax.acquisition._low_budget import probcover as probcover
 from al_jax.acquisition._low_budget import typiclust as typiclust
 from al_jax.acquisition._pointwise import bald as bald

@@ -11,8 +11,15 @@ from al_jax.acquisition._selection import from_select
 from al_jax.acquisition._selection import require_field
 
 
-def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) -> jax.Array:
-  """Squared distance of each row to its nearest labeled row: `[N, F]`, `[N]` bool -> `[N]`, inf if none is labeled."""
+def distances_to_labeled(rows: jax.Array, x: jax.Array, labeled: jax.Array, *, chunk_size: int) -> jax.Array:
+  """Squared distance of each row to the nearest labeled row of the pool: `[M]`, inf if none is labeled.
+
+  Args:
+    rows: `[M, F]`.
+    x: `[N, F]` rows of the pool.
+    labeled: `[N]` bool.
+    chunk_size: rows per chunk.
+  """
   size = labeled.shape[0]
   chunk_size = min(chunk_size, size)
   ids = pool.labeled_ids(labeled, size=size)
@@ -22,10 +29,10 @@ def _distances_to_labeled(x: jax.Array, labeled: jax.Array, *, chunk_size: int) 
     start = jnp.minimum(i * chunk_size, size - chunk_size)  # the last chunk overlaps the previous one
     centers = x[jax.lax.dynamic_slice_in_dim(ids, start, chunk_size)]
     here = jnp.minimum(count - start, chunk_size)
-    _, distances = clustering.nearest_center(x, centers, here, chunk_size=chunk_size)
+    _, distances = clustering.nearest_center(rows, centers, here, chunk_size=chunk_size)
     return jnp.minimum(nearest, distances)
 
-  return jax.lax.fori_loop(0, -(-count // chunk_size), step, jnp.full(size, jnp.inf))
+  return jax.lax.fori_loop(0, -(-count // chunk_size), step, jnp.full(rows.shape[0], jnp.inf))
 
 
 @factory
@@ -55,7 +62,7 @@ def kcenter(*, chunk_size: int = 1024) -> types.Acquisition:
       nearest = jnp.minimum(nearest, clustering.squared_distances_to(x, x[new]))
       return (nearest, remaining.at[new].set(False)), new
 
-    start = _distances_to_labeled(x, view.labeled, chunk_size=chunk_size), view.candidates
+    start = distances_to_labeled(x, x, view.labeled, chunk_size=chunk_size), view.candidates
     return jax.lax.scan(step, start, length=num)[1]
 
   return from_select(select, needs=types.Needs(embedding=True))

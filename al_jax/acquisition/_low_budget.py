@@ -19,7 +19,7 @@ _WIDTH = 4
 _TYPICALITY_BITS = 12  # of the mantissa: mean distances that differ by less than about 1e-4 of their size are ties
 
 
-def _normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
+def normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
   """Normalized, then centered embeddings `[N, F]`, and the `[N]` bool mask of labeled and candidate rows.
 
   Rows outside the mask are 0.
@@ -142,7 +142,7 @@ def typiclust(
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     size = view.labeled.shape[0]
     chunk, capacity = min(chunk_size, size), min(max_clusters, size)
-    x, in_use = _normalized_embeddings(view)
+    x, in_use = normalized_embeddings(view)
     tie_break = require_field(view, "tie_break")
     active = jnp.minimum(view.labeled.sum() + num, capacity)
     options = {"num": capacity, "active": active, "iterations": iterations, "chunk_size": chunk}
@@ -270,7 +270,7 @@ def probcover(
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     chunk = min(chunk_size, view.labeled.shape[0])
-    x, in_use = _normalized_embeddings(view)
+    x, in_use = normalized_embeddings(view)
     if radius:
       squared = jnp.array(radius**2, x.dtype)
     else:

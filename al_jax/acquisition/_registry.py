@@ -13,6 +13,8 @@ from al_jax.acquisition._diversity import kmeans
 from al_jax.acquisition._epig import epig
 from al_jax.acquisition._factory import Number
 from al_jax.acquisition._factory import defaults
+from al_jax.acquisition._herding import maxherding
+from al_jax.acquisition._herding import uherding
 from al_jax.acquisition._low_budget import probcover
 from al_jax.acquisition._low_budget import typiclust
 from al_jax.acquisition._pointwise import bald
@@ -125,6 +127,20 @@ REGISTRY: dict[str, Entry] = {
     "N^2 F for the counts, N^2 F for the radius, at most N^2 F for all updates together",
     lambda N, F, chunk, classes, **_: (
       4 * (N * F + 30 * N + 2 * chunk * (chunk + F + 64) + 3 * classes * F) + _sample_memory(N, F, classes)
+    ),
+  ),
+  "maxherding": Entry(
+    maxherding,
+    "N F + M^2 F / 2 for the first gains + a small part of num M^2 F, M = min(N, candidates)",
+    lambda N, F, chunk, candidates, **_: (
+      4 * (N * F + 20 * N + min(N, candidates) * (2 * F + 80) + 4 * chunk * (chunk + F + 64))
+    ),
+  ),
+  "uherding": Entry(
+    uherding,
+    "N S C + L^2 F + as maxherding, L labels",
+    lambda N, F, S, C, chunk, candidates, **_: (
+      4 * (N * F + 20 * N + min(N, candidates) * (2 * F + 80 + S * C + 4 * C) + 4 * chunk * (chunk + F + 64 + S * C))
     ),
   ),
 }

@@ -17,7 +17,7 @@ from al_jax.keys import role_key
 from al_jax.types import Dataset
 from experiments.common.errors import UsageError
 
-CHOOSERS = ("typiclust", "kcenter", "probcover")  # acquisitions that need no labels
+CHOOSERS = ("typiclust", "kcenter", "probcover", "maxherding")  # acquisitions that need no labels
 # The 20 images from which every run of Kirsch, van Amersfoort & Gal (2019) starts: indices into MNIST's training
 # images in the order of the IDX files, from the authors' code.
 BATCHBALD = (

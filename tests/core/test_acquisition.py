@@ -136,7 +136,7 @@ def test_needs_are_fields_of_the_view():
 
 
 def test_view_carries_labels_where_asked_for_alone():
-  assert [field for field in types.PoolView._fields if "label" in field] == ["labeled", "labels"]
+  assert [field for field in types.PoolView._fields if "label" in field] == ["labeled", "labels", "val_labels"]
   assert not any(acquisition.make(name).needs.labels for name in acquisition.REGISTRY)
   assert not {"test_inputs", "data", "inputs"} & set(types.PoolView._fields)
 

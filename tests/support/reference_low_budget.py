@@ -1,4 +1,4 @@
-"""Slow float64 NumPy references of TypiClust, ProbCover and Cluster-Margin, pair by pair, as in the papers."""
+"""Slow float64 NumPy references of low-budget acquisitions and of Cluster-Margin, pair by pair, as in the papers."""
 
 import itertools
 import math
@@ -75,6 +75,36 @@ def best_coverage(embedding, labeled, candidates, num: int, radius: float) -> in
   covered = set().union(*(ball[i] for i in np.flatnonzero(labeled)))
   batches = itertools.combinations(np.flatnonzero(candidates).tolist(), num)
   return max(len(set().union(*(ball[i] for i in batch)) - covered) for batch in batches)
+
+
+def coverage(embedding, labeled, candidates, radius: float) -> tuple[np.ndarray, np.ndarray]:
+  """Kernels `[N, N]` of all rows with the candidates, and each row's largest kernel with a labeled row."""
+  rows = unit(np.where((labeled | candidates)[:, None], embedding, 0))
+  kernels = np.exp(-((distances(rows) / radius) ** 2))
+  return kernels, kernels[:, labeled].max(axis=1, initial=0.0)
+
+
+def herding_gains(embedding, labeled, candidates, ids, radius: float, weights=None) -> list[dict[int, float]]:
+  """Bae et al. (2024), algorithm 1 with a Gaussian kernel: before each pick, what each candidate left would add.
+
+  What is added is the sum over candidates of how much their coverage grows, times their `weights`, by default 1: those
+  of Bae et al. (2025), equation 3, are uncertainties.
+  """
+  weights = np.ones(len(labeled)) if weights is None else weights
+  kernels, covered = coverage(embedding, labeled, candidates, radius)
+  targets, gains = np.flatnonzero(candidates), []
+  for place, new in enumerate(ids):
+    left = [i for i in targets.tolist() if i not in ids[:place]]
+    gains.append({i: math.fsum(weights[j] * max(kernels[j, i] - covered[j], 0) for j in targets) for i in left})
+    covered = np.maximum(covered, kernels[:, new])
+  return gains
+
+
+def best_herd(embedding, labeled, candidates, num: int, radius: float) -> float:
+  """What the best of all batches adds to the coverage of the candidates."""
+  kernels, covered = coverage(embedding, labeled, candidates, radius)
+  batches = itertools.combinations(np.flatnonzero(candidates).tolist(), num)
+  return max(float((np.maximum(kernels[:, batch].max(axis=1) - covered, 0) * candidates).sum()) for batch in batches)
 
 
 def pure_radius(embedding, labels, in_use, purity: float) -> float:
