@@ -1,5 +1,6 @@
 """MaxHerding and UHerding compared with references and brute force, lazy evaluation, preselection, temperature."""
 
+import dataclasses
 import functools
 import math
 
@@ -10,9 +11,14 @@ import pytest
 import scipy.optimize
 
 from al_jax import acquisition
+from al_jax import loop
+from al_jax import oracle
+from al_jax import splits
 from al_jax import types
+from al_jax import views
 from al_jax.acquisition import _herding as herding
 from tests.support import reference_low_budget as reference
+from tests.support.learners import changed
 from tests.support.views import ties_by_id
 
 pytestmark = [pytest.mark.usefixtures("fast_compilation"), pytest.mark.filterwarnings("error")]
@@ -123,6 +129,24 @@ def test_the_temperature_has_the_highest_likelihood():
   wrong = herding.fitted_temperature(jnp.log(jnp.eye(3)), jnp.array([1, 2, 0]))
   right = herding.fitted_temperature(log_probs, jnp.argmax(log_probs, axis=1))
   assert float(wrong) == pytest.approx(100) and float(right) == pytest.approx(0.1)
+
+
+def test_the_view_has_predictions_and_answers_of_the_validation_rows(data, make_learner):
+  known = np.arange(97) % 3 > 0
+  masked = dataclasses.replace(data, known=known, available=np.ones(97, bool))
+  learner = changed(make_learner("uherding"), val_size=30, init_labels=10, init_balanced=False, label_noise=0.5)
+  for pool, is_known in ((data, np.ones(97, bool)), (masked, known)):
+    state = loop.init_state(jax.random.key(3), data, learner)
+    view, ids = jax.jit(views.pool_view, static_argnames="learner")(state, pool, learner)
+    held = np.asarray(splits.validation_ids(state.key, pool, learner.plan))
+    np.testing.assert_array_equal(ids, np.arange(97))
+    np.testing.assert_allclose(view.val_log_probs, view.log_probs[held], atol=1e-5)
+    answers = np.asarray(oracle.noisy_labels(state.key, pool, 0.5))[held]
+    assert (answers != data.labels[held]).any()
+    np.testing.assert_array_equal(view.val_labels, np.where(is_known[held], answers, types.UNKNOWN))
+    assert not np.asarray(view.candidates)[held].any()
+  without, _ = views.pool_view(state, pool, changed(learner, val_size=0))
+  assert without.val_log_probs is None and without.val_labels is None
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 1024])
