@@ -14,7 +14,7 @@ _FORCING = 0.5  # largest relative residual of a Newton step
 _ARMIJO = 1e-4
 _ROUNDING = 1e-6  # of the objective, relative: a smaller increase may be rounding
 _BIAS_RIDGE = 1e-2  # of the preconditioner alone: biases of all classes may move together at no cost
-_WIDE = 512  # features from which the preconditioner is computed from the rows if there are fewer rows
+_WIDE = 200  # features from which preconditioners are renewed every step, by the rows if these are fewer
 
 
 class Solution(NamedTuple):
@@ -41,7 +41,7 @@ def preconditioner(x: jax.Array, variance: jax.Array, ridge: jax.Array) -> Calla
   """A function that multiplies rows by the inverse of `x' diag(variance) x + diag(ridge)`: `[C, F]` -> `[C, F]`.
 
   Args:
-    x: `[n, F]`. With fewer rows than features, and at least 512 of these, a matrix `[n, n]` is inverted in place of one
+    x: `[n, F]`. With fewer rows than features, and at least 200 of these, a matrix `[n, n]` is inverted in place of one
       `[F, F]` (Woodbury's identity).
     variance: `[n]`, at least 0.
     ridge: `[F]`, positive.
@@ -75,7 +75,8 @@ def fit(
   loss is NaN if the gradient is not finite, as with rows that are not finite or whose squares overflow.
 
   Each Newton step is solved by conjugate gradients, preconditioned by the inverse of `X'SX + l2`, where S holds the
-  rows' mean variances at `start`: one matrix for all classes.
+  rows' mean variances: one matrix for all classes. They are those at `start`; from 200 features on, where stale ones
+  could keep the search from converging, they are renewed every step.
 
   Source: Nocedal & Wright (2006), algorithm 7.1 (line search Newton-CG).
 
@@ -166,10 +167,14 @@ def fit(
     # Far from the rows' labels, predictions are saturated and Newton's steps useless: 0 is then the better start.
     at = jnp.where(evaluate(at)[0] < total * jnp.log(bias.shape[0]), at, 0.0)
     value, probs = evaluate(at)
-    variance = weights * jnp.mean(probs * (1 - probs), axis=0)
-    precondition = preconditioner(x, variance, jnp.maximum(penalty[0], _BIAS_RIDGE))
+    renewed = lambda probs: preconditioner(
+      x, weights * jnp.mean(probs * (1 - probs), axis=0), jnp.maximum(penalty[0], _BIAS_RIDGE)
+    )
+    first = renewed(probs)
+    is_wide = x.shape[1] >= _WIDE
+    step = lambda point: search(point, renewed(point.probs) if is_wide else first)
     begun = _Point(at, value, probs, gradient_of(at, probs), jnp.array(False), jnp.int32(0))
-    found = jax.lax.while_loop(unsolved, lambda point: search(point, precondition), begun)
+    found = jax.lax.while_loop(unsolved, step, begun)
     loss, _ = predict(found.at)
     # Without a finite norm, no step is taken, and the loss would be that of the start.
     loss = jnp.where(jnp.isfinite(jnp.linalg.norm(found.gradient)), loss / total, jnp.nan)

@@ -93,6 +93,8 @@ def main(_) -> None:
       display.console.print(summary.closing_table(workdir.rows, supervised))
       summary.plot(workdir.rows, supervised, f"{title}: accuracy over labels", figure)
       display.line(f"learning curve in {figure}")
+    for line in describe.convergence_lines(config, workdir.rows):
+      display.line(line)
     display.line(f"results in {workdir.path}")
   except (UsageError, data_sources.DataError) as error:
     sys.exit(f"error: {error}")

@@ -1,5 +1,6 @@
 """Lines that describe a study, printed before it starts."""
 
+from collections.abc import Sequence
 import math
 
 import numpy as np
@@ -78,3 +79,12 @@ def training_line(config: Config) -> str:
   parts += [f"augmentation {config.augment.replace(',', ', ')}"] if config.augment else []
   parts += [f"batch {config.batch_size}", f"{'at most ' * (config.early_stop is not None)}{length}"]
   return ", ".join(parts) + on
+
+
+def convergence_lines(config: Config, rows: Sequence[dict]) -> list[str]:
+  """A line if trainings of a linear head ended before they converged."""
+  limit = types.FullBatch().max_iterations
+  short = sum(row.get("train_steps") == limit for row in rows)
+  if config.optimizer != NEWTON or not short:
+    return []
+  return [f"{short} of {len(rows)} trainings ended at {limit} Newton steps without converging: give a larger --l2"]

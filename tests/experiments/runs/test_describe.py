@@ -8,6 +8,15 @@ from experiments.runs import describe
 from tests.experiments.config.test_acquisitions import config
 
 
+def test_heads_that_did_not_converge_are_counted():
+  rows = [{"train_steps": steps} for steps in (7, 100, 100)] + [{"error": "the loss was not finite"}]
+  heads = config(model="linear", optimizer="newton")
+  assert describe.convergence_lines(heads, rows) == [
+    "2 of 4 trainings ended at 100 Newton steps without converging: give a larger --l2"
+  ]
+  assert not describe.convergence_lines(heads, rows[:1]) and not describe.convergence_lines(config(), rows)
+
+
 def test_the_line_on_training():
   line = lambda **changes: describe.training_line(config(**changes))
   assert line() == "adam, learning rate 0.0003, batch 32, 200 steps per round, the same for every strategy"
