@@ -63,8 +63,9 @@ def assert_greedy(view: types.PoolView, ids: list[int], radius: float, weights=N
   np.testing.assert_allclose(picked, [max(left.values()) for left in gains], rtol=3e-4)
 
 
-@pytest.mark.parametrize("radius", [0.3, 1.0])
-@pytest.mark.parametrize("num_labeled", [0, 5])
+@pytest.mark.parametrize(
+  ("radius", "num_labeled"), [(0.3, 5), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1.0, 5), (1.0, 0)))]
+)
 def test_every_pick_has_the_largest_gain_of_the_reference(radius, num_labeled):
   for seed in range(4):
     view = ordinary(seed, num_labeled)
@@ -92,7 +93,7 @@ def labeled_radius(view: types.PoolView) -> float:
   return float(pairs[pairs > 1e-3].min(initial=np.inf))
 
 
-@pytest.mark.parametrize("radius", [0.0, 0.4])
+@pytest.mark.parametrize("radius", [0.0, pytest.param(0.4, marks=pytest.mark.slow)])
 def test_every_pick_of_uherding_has_the_largest_gain_of_the_reference(radius):
   for seed in range(4):
     view = predicted(ordinary(seed), seed)
@@ -149,7 +150,7 @@ def test_the_view_has_predictions_and_answers_of_the_validation_rows(data, make_
   assert without.val_log_probs is None and without.val_labels is None
 
 
-@pytest.mark.parametrize("chunk_size", [1, 3, 1024])
+@pytest.mark.parametrize("chunk_size", [3, 1024])
 def test_the_smallest_distance_of_labeled_rows(chunk_size):
   find = functools.partial(herding.smallest_distance, chunk_size=chunk_size)
   x = reference.unit(np.random.default_rng(0).normal(size=(20, 3)))
@@ -215,6 +216,7 @@ def test_larger_pools_are_sampled_anew_by_every_key():
   assert np.mean([chosen(view, 3, seed, candidates=52) == best for seed in range(20)]) > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["equal", "zero", "two values"])
 def test_a_batch_is_always_full(kind, debug_nans):
   embedding = {"equal": np.ones((SIZE, 3)), "zero": np.zeros((SIZE, 3)), "two values": np.eye(3)[np.arange(SIZE) % 2]}

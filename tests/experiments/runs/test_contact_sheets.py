@@ -34,6 +34,7 @@ def test_a_sheet_a_round(data, make_learner, tmp_path):
   assert sheet.stat().st_size < 300_000
 
 
+@pytest.mark.slow
 def test_predictions_are_of_the_rows_round(data, make_learner, tmp_path, monkeypatch):
   learner = make_learner("bald")
   state = loop.init_state(jax.random.key(0), data, learner)
