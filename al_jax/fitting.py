@@ -72,23 +72,25 @@ def train_step(
 
 
 def epoch_steps(count: jax.Array | int, plan: types.TrainPlan) -> jax.Array | int:
-  """Number of minibatches in an epoch over `count` rows; the last one may be smaller."""
+  """Number of minibatches in an epoch over `count` rows, at least 1; the last one may be smaller."""
   most = jnp.maximum if isinstance(count, jax.Array) else max
-  return (most(count, plan.min_epoch_size) + plan.batch_size - 1) // plan.batch_size
+  draws = most(count, plan.min_epoch_size)
+  return most(draws // plan.batch_size, 1) if plan.drop_last else (draws + plan.batch_size - 1) // plan.batch_size
 
 
-def num_epochs(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int | None:
-  """Number of epochs of a round's training; None if the plan counts steps."""
-  if plan.first_epochs is None or plan.epochs is None:
+def num_epochs(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int:
+  """Number of epochs of a round's training; needs a plan that counts epochs."""
+  assert plan.epochs is not None
+  if plan.first_epochs is None:
     return plan.epochs
   return jnp.where(jnp.asarray(round) == 0, plan.first_epochs, plan.epochs)
 
 
-def _passes(plan: types.TrainPlan, epochs: jax.Array | int | None) -> jax.Array | int:
-  """`epochs`, or the plan's if None."""
-  passes = plan.epochs if epochs is None else epochs
-  assert passes is not None
-  return passes
+def patience(plan: types.TrainPlan, round: jax.Array | int) -> jax.Array | int:
+  """Checks without improvement after which a round's training stops; needs early stopping."""
+  assert plan.early_stop is not None
+  own, first = plan.early_stop.patience, plan.early_stop.first_patience
+  return own if first is None else jnp.where(jnp.asarray(round) == 0, first, own)
 
 
 def shuffled_positions(key: jax.Array, count: jax.Array, *, size: int) -> jax.Array:
@@ -183,7 +185,7 @@ def advance(
   network: types.Network,
   optimizer: optax.GradientTransformation,
   plan: types.TrainPlan,
-  epochs: jax.Array | int | None = None,
+  round: jax.Array | int = 0,
   validate: Callable[[types.PyTree], jax.Array] | None = None,
   max_steps: int | None = None,
 ) -> Training:
@@ -204,7 +206,7 @@ def advance(
     network: the network to train.
     optimizer: an optax transformation; it gets `num_labels` and `progress` as extra arguments.
     plan: the training plan.
-    epochs: number of epochs in place of `plan.epochs`.
+    round: the round, which determines the number of epochs and the patience.
     validate: variables -> validation score `[]`, higher is better; required with early stopping.
     max_steps: the call returns at the first check or epoch end after this many steps; None: at the end of the training.
       It does not change the result, but must be the same in all calls of a training.
@@ -217,7 +219,7 @@ def advance(
     batches = drawn_with_replacement(keys.batches, count, plan, size=size, max_steps=max_steps)
     total_steps: Any = plan.steps
   else:
-    batches = shuffled_passes(keys.batches, count, plan, size=size, epochs=_passes(plan, epochs))
+    batches = shuffled_passes(keys.batches, count, plan, size=size, epochs=num_epochs(plan, round))
     total_steps = batches.stretches * batches.steps
   end = batches.stretches
   if max_steps is not None:
@@ -267,7 +269,7 @@ def advance(
 
   def keeps_going(training: Training) -> jax.Array:
     assert training.best is not None
-    return jnp.logical_and(training.stretch < end, training.best.waited < early_stop.patience)
+    return jnp.logical_and(training.stretch < end, training.best.waited < patience(plan, round))
 
   def stretch_and_check(training: Training) -> Training:
     assert training.best is not None
@@ -278,18 +280,16 @@ def advance(
   return jax.lax.while_loop(keeps_going, stretch_and_check, training)
 
 
-def unfinished(
-  training: Training, count: jax.Array, *, plan: types.TrainPlan, epochs: jax.Array | int | None = None
-) -> jax.Array:
+def unfinished(training: Training, count: jax.Array, *, plan: types.TrainPlan, round: jax.Array | int = 0) -> jax.Array:
   """`[]` bool: whether a training has steps left. Arguments as in `advance`."""
   if plan.full_batch is not None:
     return jnp.asarray(training.stretch) < 1
-  steps: Any = _passes(plan, epochs) * epoch_steps(count, plan) if plan.steps is None else plan.steps
+  steps: Any = num_epochs(plan, round) * epoch_steps(count, plan) if plan.steps is None else plan.steps
   left = training.info.steps < steps
   if plan.early_stop is None:
     return left
   assert training.best is not None
-  return left & (training.best.waited < plan.early_stop.patience)
+  return left & (training.best.waited < patience(plan, round))
 
 
 def result(training: Training, *, plan: types.TrainPlan) -> tuple[types.PyTree, types.FitInfo]:

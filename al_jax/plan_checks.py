@@ -103,12 +103,12 @@ def check_training(plan: types.Plan) -> None:
   if train.first_epochs is not None:
     require_integer("first_epochs", train.first_epochs, least=1)
   require_integer("min_epoch_size", train.min_epoch_size, least=0)
-  _require_bools(train, ("warm_start", "keep_optimizer"))
+  _require_bools(train, ("warm_start", "keep_optimizer", "drop_last"))
   if train.augment is not None and not callable(train.augment):
     given = describe(train.augment)
     raise ValueError(f"augment is {given}: give a function of a key and a batch, such as al_jax.inputs.Flip()")
   require_hashable("augment", train.augment)
-  for name in ("first_epochs", "min_epoch_size"):
+  for name in ("first_epochs", "min_epoch_size", "drop_last"):
     if getattr(train, name) and train.epochs is None:
       raise ValueError(f"{name}={getattr(train, name)} has no effect on a training by {given[0]}: give epochs")
   require_fraction("label_smoothing", train.label_smoothing, "share")
@@ -120,10 +120,10 @@ def check_training(plan: types.Plan) -> None:
     raise ValueError("early stopping needs a validation set: give val_size")
   if not isinstance(train.early_stop, types.EarlyStop):
     raise ValueError(f"early_stop is {describe(train.early_stop)}: give an EarlyStop(patience=3, every=50)")
-  for name, value in zip(
-    ("early_stop.patience", "early_stop.every", "early_stop.samples"), train.early_stop, strict=False
-  ):
-    require_integer(name, value, least=1)
+  for name in ("patience", "every", "samples", "first_patience"):
+    value = getattr(train.early_stop, name)
+    if name != "first_patience" or value is not None:
+      require_integer(f"early_stop.{name}", value, least=1)
   for name, value, known in [
     ("metric", train.early_stop.metric, types.STOP_METRICS),
     ("keep", train.early_stop.keep, types.KEPT),

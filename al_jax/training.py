@@ -104,7 +104,7 @@ def advance(
       network=trainer.network,
       optimizer=trainer.optimizer,
       plan=plan.train,
-      epochs=fitting.num_epochs(plan.train, state.round),
+      round=state.round,
       validate=functools.partial(_validate, state=state, data=answered, trainer=trainer),
       max_steps=max_steps,
     )
@@ -137,8 +137,7 @@ def _solve(begun: fitting.Training, state: types.ALState, data: types.Dataset, t
 def unfinished(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> jax.Array:
   """`[]` bool: whether this round's training, or that of any ensemble member, has steps left."""
   plan = trainer.plan
-  epochs, count = fitting.num_epochs(plan.train, state.round), splits.trained_count(state, plan)
-  return fitting.unfinished(begun, count, plan=plan.train, epochs=epochs).any()
+  return fitting.unfinished(begun, splits.trained_count(state, plan), plan=plan.train, round=state.round).any()
 
 
 def result(begun: fitting.Training, state: types.ALState, trainer: Trainer) -> tuple[types.ALState, types.FitInfo]:

@@ -16,6 +16,26 @@ def uniform_within(limit: float) -> nn.initializers.Initializer:
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
+KERNEL_INITS = ("glorot", "torch", "zeros")
+
+
+def dense(features: int, fan_in: int, kernel_init: str) -> nn.Dense:
+  """A dense layer whose parameters start as in Keras (`"glorot"`), as in PyTorch (`"torch"`), or at 0 (`"zeros"`).
+
+  Keras's kernels are Glorot uniform, its biases 0; PyTorch's kernels and biases are uniform within 1 / sqrt(`fan_in`).
+
+  Raises:
+    ValueError: `kernel_init` is none of the three.
+  """
+  if kernel_init not in KERNEL_INITS:
+    raise ValueError(f"kernel_init={kernel_init!r} is unknown: choose from {', '.join(KERNEL_INITS)}")
+  if kernel_init == "torch":
+    uniform = uniform_within(max(fan_in, 1) ** -0.5)
+    return nn.Dense(features, kernel_init=uniform, bias_init=uniform)
+  zeros, glorot = nn.initializers.zeros, nn.initializers.glorot_uniform()
+  return nn.Dense(features, kernel_init=zeros if kernel_init == "zeros" else glorot)
+
+
 class Conv(nn.Module):
   """2-D convolution, by default valid, with stride 1 and bias: `[B, H, W, I]` -> `[B, H-kh+1, W-kw+1, features]`.
 

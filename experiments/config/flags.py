@@ -5,6 +5,7 @@ from absl import flags
 from al_jax import inputs
 from al_jax import models
 from al_jax import types
+from al_jax.models.layers import KERNEL_INITS
 from al_jax.sweep import PACKS
 from experiments.config import acquisitions
 from experiments.config import presets
@@ -206,6 +207,13 @@ for _name, (_default, _takers) in HYPER.items():
 
 _training = _Group("Model and training")
 _training.enum("model", "cnn", "network architecture", enum_values=list(models.NETWORKS))
+_training.string("hidden", None, "comma-separated widths of the hidden layers of --model=mlp (default: 128,128)")
+_training.enum(
+  "kernel_init",
+  None,
+  "initial weights of --model=mlp or linear: as in Keras, as in PyTorch, or 0 (default: glorot, for linear zeros)",
+  enum_values=list(KERNEL_INITS),
+)
 _training.integer(
   "vocabulary", None, "number of distinct tokens of a transformer (default: the largest token + 1)", **_at_least(1)
 )
@@ -244,6 +252,9 @@ _training.integer("first_epochs", None, "epochs of round 0 (default: --epochs)",
 _training.integer(
   "epoch_draws", 0, "minimum number of images per epoch; a smaller labeled set is cycled through", **_at_least(0)
 )
+_training.boolean(
+  "drop_last", False, "with --epochs, leave out an epoch's last minibatch if it is smaller than the others"
+)
 _training.integer(
   "full_train_steps",
   4000,
@@ -256,6 +267,7 @@ _training.integer(
   "early-stopping patience, in checks of the --val_size set without improvement (default: no early stopping)",
   **_at_least(1),
 )
+_training.integer("first_early_stop", None, "patience of round 0 (default: --early_stop)", **_at_least(1))
 _training.integer(
   "eval_every", 50, "training steps between validation checks; with --epochs, every epoch is checked", **_at_least(1)
 )

@@ -35,8 +35,10 @@ _OF_MINIBATCHES = (
   "epochs",
   "first_epochs",
   "epoch_draws",
+  "drop_last",
   "full_train_steps",
   "early_stop",
+  "first_early_stop",
   "label_smoothing",
   "warm_start",
   "keep_optimizer",
@@ -100,6 +102,8 @@ class Config:
   dropout_rate: float | None
   norm: str | None
   vocabulary: int | None
+  hidden: tuple[int, ...] | None
+  kernel_init: str | None
   optimizer: str
   l2: float
   learning_rate: float
@@ -114,8 +118,10 @@ class Config:
   epochs: int | None
   first_epochs: int | None
   epoch_draws: int
+  drop_last: bool
   full_train_steps: int
   early_stop: int | None
+  first_early_stop: int | None
   eval_every: int
   early_stop_samples: int
   early_stop_metric: str
@@ -179,6 +185,7 @@ def resolve() -> Config:
   if values["chunk_size"] is None:
     values["chunk_size"] = flags.LINEAR_CHUNK if values["model"] == "linear" else types.Plan.chunk_size
   values |= _optimizer(values, typed)
+  values |= _network(values, typed)
   values |= _training(values, typed)
   values |= _strategies(values, typed)
   values |= _initial(values, typed)
@@ -248,8 +255,26 @@ def _optimizer(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     "warm_start": False,
     "keep_optimizer": False,
     "first_epochs": None,
+    "first_early_stop": None,
     "epoch_draws": 0,
+    "drop_last": False,
   }
+
+
+def _network(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
+  """The settings that only some networks have; those of a preset are left out if another network is typed."""
+  found = {}
+  for name, what in {"norm": "normalization", "hidden": "hidden layers", "kernel_init": "initial weights"}.items():
+    if values[name] is not None and name not in models.NETWORKS[values["model"]].__dataclass_fields__:
+      if name in typed:
+        raise UsageError(f"--{name}={values[name]}: --model={values['model']} offers no choice of {what}: omit it")
+      found[name] = None
+  if values["hidden"] is None or "hidden" in found:
+    return found
+  widths = values["hidden"].split(",")
+  if not all(width.strip().isdecimal() and 0 < int(width) <= 65_536 for width in widths):
+    raise UsageError(f"--hidden={values['hidden']} must be widths of hidden layers, such as 128,128")
+  return found | {"hidden": tuple(map(int, widths))}
 
 
 def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
@@ -268,10 +293,8 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     for name in values["augment"].split(","):
       if name not in inputs.AUGMENTATIONS:
         raise UsageError(f"--augment: unknown {name!r}; choose from {', '.join(inputs.AUGMENTATIONS)}")
-  if values["norm"] is not None and "norm" not in models.NETWORKS[values["model"]].__dataclass_fields__:
-    raise UsageError(
-      f"--norm={values['norm']}: --model={values['model']} offers no choice of normalization: omit the flag"
-    )
+  if values["first_early_stop"] is not None and values["early_stop"] is None:
+    raise UsageError("--first_early_stop has no effect without --early_stop: give both or neither")
   if {"train_steps", "first_epochs"} <= typed or (values["first_epochs"] and values["epochs"] is None):
     raise UsageError("--first_epochs needs --epochs: give both, without --train_steps")
   decays = values["weight_decay"] or "weight_decay" in dict(values["vmap_over"])
@@ -285,7 +308,7 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["optimizer"] == NEWTON:
     return {}
   if "train_steps" in typed:
-    return {"epochs": None, "epoch_draws": 0, "first_epochs": None}
+    return {"epochs": None, "epoch_draws": 0, "first_epochs": None, "drop_last": False}
   return {} if values["epochs"] is None else {"train_steps": None}
 
 

@@ -32,10 +32,9 @@ from experiments.runs import runtime
 def network(config: Config, num_classes: int) -> types.Network:
   """The network by name, with its default settings unless flags set others."""
   settings = {} if config.dropout_rate is None else {"dropout_rate": config.dropout_rate}
-  if config.norm is not None:
-    settings["norm"] = config.norm
-  if config.vocabulary is not None:
-    settings["vocabulary"] = config.vocabulary
+  for name in ("norm", "vocabulary", "hidden", "kernel_init"):
+    if getattr(config, name) is not None:
+      settings[name] = getattr(config, name)
   return from_flax(models.NETWORKS[config.model](num_classes=num_classes, **settings))
 
 
@@ -101,6 +100,7 @@ def plan(config: Config) -> types.Plan:
       config.early_stop_samples,
       config.early_stop_metric,
       config.early_stop_keep,
+      config.first_early_stop,
     )
   augment = None
   if config.augment is not None:

@@ -15,6 +15,7 @@ from al_jax.models import layers
 from al_jax.models.batchbald import BatchBALDNet
 from al_jax.models.cnn import CNN
 from al_jax.models.gal import GalNet
+from al_jax.models.linear import Linear
 from al_jax.models.mlp import MLP
 from al_jax.models.vgg import VGG16
 from tests.support import reference
@@ -362,6 +363,22 @@ def test_dropout_is_on_in_training_only():
 def count(params) -> int:
   """Number of parameters in a tree of shapes."""
   return int(sum(np.prod(size) for size in jax.tree.leaves(params, is_leaf=lambda leaf: isinstance(leaf, tuple))))
+
+
+@pytest.mark.parametrize("network", [MLP, Linear])
+def test_initial_weights_as_in_pytorch_or_keras_or_zero(network):
+  x = jnp.zeros((1, 8, 50))
+  start = lambda kind: network(num_classes=300, kernel_init=kind).init(jax.random.key(0), x)["params"]["Dense_0"]
+  layer = start("torch")
+  for leaf in (layer["kernel"], layer["bias"]):
+    assert 0.95 / 20 < jnp.abs(leaf).max() <= 1 / 20  # 400 inputs
+    assert abs(float(leaf.std()) - 1 / 20 / 3**0.5) < 0.06 / 20
+  glorot, zeros = start("glorot"), start("zeros")
+  limit = (6 / (400 + layer["bias"].size)) ** 0.5
+  assert 0.99 * limit < jnp.abs(glorot["kernel"]).max() <= limit and not glorot["bias"].any()
+  assert not zeros["kernel"].any() and not zeros["bias"].any()
+  with pytest.raises(ValueError, match="kernel_init='he' is unknown: choose from glorot, torch, zeros"):
+    start("he")
 
 
 NETWORKS = {BatchBALDNet: 184_586, GalNet: 513_994, MLP: 118_282}

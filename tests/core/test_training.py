@@ -191,6 +191,16 @@ def test_an_epoch_of_no_more_draws_than_rows_is_one_pass(draws):
   np.testing.assert_allclose((passes.reshape(3, 3, 11)[..., 2:] > 0).sum(axis=1), 1)
 
 
+@pytest.mark.parametrize(("count", "batch_size", "sizes"), [(9, 4, [4, 4]), (8, 4, [4, 4]), (3, 4, [3]), (4, 4, [4])])
+def test_the_last_minibatch_is_left_out_if_it_is_smaller_than_the_others(count, batch_size, sizes):
+  epochs = 3
+  shares = recorded_batches(count, batch_size=batch_size, epochs=epochs, drop_last=True)
+  visits = (shares.reshape(epochs, len(sizes), -1) * np.array(sizes)[:, None]).round().astype(int)
+  assert visits.sum(axis=2).tolist() == [sizes] * epochs and visits.sum(axis=1).max() == 1
+  for held in (count, jnp.int32(count)):
+    assert fitting.epoch_steps(held, types.TrainPlan(batch_size, epochs=1, drop_last=True)) == len(sizes)
+
+
 @pytest.mark.parametrize(("count", "draws", "steps"), [(20, 5056, 79), (300, 5056, 79), (6000, 5056, 94), (65, 0, 2)])
 def test_steps_of_an_epoch(count, draws, steps):
   for held in (count, jnp.int32(count)):
@@ -653,7 +663,14 @@ def test_the_first_round_may_have_epochs_of_its_own(make_learner):
   assert info.fit.steps.tolist() == [5 * 1, 2 * 2, 2 * 3] and state.round == 3
   plan = learner.plan.train
   assert [int(fitting.num_epochs(plan, r)) for r in range(3)] == [5, 2, 2]
-  assert fitting.num_epochs(types.TrainPlan(steps=3), 0) is None
+
+
+def test_the_first_round_may_have_a_patience_of_its_own(data, make_learner):
+  """No check improves on the first: training ends after it and as many checks as the patience."""
+  stop = types.EarlyStop(2, 1, first_patience=4)
+  learner = make_learner("random", optimizer=optax.sgd(0.0), epochs=9, early_stop=stop, val_size=6)
+  _, info = loop.run(jax.random.key(1), data, learner)
+  assert (info.fit.steps // jnp.array([2, 3, 3])).tolist() == [1 + 4, 1 + 2, 1 + 2]
 
 
 def test_a_first_round_in_parts_is_the_one_in_one(make_learner):
