@@ -44,10 +44,12 @@ def start(key: jax.Array, data: types.Dataset, learner: Learner) -> types.ALStat
     learner: the learner that trains and selects.
 
   Raises:
-    ValueError: the learner cannot run on this pool, the known labels exceed the plan's budget, or
+    ValueError: the learner cannot run on this pool or has `acquire`, the known labels exceed the plan's budget, or
       `init_balanced` is set but no label is known.
   """
   checks.check_learner(learner, data)
+  if learner.acquire is not None:
+    raise ValueError("`acquire` reads labels that nobody has given yet: leave it out, and give an acquisition")
   checks.check_key(key, data, learner.trainer, learner)
   checks.check_hash(learner)
   checks.check_values(data, learner.plan, all_known=False, targets=learner.acquisition.needs.targets)

@@ -243,6 +243,13 @@ def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
   whole = learner._replace(acquisition=acquisition._replace(pointwise=None))
   view, ids = jax.eval_shape(lambda state, data: views.pool_view(state, data, whole), state, data)
 
+  if learner.acquire is not None:
+    own = lambda key, state, data: learner.acquire(key, state, data, learner.trainer, num=num)
+    shapes = jax.eval_shape(own, key, state, data)
+    if not isinstance(shapes, tuple) or [getattr(part, "shape", None) for part in shapes] != [(num,)] * 2:
+      raise ValueError(f"acquire returns {shapes} for num={num}: return ids and scores, [{num}] each")
+    return
+
   def shape_of(part: Callable, *args) -> types.PyTree:
     try:
       return jax.eval_shape(part, *args)

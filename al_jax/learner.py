@@ -1,5 +1,6 @@
 """The static parts of a run: `Trainer` and `Learner`."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,9 @@ class Trainer(NamedTuple):
   #   class; an array only in a sweep
 
 
+Acquire = Callable[..., tuple[jax.Array, jax.Array]]
+
+
 class Learner(NamedTuple):
   """A trainer, an acquisition and its posterior: everything static about a run. Hashable.
 
@@ -34,6 +38,8 @@ class Learner(NamedTuple):
   trainer: Trainer
   acquisition: types.Acquisition
   posterior: types.Posterior = posterior.deterministic()  # samples that the acquisition reads
+  acquire: Acquire | None = None  # (key, state, data, trainer, *, num) -> (ids, scores), `[num]`, in place of the
+  #   acquisition: for references that read what no acquisition may read, such as `greedy_oracle`
 
   @property
   def plan(self) -> types.Plan:

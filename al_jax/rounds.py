@@ -36,9 +36,11 @@ def select(state: types.ALState, data: types.Dataset, learner: Learner, *, num: 
   Returns:
     `[num]` int32 pool ids, best first, and their `[num]` float scores, NaN if the acquisition has no `score`.
   """
+  key = role_key(state.key, Role.ACQUISITION, state.round)
+  if learner.acquire is not None:
+    return learner.acquire(key, state, data, learner.trainer, num=num)
   with jax.named_scope("score"):
     view, ids = views.pool_view(state, data, learner)
-  key = role_key(state.key, Role.ACQUISITION, state.round)
   with jax.named_scope("select"):
     chosen = learner.acquisition.select(key, view, num=num)
     # Rows outside the view, which a custom acquisition may return, become the id -1 and acquire nothing.
