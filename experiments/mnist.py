@@ -70,7 +70,7 @@ def main(_) -> None:
         display.line(remark)
       if config.imbalance > 1:
         display.line(f"pool rows per class: {', '.join(map(str, pools.class_counts(data)))}")
-      for line in describe.posterior_lines(config, data.num_classes):
+      for line in [*describe.oracle_lines(config), *describe.posterior_lines(config, data.num_classes)]:
         display.line(line)
       for line in [describe.training_line(config), *describe.memory_lines(config, data)]:
         display.line(line)

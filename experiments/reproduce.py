@@ -20,7 +20,7 @@ from experiments.common.errors import UsageError
 from experiments.papers.base import Reproduction
 from experiments.papers.registry import REPRODUCTIONS
 from experiments.reproduction import archive
-from experiments.reproduction import features
+from experiments.reproduction import files
 from experiments.reproduction import page
 from experiments.reproduction import plan
 from experiments.reproduction import processes
@@ -32,8 +32,8 @@ _ONLY = flags.DEFINE_list(
   "only", None, f"comma-separated protocols to run, from {', '.join(REPRODUCTIONS)} (default: all of the scale)"
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "data folder, passed on to experiments.mnist")
-_FEATURES_DIR = flags.DEFINE_string(
-  "features_dir", None, "folder with the features that some protocols need; without it, they are left out"
+_FILES_DIR = flags.DEFINE_string(
+  "files_dir", None, "folder with the features and tables that some protocols need; without it, they are left out"
 )
 _PLATFORM = flags.DEFINE_string("platform", None, "device type, passed on to experiments.mnist")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/reproduce", "folder of the runs; existing runs in it are resumed")
@@ -86,7 +86,7 @@ def archive_rows(workdir: Path, rows: Path, studies) -> list[str]:
     folders, path = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))], rows / f"{study.name}.jsonl"
     try:
       named = plan.strategies(study)
-      parts = {folder: found for folder in folders if (found := archive.from_workdir(folder, named))}
+      parts = {folder: found for folder in folders if (found := archive.from_workdir(folder, named, study.every))}
       if parts:
         before = archive.read(path)
         joined = archive.joined(({path: before} if before else {}) | parts)
@@ -116,9 +116,9 @@ def main(argv: list[str]) -> None:
       raise UsageError(f"unexpected argument {argv[1]!r}: every setting is a flag, --name=value")
     scale, workdir, out = _SCALE.value, Path(_WORKDIR.value) / _SCALE.value, Path(_OUT.value)
     parts = select_protocols(_ONLY.value, scale)
-    features_dir = None if _FEATURES_DIR.value is None else os.path.expanduser(_FEATURES_DIR.value)
+    files_dir = None if _FILES_DIR.value is None else os.path.expanduser(_FILES_DIR.value)
     if not _PAGE_ONLY.value:
-      parts = features.checked(parts, scale, features_dir, named=bool(_ONLY.value))
+      parts = files.checked(parts, scale, files_dir, named=bool(_ONLY.value))
     until = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     studies = [study for part in parts.values() for study in part.studies[scale]]
     cores = processes.shares(_PROCESSES.value)
@@ -128,7 +128,7 @@ def main(argv: list[str]) -> None:
     words = [f"--{flag.name}={flag.value}" for flag in (_DATA_DIR, _PLATFORM) if flag.value is not None]
     pieces = [] if _PAGE_ONLY.value else processes.pieces(studies, workdir, _PROCESSES.value)
     try:
-      missing = processes.run(pieces, workdir, words, cores, until, features_dir)
+      missing = processes.run(pieces, workdir, words, cores, until, files_dir)
     finally:
       refused = archive_rows(workdir, out / results.ROWS / scale, studies)
       for sentence in refused:

@@ -3,6 +3,7 @@
 from typing import Any
 from typing import NamedTuple
 
+from experiments.common.spelling import is_oracle
 from experiments.common.spelling import named
 
 RANDOM = "random"
@@ -50,6 +51,8 @@ def style(name: str) -> Style:
   wrapper, base, *_ = named(name)
   if base == RANDOM:
     return Style("#000000", "o", ":")
+  if is_oracle(name):
+    return Style("#7F7F7F", "P", ":")
   place = list(COLORS).index(base) if base in COLORS else len(COLORS)
   dash, shade = WRAPPERS[wrapper] if wrapper else (_DASHES[place // len(_MARKERS)], 1)
   color = "#" + "".join(f"{round(shade * channel):02X}" for channel in bytes.fromhex(COLORS.get(base, _OTHER)[1:]))

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from experiments.common.errors import UsageError
 
 WRAPPERS = ("power", "softmax", "softrank")
+ORACLE = "greedy_oracle"  # no acquisition: it reads labels
+ORACLE_REMARK = f"{ORACLE} reads the test labels and those of its candidates: no strategy, but an upper bound for them."
 Number = int | float
 
 
@@ -60,6 +62,11 @@ def named(label: str) -> Spelling:
   name = re.match(r"\w*", label)[0]
   wrapper, _, base = name.partition("_")
   return Spelling(wrapper, base) if wrapper in WRAPPERS and base else Spelling(None, name)
+
+
+def is_oracle(label: str) -> bool:
+  """Whether a strategy, a row's `acq` or the label of a curve is the greedy oracle."""
+  return re.match(r"\w*", label)[0] == ORACLE
 
 
 def split(text: str) -> list[str]:

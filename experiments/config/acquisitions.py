@@ -8,8 +8,12 @@ import jax
 
 from al_jax import acquisition
 from al_jax import types
+from al_jax.greedy_oracle import greedy_oracle
+from al_jax.learner import Acquire
 from experiments.common import spelling
 from experiments.common.errors import UsageError
+from experiments.common.spelling import ORACLE
+from experiments.common.spelling import ORACLE_REMARK
 from experiments.common.spelling import Number
 from experiments.common.spelling import Spelling
 from experiments.config.posteriors import POSTERIORS
@@ -17,6 +21,7 @@ from experiments.config.posteriors import POSTERIORS
 # A wrapper's name is the prefix that it adds, such as `power_`.
 _ENTRIES = acquisition.REGISTRY | {f"{name}_": entry for name, entry in acquisition.WRAPPERS.items()}
 NAMES = tuple(_ENTRIES)
+_TRIALS = {"trials": 20}
 
 
 def parse(text: str) -> Spelling:
@@ -45,10 +50,12 @@ def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
   Raises:
     UsageError: there is no such acquisition, or it cannot be wrapped.
   """
+  if strategy.name == ORACLE:
+    return dict(_TRIALS)
   base = acquisition.REGISTRY.get(strategy.base)
   if base is None:
     wrapped = " or ".join(f"{wrapper}_" for wrapper in acquisition.WRAPPERS)
-    choices = ", ".join(acquisition.REGISTRY)
+    choices = ", ".join([*acquisition.REGISTRY, ORACLE])
     raise UsageError(f"unknown acquisition {strategy.name!r}; choose from {choices}, or put {wrapped} before one")
   if strategy.wrapper is None:
     return base.hyper_parameters
@@ -63,6 +70,8 @@ def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
 def make(strategy: Spelling, **hyper: Number | jax.Array) -> types.Acquisition:
   """Makes the acquisition of a strategy. Its own hyper-parameters override `hyper`, whose numbers may be traced.
 
+  That of the greedy oracle is the one it falls back on.
+
   Raises:
     UsageError: an unknown acquisition or hyper-parameter (the message lists the choices), or an invalid value.
   """
@@ -70,6 +79,12 @@ def make(strategy: Spelling, **hyper: Number | jax.Array) -> types.Acquisition:
   for key in given:
     if key not in known:
       raise UsageError(f"{strategy.name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
+  if strategy.name == ORACLE:
+    try:
+      greedy_oracle(**given)
+    except ValueError as error:
+      raise UsageError(f"{strategy}: {error}") from error
+    return acquisition.margin()
   wrapper = acquisition.WRAPPERS.get(strategy.wrapper)
   own = set(wrapper.hyper_parameters) if wrapper else set()
   try:
@@ -77,6 +92,11 @@ def make(strategy: Spelling, **hyper: Number | jax.Array) -> types.Acquisition:
     return wrapper.factory(made, **{key: given[key] for key in own & given.keys()}) if wrapper else made
   except ValueError as error:
     raise UsageError(error) from error
+
+
+def instead(strategy: Spelling) -> Acquire | None:
+  """What selects in place of the strategy's acquisition: `Learner.acquire`."""
+  return greedy_oracle(**_TRIALS | dict(strategy.hyper)) if strategy.name == ORACLE else None
 
 
 def of(text: str) -> types.Acquisition:
@@ -184,6 +204,8 @@ def listing() -> str:
       f"  needs    {needs or 'nothing'}",
       f"  source   {entry.source}",
     ]
+  summary, _, _ = (inspect.getdoc(greedy_oracle) or "").partition(":")
+  lines += [f"{ORACLE}(trials={_TRIALS['trials']})", f"  {summary}", f"  {ORACLE_REMARK}"]
   return "\n".join(lines)
 
 

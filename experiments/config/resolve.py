@@ -162,9 +162,10 @@ def resolve() -> Config:
       raise UsageError(f"unknown preset {values['preset']!r}; choose from {', '.join(presets.PRESETS)}")
     preset = presets.PRESETS[values["preset"]]
     values |= {k: v for k, v in preset.values.items() if k not in typed}
-    if preset.features is not None and values["features"] is None:
-      files = ",".join(preset.features.files("DIR"))
-      raise UsageError(f"--preset={values['preset']} needs --features={files}: get {preset.features.source}")
+    own = preset.brings
+    if own is not None and own.sets not in typed and not os.path.exists(values[own.sets] or ""):
+      files = ",".join(own.files("DIR"))
+      raise UsageError(f"--preset={values['preset']} needs --{own.sets}={files}: get {own.source}")
   for name, value in values.items():
     if isinstance(value, float) and not math.isfinite(value):
       raise UsageError(f"--{name}={value:g} must be a finite number")

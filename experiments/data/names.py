@@ -6,7 +6,11 @@ from typing import NamedTuple
 from experiments.data import library
 from experiments.data.errors import DataError
 
-BUNDLED = ("digits",)  # each is a module of experiments.data, whose `load()` needs no folder and no network
+BUNDLED = (
+  "digits",
+  "threeclust",
+  "divergingsin",
+)  # each is a module of experiments.data, whose `load()` needs no folder and no network
 IDX_NAMES = ("mnist", "fashion_mnist", "kmnist")
 CHOICES = f"{', '.join(BUNDLED + IDX_NAMES)}, or any tensorflow-datasets image classification name"
 

@@ -20,9 +20,24 @@ class Features:
   name: str
   source: str  # which published features they are
 
-  def files(self, folder: str) -> tuple[str, str]:
+  sets = "features"  # the flag that names them
+
+  def files(self, folder: str) -> tuple[str, ...]:
     """The paths of the features of the training and of the test rows."""
     return f"{folder}/{self.name}_train.npy", f"{folder}/{self.name}_test.npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table, as a folder of the user holds it."""
+
+  name: str  # of the file
+  source: str  # which published data it holds
+  sets = "dataset"  # the flag that names it
+
+  def files(self, folder: str) -> tuple[str, ...]:
+    """The path of the table."""
+    return (f"{folder}/{self.name}",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Preset:
   cost: str = ""  # run time
   expect: str = ""  # expected results
   departures: tuple[str, ...] = ()  # differences from the source's protocol
-  features: Features | None = None  # what --features has to give
+  brings: Features | Table | None = None  # files that the user has to give
 
   def __post_init__(self):
     object.__setattr__(self, "values", MappingProxyType(dict(self.values)))
@@ -57,7 +72,7 @@ class Curve:
   ranges: Mapping[float, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
   # By last label of `budgets`: mean accuracy over it; one number, or (minimum, median, maximum) over runs.
   means: Mapping[int, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-  first: int = 20  # size of the initial set
+  first: int = 20  # size of the initial set; `means` average over it and every tenth label after it
   running_best: bool = False  # whether `accuracy` is the best of all rounds so far, not the accuracy of the round
 
   def budgets(self, last: int) -> range:
@@ -88,6 +103,7 @@ class StudyCommand:
   preset: str
   flags: tuple[str, ...] = ()
   suffix: str = ""  # appended to strategy names that another study of the reproduction also has
+  every: int = 1  # rounds of which one is archived, from round 0; `--rounds` is a multiple
 
 
 @dataclasses.dataclass(frozen=True)

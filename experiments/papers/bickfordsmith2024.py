@@ -1,6 +1,6 @@
 """Linear heads on frozen features of MNIST: Bickford Smith, Foster & Rainforth 2024.
 
-The features are not part of this project: both presets need --features, and `experiments.reproduce` --features_dir.
+The features are not part of this project: both presets need --features, and `experiments.reproduce` --files_dir.
 """
 
 from experiments.papers.base import Features
@@ -46,7 +46,7 @@ def _preset(features: Features, summary: str, expect: str, departures: tuple[str
     cost="20 to 30 s per budget on two cores, all seeds together, of which compiling takes 10 s",
     expect=expect,
     departures=(*_DEPARTURES, *departures),
-    features=features,
+    brings=features,
   )
 
 

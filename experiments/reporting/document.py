@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from experiments.common.places import title
+from experiments.common.spelling import ORACLE_REMARK
+from experiments.common.spelling import is_oracle
 from experiments.reporting import acquired
 from experiments.reporting import blocks
 from experiments.reporting import pairwise
@@ -78,5 +80,6 @@ def _head(study: Study, chosen: Chosen, incomplete: int) -> list[blocks.Block]:
   return [
     Heading(1, f"Active learning on {title(study.flags.get('dataset', 'a data set'))}"),
     Text(summary),
+    *([Text(ORACLE_REMARK)] if any(map(is_oracle, chosen.runs)) else []),
     *map(Text, chosen.remarks),
   ]

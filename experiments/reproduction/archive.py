@@ -21,6 +21,7 @@ from experiments.analysis.records import read_full_data
 from experiments.analysis.records import read_rows
 from experiments.analysis.records import write_packed
 from experiments.common.errors import UsageError
+from experiments.common.places import title
 
 _FIELDS = (
   *("acq", "seed", "round", "error", "num_labeled", "test_accuracy", "test_nll", "val_accuracy", "train_steps"),
@@ -46,7 +47,7 @@ class Archived(NamedTuple):
     return sum(row.get("seconds_total", 0) for row in (*self.rows, *self.full_data))
 
 
-def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | None:
+def from_workdir(workdir: Path, strategies: Collection[str] = (), every: int = 1) -> Archived | None:
   """Reads the ended runs of a workdir, completed or failed; None if there is neither one nor a full-data line.
 
   Unfinished runs are left out, because their curves are incomplete.
@@ -54,6 +55,7 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | 
   Args:
     workdir: the folder of a study.
     strategies: the strategies to read; empty for all.
+    every: rounds of which one is kept, from round 0 on; rows with an error are all kept.
 
   Raises:
     UsageError: a file is damaged.
@@ -67,11 +69,14 @@ def from_workdir(workdir: Path, strategies: Collection[str] = ()) -> Archived | 
     last = {(row["acq"], row["seed"]): row for row in rows}
     ended = {run for run, row in last.items() if outcome(row, config["flags"]["rounds"]) != "unfinished"}
     rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
+    rows = [row for row in rows if row["round"] % every == 0 or "error" in row]
     if not all(map(_is_whole, rows)):
       raise UsageError(f"{workdir / 'results.jsonl'} is damaged: a row lacks {' or '.join(_NEEDED)}")
   if not rows and not full_data:
     return None
   flags = {name: value for name, value in config["flags"].items() if name not in _MAY_DIFFER}
+  if "dataset" in flags:
+    flags["dataset"] = title(flags["dataset"])  # not where a file lies
   versions = [*config.get("earlier_versions", ()), config["versions"]]
   jaxlibs = {own["jaxlib"] for own in versions if "jaxlib" in own}
   revision = config.get("git_revision")

@@ -173,7 +173,7 @@ def _source(part: Reproduction) -> list[Block]:
   preset = PRESETS[name]
   rows = [("protocol", preset.source)]
   rows += [("published numbers", PUBLISHED[part.published].source)] if part.published else []
-  rows += [("features", preset.features.source)] if preset.features else []
+  rows += [(preset.brings.sets, preset.brings.source)] if preset.brings else []
   rows += [("expected", preset.expect), ("cost", preset.cost)]
   rows += [("departure", departure) for departure in preset.departures]
   return [Table(["preset", name], rows, numbers=False)]

@@ -7,13 +7,14 @@ from experiments.config import acquisitions
 from experiments.config import presets
 from experiments.papers.base import Features
 from experiments.papers.base import StudyCommand
+from experiments.papers.base import Table
 
 SCALES = {
   "quick": "about an hour on two cores: orderings of strategies, and published numbers of single trainings",
   "cpu": "up to a night on two cores per protocol: fewer MC dropout samples, seeds or labels, smaller pools",
   "full": "as published, for a GPU; without BALD of one label per round",
 }
-FEATURES_DIR = "DIR"  # stands for the user's folder of features in the commands on the pages
+FILES_DIR = "DIR"  # stands for the user's folder of files in the commands on the pages
 
 
 def _value(study: StudyCommand, flag: str, default=None):
@@ -28,9 +29,9 @@ def all_seeds(study: StudyCommand) -> range:
   return range(first, first + int(_value(study, "seeds", 1)))
 
 
-def features(study: StudyCommand) -> Features | None:
-  """The features that a study needs."""
-  return presets.PRESETS[study.preset].features
+def brings(study: StudyCommand) -> Features | Table | None:
+  """The files that the user has to give for a study."""
+  return presets.PRESETS[study.preset].brings
 
 
 def is_one_program(study: StudyCommand) -> bool:
@@ -48,24 +49,24 @@ def folder_name(study: StudyCommand, seeds: range | None = None) -> str:
   return study.name if seeds is None else f"{study.name}-{seeds.start}"
 
 
-def words(study: StudyCommand, folder: str, seeds: range | None = None, features_dir: str | None = None) -> list[str]:
+def words(study: StudyCommand, folder: str, seeds: range | None = None, files_dir: str | None = None) -> list[str]:
   """Flags of experiments.mnist that run or resume a study, or only some seeds of it, in its subfolder of `folder`.
 
   Args:
     study: the study.
     folder: parent of the study's folder.
     seeds: the seeds; None for all.
-    features_dir: the user's folder of features, for a study that needs them.
+    files_dir: the user's folder of files, for a study that needs them.
   """
   flags = list(study.flags)
   if seeds is not None:
     flags = [flag for flag in flags if not flag.startswith(("--seed=", "--seeds="))]
     flags += [f"--seed={seeds.start}", f"--seeds={len(seeds)}"]
-  if (needed := features(study)) is not None:
-    flags.append(f"--features={','.join(needed.files(features_dir or FEATURES_DIR))}")
+  if (needed := brings(study)) is not None:
+    flags.append(f"--{needed.sets}={','.join(needed.files(files_dir or FILES_DIR))}")
   return [f"--preset={study.preset}", *flags, f"--workdir={folder}/{folder_name(study, seeds)}", "--resume"]
 
 
-def command(study: StudyCommand, folder: str, seeds: range | None = None, features_dir: str | None = None) -> str:
+def command(study: StudyCommand, folder: str, seeds: range | None = None, files_dir: str | None = None) -> str:
   """The shell command that runs or resumes a study, or only some seeds of it; arguments as those of `words`."""
-  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seeds, features_dir)])
+  return shlex.join(["python", "-m", "experiments.mnist", *words(study, folder, seeds, files_dir)])

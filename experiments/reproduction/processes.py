@@ -90,7 +90,7 @@ def run(
   words: Sequence[str],
   cores: Sequence[set[int] | None],
   until: float,
-  features_dir: str | None = None,
+  files_dir: str | None = None,
 ) -> dict[str, str]:
   """Runs or resumes pieces.
 
@@ -101,7 +101,7 @@ def run(
     cores: the result of `shares`; one piece per entry runs at a time. A single piece prints to this terminal; several
       print to the file `log` in their folders.
     until: when to stop, in seconds of `time.monotonic`.
-    features_dir: the user's folder of features, for studies that need them.
+    files_dir: the user's folder of files, for studies that need them.
 
   Returns:
     The reason for each piece that is not complete, by the piece's name.
@@ -116,7 +116,7 @@ def run(
         waiting = []
       while waiting and free:
         slot = free.pop(0)
-        running[slot] = _begin(waiting.pop(0), workdir, words, features_dir, quiet=len(cores) > 1)
+        running[slot] = _begin(waiting.pop(0), workdir, words, files_dir, quiet=len(cores) > 1)
         if cores[slot] is not None:
           # Done before the process starts threads, because a thread keeps the cores that it started with.
           os.sched_setaffinity(running[slot].process.pid, cores[slot])
@@ -139,8 +139,8 @@ def run(
   return missing
 
 
-def _begin(piece: Piece, workdir: Path, words: Sequence[str], features_dir: str | None, *, quiet: bool) -> _Running:
-  which = piece.study, str(workdir), piece.seeds, features_dir
+def _begin(piece: Piece, workdir: Path, words: Sequence[str], files_dir: str | None, *, quiet: bool) -> _Running:
+  which = piece.study, str(workdir), piece.seeds, files_dir
   print(f"{workdir.name}: {plan.command(*which)}", flush=True)
   call = [sys.executable, "-m", "experiments.mnist", *plan.words(*which), *words]
   # A new session, so that Ctrl-C reaches the process only through `_stop`: a second signal would kill it mid-round.

@@ -171,7 +171,7 @@ def _learners(config: Config, num_classes: int, point: dict[str, float | jax.Arr
     made = acquisitions.make(strategy, **{name: value for name, value in point.items() if name in known})
     read = posterior(strategy, made, config)
     own = single._replace(members=max(single.members, read.members))
-    out[spelling] = Learner(own, made, read)
+    out[spelling] = Learner(own, made, read, acquisitions.instead(strategy))
   return out
 
 

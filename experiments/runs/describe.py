@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from al_jax import types
+from experiments.common import spelling
 from experiments.config.optimizers import NEWTON
 from experiments.config.resolve import Config
 from experiments.data import Loaded
@@ -31,6 +32,11 @@ def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
   return lines + [
     f"  {name!r:<{width}} {own:>9,} {of:>9,}" for name, own, of in zip(names, counts, tested, strict=True)
   ]
+
+
+def oracle_lines(config: Config) -> list[str]:
+  """Says of the greedy oracle that it cheats, if it is among the strategies."""
+  return [spelling.ORACLE_REMARK] if any(map(spelling.is_oracle, config.acq)) else []
 
 
 def posterior_lines(config: Config, num_classes: int) -> list[str]:

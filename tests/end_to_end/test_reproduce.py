@@ -139,7 +139,7 @@ def test_a_study_that_cannot_be_joined_keeps_no_other_from_the_page(tmp_path, pr
 def test_features_are_read_from_the_users_folder_which_no_archive_names(tmp_path, program):
   heads = StudyCommand("heads", "vae_features", ("--dataset=digits", "--init_labels=10", "--seed=4", "--seeds=2"))
   own = tmp_path / "own"
-  words = [*with_plan(tmp_path, heads), f"--features_dir={own}"]
+  words = [*with_plan(tmp_path, heads), f"--files_dir={own}"]
   printed = program.run(*words, expect=1)
   assert f"error: {own}/vae_train.npy is missing: get embeddings_vae" in printed and not (tmp_path / "runs").exists()
   own.mkdir()
@@ -152,7 +152,7 @@ def test_features_are_read_from_the_users_folder_which_no_archive_names(tmp_path
   assert [(row["seed"], row["num_labeled"]) for row in kept.rows] == [(4, 10), (5, 10)]
   assert min(row["test_accuracy"] for row in kept.rows) > 0.4 and str(own) not in path.read_text() + pages(tmp_path)
   assert "--features=DIR/vae_train.npy,DIR/vae_test.npy" in pages(tmp_path)
-  assert "small are left out: give --features_dir" in program.run(*words[:-1])
+  assert "small are left out: give --files_dir" in program.run(*words[:-1])
 
 
 @pytest.mark.parametrize(

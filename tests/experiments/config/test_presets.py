@@ -22,18 +22,21 @@ from experiments.runs import build
 _ANY = {"seeds": 2, "val_size": 3, "acq": ("margin",)}
 _MINIBATCHES = _ANY | {"batch_size": 17, "learning_rate": 0.125, "dropout_rate": 0.375}
 _FULL_BATCH = _ANY | {"l2": 2.5}
-FEATURES = "--features=train.npy,test.npy"
+_LINEAR = _ANY | {"batch_size": 17, "learning_rate": 0.125}
+BROUGHT = {"features": "--features=train.npy,test.npy", "dataset": "--dataset=table.csv"}
 
 
 def typed_over(preset: Preset) -> dict:
   """Flags that differ from those of a preset, by name."""
-  return _FULL_BATCH if preset.values.get("model") == "linear" else _MINIBATCHES
+  if preset.values.get("model") != "linear":
+    return _MINIBATCHES
+  return _LINEAR if "optimizer" in preset.values else _FULL_BATCH
 
 
 def line_of(name: str, values: dict) -> list[str]:
-  """A command line with a preset, the features that it needs, and further flags."""
+  """A command line with a preset, the files that it needs, and further flags."""
   typed = [f"--{field}={','.join(value) if isinstance(value, tuple) else value}" for field, value in values.items()]
-  return [f"--preset={name}", *([FEATURES] if PRESETS[name].features else []), *typed]
+  return [f"--preset={name}", *([BROUGHT[own.sets]] if (own := PRESETS[name].brings) else []), *typed]
 
 
 def config_of(fields: dict) -> Config:
@@ -57,7 +60,9 @@ def configs(resolve) -> dict[str, list[Config]]:
 def test_a_preset_is_carried_out_as_it_stands(name, configs):
   config, values = configs[name][0], PRESETS[name].values
   for field, value in values.items():
-    if field != "acq":
+    if field == "hidden":
+      assert config.hidden == tuple(map(int, value.split(",")))
+    elif field != "acq" and not (field == "dataset" and PRESETS[name].brings):
       assert getattr(config, field) == value, field
   assert ",".join(config.acq) == values.get("acq", "entropy")
   assert config.preset == name
@@ -67,15 +72,17 @@ def test_a_preset_is_carried_out_as_it_stands(name, configs):
   originals, test = (46_900, 23_100) if config.split == "blog" else (60_000, 10_000)
   shape = (32, 32, 3) if config.dataset == "cifar10" else (28, 28, 1)
   image = lambda num: np.broadcast_to(np.zeros((1, *shape), np.uint8), (num, *shape))
-  labels = np.zeros(originals * config.pool_copies, np.int32)
-  data = Dataset(image(originals), labels, image(test), labels[:test], num_classes=10, prepare=inputs.images(std=255))
+  labels, classes = np.zeros(originals * config.pool_copies, np.int32), min(10, config.init_labels)
+  data = Dataset(
+    image(originals), labels, image(test), labels[:test], num_classes=classes, prepare=inputs.images(std=255)
+  )
   noise = {"noise": config.pool_noise, "noise_key": jax.random.key(0)}
   data = dataclasses.replace(data, copies=config.pool_copies, **noise)
-  learners = build.learners(config, 10)
+  learners = build.learners(config, classes)
   assert tuple(learners) == config.acq
   for learner in learners.values():
     checks.check_learner(learner, data)
-  checks.check_trainer(build.full_data_trainer(config, 10), data)
+  checks.check_trainer(build.full_data_trainer(config, classes), data)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -127,6 +134,28 @@ def test_what_was_published_is_of_presets_with_a_source_and_within_their_labels(
     most = config.init_labels + config.rounds * config.acq_size
     for curve in publication.curves.values():
       assert all(config.init_labels <= labels <= most for labels in curve.accuracy)
+
+
+def test_the_figures_of_dna_in_cdalbench(configs):
+  config = configs["cdalbench_dna"][0]
+  assert (config.pool_size, config.val_size, config.init_labels, config.acq_size, config.rounds) == (
+    1400,
+    280,
+    3,
+    1,
+    300,
+  )
+  assert (config.hidden, config.kernel_init, config.dropout_rate) == ((24, 24, 12), "torch", 0.0)
+  assert (config.optimizer, config.momentum, config.batch_size, config.drop_last) == ("sgd", 0.0, 64, True)
+  assert round(config.learning_rate, 4) == 0.0338 and round(1e6 * config.weight_decay, 1) == 1.8
+  plan = build.plan(config)
+  assert (plan.train.first_epochs, plan.train.epochs, plan.train.warm_start, plan.train.keep_optimizer) == (
+    50,
+    100,
+    True,
+    True,
+  )
+  assert plan.train.early_stop == types.EarlyStop(1, 50, 1, "nll", "last", first_patience=50)
 
 
 def test_the_figures_of_the_batchbald_paper(configs):

@@ -7,7 +7,7 @@ import pytest
 from experiments.common.errors import UsageError
 from experiments.papers.registry import REPRODUCTIONS
 from experiments.reproduction import archive
-from experiments.reproduction import features
+from experiments.reproduction import files
 from tests.support.reproductions import made_config
 from tests.support.reproductions import made_rows
 
@@ -15,28 +15,28 @@ PARTS = {name: REPRODUCTIONS[name] for name in ("blog", "vae_features", "simclr_
 
 
 def test_without_a_folder_they_are_left_out_and_the_user_is_told(capsys):
-  assert list(features.checked(PARTS, "quick", None, named=False)) == ["blog"]
-  assert "vae_features and simclr_features are left out: give --features_dir" in capsys.readouterr().out
-  with pytest.raises(UsageError, match=r"--only=vae_features needs --features_dir=DIR.*fbickfordsmith/vae-embeddings"):
-    features.checked(PARTS, "quick", None, named=True)
+  assert list(files.checked(PARTS, "quick", None, named=False)) == ["blog"]
+  assert "vae_features and simclr_features are left out: give --files_dir" in capsys.readouterr().out
+  with pytest.raises(UsageError, match=r"--only=vae_features needs --files_dir=DIR.*fbickfordsmith/vae-embeddings"):
+    files.checked(PARTS, "quick", None, named=True)
 
 
 def test_every_file_must_be_there_before_anything_runs(tmp_path):
   for name in ("vae_train", "vae_test", "simclr_train"):
     (tmp_path / f"{name}.npy").touch()
   with pytest.raises(UsageError, match=r"simclr_test.npy is missing: get .*fbickfordsmith/simclr-embeddings"):
-    features.checked(PARTS, "quick", str(tmp_path), named=True)
+    files.checked(PARTS, "quick", str(tmp_path), named=True)
   (tmp_path / "simclr_test.npy").touch()
-  assert features.checked(PARTS, "quick", str(tmp_path), named=True) == PARTS
+  assert files.checked(PARTS, "quick", str(tmp_path), named=True) == PARTS
   with pytest.raises(UsageError, match="read by no protocol of --only=blog"):
-    features.checked({"blog": PARTS["blog"]}, "quick", str(tmp_path), named=True)
+    files.checked({"blog": PARTS["blog"]}, "quick", str(tmp_path), named=True)
   with pytest.raises(UsageError, match="has a comma"):
-    features.checked(PARTS, "quick", "a,b", named=True)
+    files.checked(PARTS, "quick", "a,b", named=True)
 
 
 def test_archived_rows_do_not_say_where_the_features_lie(tmp_path):
   config = made_config(20, 1)
-  config["flags"] |= {"features": "/home/me/train.npy,/home/me/test.npy", "rounds": 0}
+  config["flags"] |= {"features": "/home/me/train.npy,/home/me/test.npy", "dataset": "/home/me/dna.csv", "rounds": 0}
   (tmp_path / "config.json").write_text(json.dumps(config))
   rows = made_rows("random", 20, [0.9])
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -44,3 +44,13 @@ def test_archived_rows_do_not_say_where_the_features_lie(tmp_path):
   archive.write(found, tmp_path / "kept.jsonl")
   text = (tmp_path / "kept.jsonl").read_text()
   assert len(found.rows) == 1 and "/home/me" not in text and "features" not in text
+  assert found.about["flags"]["dataset"] == "dna.csv"
+
+
+def test_rows_of_one_round_in_several_are_archived(tmp_path):
+  (tmp_path / "config.json").write_text(json.dumps(made_config(20, 1) | {"flags": {"rounds": 6}}))
+  rows = made_rows("random", 20, [0.1 * place for place in range(1, 8)])
+  (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  found = archive.from_workdir(tmp_path, every=3)
+  assert [row["round"] for row in found.rows] == [0, 3, 6]
+  assert [round(row["test_accuracy"], 1) for row in found.rows] == [0.1, 0.4, 0.7]

@@ -1,0 +1,184 @@
+"""CDALBench, single labels and fifty restarts: Werner, Burchert, Stubbemann & Schmidt-Thieme 2024.
+
+The table of DNA is not part of this project: its preset needs --dataset, and `experiments.reproduce` --files_dir.
+"""
+
+from experiments.papers.base import Curve
+from experiments.papers.base import Notes
+from experiments.papers.base import Preset
+from experiments.papers.base import Publication
+from experiments.papers.base import Reproduction
+from experiments.papers.base import StudyCommand
+from experiments.papers.base import Table
+
+_PAPER = (
+  "T. Werner, J. Burchert, M. Stubbemann, L. Schmidt-Thieme, A Cross-Domain Benchmark for Active Learning (NeurIPS"
+  " 2024), and the code and result files of its repository"
+)
+_STRATEGIES = "random,entropy,least_confidence,margin,kcenter,badge,typiclust"
+# From round to round, training goes on where it stands, with the same optimizer; it stops after the first epoch that
+# does not improve the loss of the validation rows, and keeps the last weights.
+_PROTOCOL = {
+  "acq": _STRATEGIES,
+  "seeds": 50,
+  "driver": "scan",
+  "init": "balanced",
+  "acq_size": 1,
+  "model": "mlp",
+  "kernel_init": "torch",
+  "drop_last": True,
+  "epochs": 100,
+  "first_epochs": 50,
+  "early_stop": 1,
+  "first_early_stop": 50,
+  "early_stop_metric": "nll",
+  "early_stop_keep": "last",
+  "warm_start": True,
+  "keep_optimizer": True,
+  "chunk_size": 2000,
+}
+_TABLE = _PROTOCOL | {
+  "scale": "minmax",
+  "init_labels": 3,
+  "rounds": 300,
+  "val_size": 280,
+  "hidden": "24,24,12",
+  "dropout_rate": 0.0,
+  "optimizer": "sgd",
+  "learning_rate": 0.0338268474976409,
+  "momentum": 0.0,
+  "weight_decay": 1.81626820748159e-06,
+  "batch_size": 64,
+}
+_TOY = _PROTOCOL | {"init_labels": 2, "optimizer": "nadam", "learning_rate": 1e-3, "batch_size": 32}
+_BALD = "BALD trains with dropout and takes 5 samples; run it with --acq=bald --dropout_rate=0.2 --mc_samples=5."
+_DEPARTURES = (
+  "The initial set, the validation rows, the initial weights and the minibatches are drawn by this project's keys.",
+  "All unlabeled rows are candidates; revisions of the source differ in this.",
+  "Entropy is that of the prediction; the source sums the binary entropies of the classes.",
+)
+_TOY_DEPARTURES = (
+  *_DEPARTURES,
+  "The points are one draw, the same for all seeds; the source draws them anew in each restart.",
+  "The test points are scaled as the pool; the source scales them by their own minima and maxima.",
+)
+_DNA = Table(
+  "dna.csv",
+  "the StatLog DNA data (R package mlbench, data(DNA)) as CSV, columns V1 to V180 and Class, the 2,000 training rows"
+  " before the 1,186 test rows",
+)
+
+PRESETS: dict[str, Preset] = {
+  "cdalbench_dna": Preset(
+    "DNA as in CDALBench: 3 to 303 labels one by one, MLP fine-tuned, seven strategies, 50 seeds; needs --dataset",
+    _TABLE
+    | {"dataset": _DNA.name, "label_column": "Class", "test_rows": "2000:3186", "scale": "none", "pool_size": 1400},
+    source=_PAPER,
+    cost="about 10 minutes on two cores",
+    expect="area: entropy 0.812, least confidence 0.809, margin 0.806, core-set 0.790, BALD 0.784, random 0.774",
+    departures=(
+      *_DEPARTURES,
+      "The pool is 1,400 of the first 2,000 rows, drawn by --pool_seed: the published subset is not known here.",
+      _BALD,
+    ),
+    brings=_DNA,
+  ),
+  "cdalbench_table": Preset(
+    "the protocol of cdalbench_dna on a table of one's own: give --dataset, --init_labels (its classes), --val_size",
+    _TABLE,
+    source=_PAPER,
+    cost="as cdalbench_dna for a table of its size",
+    expect="nothing was published for it",
+    departures=_DEPARTURES,
+  ),
+  "cdalbench_threeclust": Preset(
+    "ThreeClust as in CDALBench: a linear model, 2 to 102 labels one by one, 50 seeds; a third of the pool is noise",
+    _TOY | {"dataset": "threeclust", "model": "linear", "rounds": 100, "val_size": 96},
+    source=_PAPER,
+    cost="a minute on two cores",
+    expect="area: random 0.721, margin 0.704",
+    departures=_TOY_DEPARTURES,
+  ),
+  # "From scratch" in the source: the initial weights are held by reference, and training in fact goes on.
+  "cdalbench_divergingsin": Preset(
+    "DivergingSin as in CDALBench: a small MLP, 2 to 82 labels one by one, 50 seeds",
+    _TOY
+    | {
+      "dataset": "divergingsin",
+      "hidden": "24,24,2",
+      "dropout_rate": 0.0,
+      "rounds": 80,
+      "val_size": 320,
+      "early_stop": 50,
+    },
+    source=_PAPER,
+    cost="a minute on two cores",
+    expect="area: random 0.933, margin 0.941",
+    departures=(
+      *_TOY_DEPARTURES,
+      "Training goes on from round to round, as it in fact does in the source, which means to start from scratch.",
+    ),
+  ),
+}
+
+
+def _published(first: int, last: int, **areas: float) -> Publication:
+  curves = {name: Curve(name, {}, means={last: (area,)}, first=first) for name, area in areas.items()}
+  return Publication("mean area (accuracy averaged over all numbers of labels) of 50 restarts, from its files", curves)
+
+
+PUBLISHED: dict[str, Publication] = {
+  "cdalbench_dna": _published(
+    3,
+    303,
+    greedy_oracle=0.825,
+    entropy=0.812,
+    least_confidence=0.809,
+    margin=0.806,
+    kcenter=0.790,
+    bald=0.784,
+    badge=0.780,
+    typiclust=0.778,
+    random=0.774,
+  ),
+  "cdalbench_threeclust": _published(2, 102, random=0.721, margin=0.704),
+  "cdalbench_divergingsin": _published(2, 82, random=0.933, margin=0.941),
+}
+_WITH_DROPOUT = ("--acq=bald", "--dropout_rate=0.2", "--mc_samples=5")
+_EVERY = 10  # rounds of which one is archived
+
+
+def _studies(name: str, flags: tuple[str, ...] = (), oracle: int = 10) -> tuple[StudyCommand, ...]:
+  own = (("", ()), ("_bald", _WITH_DROPOUT)) if name == "cdalbench_dna" else (("", ()),)
+  runs = [StudyCommand(f"{name}{suffix}", name, (*of, *flags), every=_EVERY) for suffix, of in own]
+  return *runs, StudyCommand(f"{name}_oracle", name, ("--acq=greedy_oracle", f"--seeds={oracle}"), every=_EVERY)
+
+
+def _reproduction(name: str, title: str, orderings: tuple[tuple[str, str], ...], scope: str) -> Reproduction:
+  return Reproduction(title, name, {"cpu": _studies(name)}, orderings, scope={"cpu": scope})
+
+
+_KEPT = "Of every run, the initial set and every tenth label after it are kept here, over which the areas average."
+REPRODUCTIONS: dict[str, Reproduction] = {
+  "cdalbench_dna": _reproduction(
+    "cdalbench_dna",
+    "DNA, 300 single labels",
+    tuple((above, below) for above in ("entropy", "least_confidence", "margin") for below in ("kcenter", "bald"))
+    + (("kcenter", "random"), ("bald", "random"), ("greedy_oracle", "entropy")),
+    f"50 seeds, the greedy oracle 10. {_KEPT}",
+  ),
+  "cdalbench_threeclust": _reproduction(
+    "cdalbench_threeclust",
+    "ThreeClust, 100 single labels",
+    (("random", "margin"),),
+    f"50 seeds, the greedy oracle 10. {_KEPT}",
+  ),
+  "cdalbench_divergingsin": _reproduction(
+    "cdalbench_divergingsin",
+    "DivergingSin, 80 single labels",
+    (("margin", "random"),),
+    f"50 seeds, the greedy oracle 10. {_KEPT}",
+  ),
+}
+
+NOTES: dict[tuple[str, str], Notes] = {}
