@@ -96,22 +96,22 @@ def section(areas: dict[str, np.ndarray], pairs: Sequence[significance.Pair]) ->
   shown = 100 * shares
   np.fill_diagonal(shown, np.nan)
   drawn = {
-    "ordering": figures.heat_map(shown, *numbered(names), x="is below", y="strategy is above", top=100.0, digits=0)
+    "ordering": figures.heat_map(shown, *numbered(names), x="column is below", y="row is above", top=100.0, digits=0)
   }
   caption = (
-    "How often the row's strategy stands above the column's, in percent of the resamples, rounded. 50: no order;"
-    f" {_RESAMPLES:,} resamples of the {seeds} matched seeds, the same seeds for both strategies."
+    "How often the row's strategy stands above the column's, in percent of the resamples, rounded. 50 means"
+    f" no order. {_RESAMPLES:,} resamples of the {seeds} matched seeds, the same seeds for all strategies."
   )
   return [
     heading,
     Text(f"{line}."),
     Text(
       "Strategies by decreasing mean area under the curve. In parentheses: the share of resamples in which the strategy"
-      f" before the sign has a larger mean area than the one after it. Each of the {_RESAMPLES:,} resamples draws {seeds}"
-      f" of the {seeds} matched seeds with replacement, the same seeds for all strategies, and averages the areas over"
-      " them; equal means count half. The whole ordering, strictly as written, comes out in"
-      f" {percent(in_order(means))} of the resamples. Only seeds are resampled (initial sets, initial weights and random"
-      f" draws): the confidence holds for these data and these settings.{few}"
+      f" before the sign has a larger mean area than the one after it. Each of the {_RESAMPLES:,} resamples draws"
+      f" {seeds} of the {seeds} matched seeds with replacement, the same seeds for all strategies, and averages the"
+      " areas over them; equal means count half. The whole ordering, strictly as written, comes out in"
+      f" {percent(in_order(means))} of the resamples. Only seeds are resampled (initial sets, initial weights and"
+      f" random draws): the confidence holds for these data and these settings.{few}"
     ),
     Table(["neighbors", "difference", "confidence", "seeds needed", "seeds run"], rows),
     Text(

@@ -81,8 +81,8 @@ def _pairs(pairs: list[significance.Pair], seeds: int) -> list[Block]:
       f" {count_of(len(rows), 'pair')}.{limit} d_z: mean divided by standard deviation of the differences (Cohen)."
       " Rank-biserial: share of the ranks that favor the first minus share that favor the second. Detectable: the"
       f" smallest true difference that the paired t-test at 5% finds with power 0.8 in {seeds} seeds, given the pair's"
-      f" standard deviation; a smaller one would be found less often.{_NEEDED if many else ''} {NONE}: the difference is"
-      " equal on all seeds, and no t-test applies."
+      f" standard deviation; a smaller one would be found less often.{_NEEDED if many else ''} {NONE}: the difference"
+      " is equal on all seeds, and no t-test applies."
     ),
   ]
 
