@@ -4,7 +4,7 @@ python -m experiments.report runs/study                             one workdir
 python -m experiments.report runs/study/task* --out=runs/study      all workdirs of an array job
 python -m experiments.report runs/study --keep=study.jsonl          also keep the study in one file, a line per run
 python -m experiments.report study.jsonl                            the report of a kept study
-python -m experiments.report a.jsonl --beside=b.jsonl --regimes=20,50,200    the gains over random of two studies
+python -m experiments.report a.jsonl --beside=b.jsonl --regimes=20,50,200    gains over random and ranks of two studies
 """
 
 import itertools
@@ -30,7 +30,10 @@ _REGIMES = flags.DEFINE_list(
   "numbers of labels that bound the budget regimes, such as 20,50,100 (default: three regimes of about equal ratio)",
 )
 _BESIDE = flags.DEFINE_list(
-  "beside", [], "workdirs or kept studies, comma-separated, drawn beside this study in the figure of the budget regimes"
+  "beside",
+  [],
+  "workdirs or kept studies, comma-separated, such as other data sets: in the figure of the budget regimes and in the"
+  " ranks over studies",
 )
 
 

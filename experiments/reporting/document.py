@@ -6,6 +6,7 @@ from experiments.common.places import title
 from experiments.common.spelling import ORACLE_REMARK
 from experiments.common.spelling import is_oracle
 from experiments.reporting import acquired
+from experiments.reporting import across
 from experiments.reporting import blocks
 from experiments.reporting import pairwise
 from experiments.reporting import regimes
@@ -26,7 +27,7 @@ def files(study: Study, bounds: Sequence[int] | None = None, beside: Sequence[St
   Args:
     study: the runs.
     bounds: numbers of labels that bound the budget regimes; by default three regimes of about equal ratio.
-    beside: other studies in the figure of the budget regimes.
+    beside: other studies, in the figure of the budget regimes and in the ranks over studies.
 
   Raises:
     UsageError: no run has a row to show, or `bounds` and `beside` do not fit (`regimes.section`).
@@ -37,6 +38,7 @@ def files(study: Study, bounds: Sequence[int] | None = None, beside: Sequence[St
   others = {other.name: studies.choose(other) for other in beside}
   above, above_drawings = regimes.section(chosen, bounds, others, study.name)
   compared, comparison_drawings = pairwise.comparison(chosen)
+  ranked, rank_drawings = across.section({study.name: chosen, **others}) if others else ([], {})
   balance, balance_drawings = acquired.balance(chosen, study.class_names)
   by_class, class_drawings = acquired.by_class(chosen, study.class_names)
   sheets, out = acquired.sheets(study, chosen)
@@ -54,13 +56,15 @@ def files(study: Study, bounds: Sequence[int] | None = None, beside: Sequence[St
     *above,
     Heading(2, "Significance"),
     *compared,
+    *([Heading(2, "Ranks over studies")] if ranked else []),
+    *ranked,
     Heading(2, "What was acquired"),
     *balance,
     *sheets,
     *sections.protocol(study, chosen, incomplete),
   ]
   for name, drawing in (
-    curve_drawings | class_drawings | above_drawings | comparison_drawings | balance_drawings
+    curve_drawings | class_drawings | above_drawings | comparison_drawings | rank_drawings | balance_drawings
   ).items():
     out |= {f"{name}.png": drawing.png, f"{name}.svg": drawing.svg}
   return out | {"report.md": blocks.to_markdown(content).encode(), "report.html": blocks.to_html(content).encode()}

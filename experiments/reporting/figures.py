@@ -249,7 +249,7 @@ def critical_difference(ranks: dict[str, float], p_values) -> Drawing:
   names = {name: _wrapped(name) for name in ranks}
   height = 1.2 + 0.17 * sum(1 + name.count("\n") for name in names.values())
   figure, axes = plt.subplots(figsize=(_WIDTH, height), layout="constrained")
-  scikit_posthocs.critical_difference_diagram(
+  drawn = scikit_posthocs.critical_difference_diagram(
     {names[name]: rank for name, rank in ranks.items()},
     p_values.rename(index=names, columns=names),
     ax=axes,
@@ -257,4 +257,6 @@ def critical_difference(ranks: dict[str, float], p_values) -> Drawing:
     text_h_margin=0.03 * len(ranks),
     color_palette={wrapped: styles.style(name).color for name, wrapped in names.items()},
   )
+  for (bar,) in drawn["crossbars"]:  # its points come from a set of names, whose order changes from process to process
+    bar.set_xdata(sorted(bar.get_xdata()))
   return _saved(figure)

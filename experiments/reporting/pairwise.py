@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.reporting import figures
+from experiments.reporting import ordering
 from experiments.reporting import significance
 from experiments.reporting.blocks import Block
 from experiments.reporting.blocks import Heading
@@ -18,6 +19,14 @@ from experiments.reporting.wording import images
 from experiments.reporting.wording import number
 from experiments.reporting.wording import numbered
 from experiments.reporting.wording import p_value
+from experiments.reporting.wording import seeds_needed
+
+_NEEDED = (
+  " Seeds needed: the smallest number of matched seeds at which the two-sided paired t-test at 5% finds a difference"
+  " with power 0.8, if the true mean and standard deviation of the paired differences are those measured here and the"
+  " differences are normal; for this pair alone, without correction for other pairs. Where the interval contains 0, the"
+  " number is uncertain by orders of magnitude."
+)
 
 
 def comparison(chosen: Chosen) -> tuple[list[Block], Drawings]:
@@ -33,12 +42,13 @@ def comparison(chosen: Chosen) -> tuple[list[Block], Drawings]:
       )
     ], {}
   areas = {name: chosen.areas(name) for name in chosen.runs}
-  penalty_blocks, penalty_drawn = _penalties(chosen)
-  rank_blocks, rank_drawn = _ranks(areas, seeds)
-  return [*_pairs(areas, seeds), *penalty_blocks, *rank_blocks], penalty_drawn | rank_drawn
+  pairs = significance.pairs(areas)
+  parts = [(_pairs(pairs, seeds), {}), _penalties(chosen), _ranks(areas, seeds), ordering.section(areas, pairs)]
+  return [block for blocks, _ in parts for block in blocks], {k: v for _, drawn in parts for k, v in drawn.items()}
 
 
-def _pairs(areas: dict[str, np.ndarray], seeds: int) -> list[Block]:
+def _pairs(pairs: list[significance.Pair], seeds: int) -> list[Block]:
+  many = seeds >= ordering.FEWEST
   rows = [
     [
       f"{pair.first} − {pair.second}",
@@ -48,11 +58,13 @@ def _pairs(areas: dict[str, np.ndarray], seeds: int) -> list[Block]:
       number(pair.d_z, 2),
       number(pair.rank_biserial, 2),
       number(pair.detectable, 4),
+      *([seeds_needed(pair.seeds_needed)] if many else []),
     ]
-    for pair in significance.pairs(areas)
+    for pair in pairs
   ]
   tests = ["t-test p", "t-test Holm", "Wilcoxon p", "Wilcoxon Holm"]
   header = ["pair", "difference", "95% interval", *tests, "d_z", "rank-biserial", "detectable"]
+  header += ["seeds needed"] if many else []
   least = significance.smallest_wilcoxon(seeds)
   limit = (
     f" With {seeds} seeds the smallest possible p of the signed-rank test is {least:.3g}, so it can reject nothing at"
@@ -69,8 +81,8 @@ def _pairs(areas: dict[str, np.ndarray], seeds: int) -> list[Block]:
       f" {count_of(len(rows), 'pair')}.{limit} d_z: mean divided by standard deviation of the differences (Cohen)."
       " Rank-biserial: share of the ranks that favor the first minus share that favor the second. Detectable: the"
       f" smallest true difference that the paired t-test at 5% finds with power 0.8 in {seeds} seeds, given the pair's"
-      f" standard deviation; a smaller one would be found less often. {NONE}: the difference is equal on all seeds, and"
-      " no t-test applies."
+      f" standard deviation; a smaller one would be found less often.{_NEEDED if many else ''} {NONE}: the difference"
+      " is equal on all seeds, and no t-test applies."
     ),
   ]
 
@@ -98,24 +110,37 @@ def _penalties(chosen: Chosen) -> tuple[list[Block], Drawings]:
 
 
 def _ranks(areas: dict[str, np.ndarray], seeds: int) -> tuple[list[Block], Drawings]:
-  heading = Heading(3, "Average ranks")
   ranks = significance.average_ranks(areas)
   table = Table(["strategy", "average rank"], [[k, number(v, 2)] for k, v in sorted(ranks.items(), key=lambda x: x[1])])
+  blocks, drawn = rank_diagram(areas, "critical_difference", "seeds", "seeds")
+  return [Heading(3, "Average ranks"), table, *blocks], drawn
+
+
+def rank_diagram(areas: dict[str, np.ndarray], file: str, over: str, unit: str) -> tuple[list[Block], Drawings]:
+  """Friedman's test and the critical-difference diagram; a sentence below three strategies.
+
+  Args:
+    areas: `[B]` areas of each strategy in the same B >= 2 blocks; strategies are ranked within each block.
+    file: name of the figure's files, without ending.
+    over: the blocks in the caption's first sentence.
+    unit: their short name.
+  """
   if len(areas) < 3:
-    return [heading, table, Text("Friedman's test and the diagram need at least three strategies.")], {}
+    return [Text("Friedman's test and the diagram need at least three strategies.")], {}
+  count = len(next(iter(areas.values())))
   friedman = significance.friedman(areas)
   rejected = friedman < significance.ALPHA
   names = list(areas)
   equal = pd.DataFrame(1.0, index=names, columns=names)
-  drawing = figures.critical_difference(ranks, significance.nemenyi(areas) if rejected else equal)
-  gap = significance.critical_difference(len(areas), seeds)
-  test = f"Friedman's test over {seeds} seeds: p {'= ' if friedman >= 0.001 else ''}{p_value(friedman)}."
+  p_values = significance.nemenyi(areas) if rejected else equal
+  drawn = {file: figures.critical_difference(significance.average_ranks(areas), p_values)}
+  gap = significance.critical_difference(len(areas), count)
+  test = f"Friedman's test over {count} {unit}: p {'= ' if friedman >= 0.001 else ''}{p_value(friedman)}."
   if rejected:
     test += f" Bars join strategies whose ranks differ by less than Nemenyi's critical difference at 5%, {gap:.2f}."
   else:
     test += " It does not reject equal ranks, so that no pair is tested and one bar joins all strategies."
-  caption = f"Average rank by area over seeds; 1 is the best. {test}" + (
-    " Below ten seeds its p-value is a rough approximation." if seeds < 10 else ""
+  caption = f"Average rank by area over {over}; 1 is the best. {test}" + (
+    f" Below ten {unit} its p-value is a rough approximation." if count < 10 else ""
   )
-  drawn = {"critical_difference": drawing}
-  return [heading, table, *images(drawn, {"critical_difference": caption})], drawn
+  return images(drawn, {file: caption}), drawn

@@ -33,7 +33,8 @@ def section(
 
   Args:
     chosen: the runs of the study.
-    bounds: ascending numbers of labels that bound the regimes; None for three regimes of about equal ratio.
+    bounds: ascending numbers of labels that bound the regimes; None for three regimes of about equal ratio, within the
+      range of labels that all studies have.
     beside: runs of other studies, by name, in the same figure.
     own: name of the study, where there are others.
 
@@ -44,12 +45,17 @@ def section(
     if bounds or beside:
       raise UsageError(f"{own} has nothing to draw for --regimes and --beside. {fault}")
     return [Text(f"{fault}.")], {}
-  shared = bounds or default_bounds(chosen)
   studies = {own: chosen, **beside}
-  for name, one in studies.items():
+  for name, one in beside.items():
     if fault := _fault(one):
       raise UsageError(f"--beside: {name} has nothing to draw. {fault}")
-    labels = one.labels(next(iter(one.runs)))
+  budgets = {name: _labels(one) for name, one in studies.items()}
+  shared = bounds or default_bounds(
+    _labels(chosen), max(labels[0] for labels in budgets.values()), min(labels[-1] for labels in budgets.values())
+  )
+  if len(shared) < 2:
+    return [Text(f"Budget regimes need two budgets of {own} within the labels of every other study.")], {}
+  for name, labels in budgets.items():
     if shared[0] < labels[0] or shared[-1] > labels[-1]:
       raise UsageError(
         f"--regimes={','.join(map(str, shared))} must lie within {labels[0]} to {labels[-1]}, the labels of {name}"
@@ -75,16 +81,22 @@ def _fault(chosen: Chosen) -> str | None:
     return "Budget regimes need random and another strategy in --acq"
   if not chosen.seeds:
     return "Budget regimes need a seed that every strategy completed"
-  if len(chosen.labels(next(iter(chosen.runs)))) < 2:
+  if len(_labels(chosen)) < 2:
     return "Budget regimes need at least one round after an acquisition"
   return None
 
 
-def default_bounds(chosen: Chosen) -> list[int]:
-  """Rounds' numbers of labels that split the study's range into up to three parts of about equal ratio."""
-  labels = chosen.labels(next(iter(chosen.runs)))
-  targets = np.geomspace(labels[0], labels[-1], _DEFAULT + 1)
-  nearest = labels[np.abs(np.log(labels)[:, None] - np.log(targets)).argmin(axis=0)]
+def _labels(chosen: Chosen) -> np.ndarray:
+  return chosen.labels(next(iter(chosen.runs)))
+
+
+def default_bounds(labels: np.ndarray, low: int, high: int) -> list[int]:
+  """Those of a study's numbers of labels that split `low` to `high` into up to three parts of about equal ratio."""
+  inside = labels[(labels >= low) & (labels <= high)]
+  if not len(inside):
+    return []
+  targets = np.geomspace(inside[0], inside[-1], _DEFAULT + 1)
+  nearest = inside[np.abs(np.log(inside)[:, None] - np.log(targets)).argmin(axis=0)]
   return [int(n) for n in np.unique(nearest)]
 
 

@@ -15,7 +15,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 ALPHA = 0.05
-_EQUAL = 1e-12  # values closer than this are equal up to rounding
+POWER = 0.8
+MOST_SEEDS = 10_000  # needed numbers of seeds above this are not computed
+EQUAL = 1e-12  # values closer than this are equal up to rounding
 
 
 class Pair(NamedTuple):
@@ -32,6 +34,7 @@ class Pair(NamedTuple):
   d_z: float | None  # mean difference over the standard deviation of the differences (Cohen)
   rank_biserial: float  # matched pairs: (sum of positive ranks - sum of negative) / sum of all
   detectable: float | None  # smallest true difference found in 80% of such studies by the t-test at 5%
+  seeds_needed: float | None  # seeds at which the t-test at 5% finds a true difference of this size with power 0.8
 
 
 def pairs(areas: dict[str, np.ndarray]) -> list[Pair]:
@@ -53,8 +56,8 @@ def _holm(p_values: list[float]) -> list[float]:
 
 def _pair(first: str, second: str, differences: np.ndarray) -> Pair:
   mean, spread = float(differences.mean()), float(differences.std(ddof=1))
-  differences = np.where(np.abs(differences) < _EQUAL, 0, differences)
-  varies = spread > _EQUAL
+  differences = np.where(np.abs(differences) < EQUAL, 0, differences)
+  varies = spread > EQUAL
   moved = differences[differences != 0]
   ranks = stats.rankdata(np.abs(moved))
   return Pair(
@@ -69,12 +72,13 @@ def _pair(first: str, second: str, differences: np.ndarray) -> Pair:
     d_z=mean / spread if varies else None,
     rank_biserial=float((ranks * np.sign(moved)).sum() / ranks.sum()) if len(moved) else 0.0,
     detectable=detectable(len(differences), spread) if varies else None,
+    seeds_needed=seeds_needed(mean, spread),
   )
 
 
 def t_interval(differences: np.ndarray) -> tuple[float, float] | None:
   """95% interval of the mean of `[S]` paired differences by Student's t; None if S < 2 or all are equal."""
-  if len(differences) < 2 or differences.std(ddof=1) <= _EQUAL:
+  if len(differences) < 2 or differences.std(ddof=1) <= EQUAL:
     return None
   low, high = stats.ttest_1samp(differences, 0).confidence_interval(1 - ALPHA)
   return float(low), float(high)
@@ -82,9 +86,9 @@ def t_interval(differences: np.ndarray) -> tuple[float, float] | None:
 
 def paired_t(differences: np.ndarray) -> float | None:
   """p-value of the two-sided t-test of `[S]` paired differences: 1 if all are 0, None if all are equal but not 0."""
-  if differences.std(ddof=1) > _EQUAL:
+  if differences.std(ddof=1) > EQUAL:
     return float(stats.ttest_1samp(differences, 0).pvalue)
-  return 1.0 if np.all(np.abs(differences) < _EQUAL) else None
+  return 1.0 if np.all(np.abs(differences) < EQUAL) else None
 
 
 def detectable(seeds: int, spread: float) -> float | None:
@@ -94,8 +98,34 @@ def detectable(seeds: int, spread: float) -> float | None:
     seeds: number of matched seeds.
     spread: standard deviation of the differences.
   """
-  solved = float(np.squeeze(TTestPower().solve_power(nobs=seeds, power=0.8, alpha=ALPHA)))
+  solved = float(np.squeeze(TTestPower().solve_power(nobs=seeds, power=POWER, alpha=ALPHA)))
   return solved * spread if math.isfinite(solved) else None
+
+
+def seeds_needed(difference: float, spread: float) -> float | None:
+  """The smallest number of seeds at which the two-sided paired t-test at 5% finds a difference with power 0.8.
+
+  Args:
+    difference: true mean of the paired differences.
+    spread: their true standard deviation; the differences are taken to be normal.
+
+  Returns:
+    A whole number from 2 on; infinity above `MOST_SEEDS`, also for no difference; None if a difference does not vary,
+    because no t-test applies.
+  """
+  if abs(difference) < EQUAL:
+    return math.inf
+  if spread <= EQUAL:
+    return None
+  effect = abs(difference) / spread
+  # The t-test needs at least as many seeds as the z-test with known deviation, and few more.
+  fewest = ((stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)) / effect) ** 2
+  if fewest > MOST_SEEDS:
+    return math.inf
+  seeds = max(2, math.floor(fewest))
+  while TTestPower().power(effect, seeds, ALPHA) < POWER:
+    seeds += 1
+  return seeds if seeds <= MOST_SEEDS else math.inf
 
 
 def smallest_wilcoxon(seeds: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.analysis import curves
 from experiments.reporting.blocks import Image
 from experiments.reporting.figures import Drawing
+from experiments.reporting.significance import MOST_SEEDS
 from experiments.reporting.study import Chosen
 
 NONE = "–"
@@ -31,6 +32,11 @@ def between(low: float, high: float, digits: int = 3) -> str:
 def p_value(p: float | None) -> str:
   """Formats a p-value for a table."""
   return NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def seeds_needed(seeds: float | None) -> str:
+  """Formats `significance.seeds_needed` for a table."""
+  return NONE if seeds is None else f"more than {MOST_SEEDS:,}" if seeds == math.inf else f"{seeds:,}"
 
 
 def count_of(count: int, what: str, plural: str | None = None) -> str:

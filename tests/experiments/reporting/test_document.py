@@ -163,6 +163,31 @@ def test_three_strategies_are_ranked_with_a_diagram(tmp_path):
   assert "p = 0.002. Bars join" in markdown and files["critical_difference.png"].startswith(b"\x89PNG")
 
 
+def test_an_ordering_has_its_confidence_and_its_seeds_over_matched_seeds(tmp_path):
+  """margin is above random by 0.05 +- 0.01 on six matched seeds, entropy below by a constant; seed 6 is incomplete."""
+  rows = []
+  for seed, gain in enumerate((0.04, 0.06, 0.04, 0.06, 0.04, 0.06, 0.9)):
+    last = 0.5 + 0.01 * seed
+    rows += made.run("random", seed, (0.5, 0.5, last))
+    rows += made.run("margin", seed, (0.5, 0.5, min(1.0, last + 4 * gain)), **FAR)
+    rows += made.run("entropy", seed, (0.5, 0.5, last - 0.4)[: 2 if seed == 6 else 3], first=1400)
+  markdown, _, files = pages(made.workdir(tmp_path / "a", rows, {"acq": ["random", "margin", "entropy"], "seeds": 7}))
+  found = section(markdown, "Ordering and its confidence")
+  assert "margin > random (100%) > entropy (100%)." in found and "ordering.png" in files
+  # d = 0.05 / 0.010954 = 4.564: three seeds have power 0.93, two have 0.4.
+  assert cells(found, "margin above random")[1:] == ["0.0500", "100%", "3", "6"]
+  assert cells(found, "random above entropy")[1:] == ["0.1000", "100%", "–", "6"]
+  assert "draws 6 of the 6 matched seeds" in found and "vary 9% too little" in found
+  assert cells(section(markdown, "Every pair, by area under the curve"), "margin − random")[-1] == "3"
+  assert "not every strategy completed it: seed 6." in markdown
+
+
+def test_few_seeds_have_no_confidence(tmp_path):
+  markdown, _, files = pages(made.workdir(tmp_path / "a", made.three_seeds()))
+  assert "from 5 matched seeds on; this study has 3" in section(markdown, "Ordering and its confidence")
+  assert "seeds needed" not in markdown and "ordering.png" not in files
+
+
 def test_points_of_a_grid_are_strategies_of_their_own(tmp_path):
   rows = []
   for rate, gain in ((0.1, 0.0), (0.01, 0.05)):

@@ -41,7 +41,21 @@ def test_bounds_between_rounds_are_interpolated_and_ranges_add_up():
 
 @pytest.mark.parametrize(("rounds", "bounds"), [(1, [10, 20]), (2, [10, 20, 30]), (19, [10, 30, 70, 200])])
 def test_default_bounds_are_rounds_of_about_equal_ratio(rounds, bounds):
-  assert regimes.default_bounds(chosen({"random": [[0.5] * (rounds + 1)]})) == bounds
+  labels = 10 * np.arange(1, rounds + 2)
+  assert regimes.default_bounds(labels, labels[0], labels[-1]) == bounds
+
+
+def test_default_bounds_lie_within_the_labels_of_every_study():
+  labels = 10 * np.arange(1, 21)
+  assert regimes.default_bounds(labels, 25, 95) == [30, 40, 60, 90]
+  assert regimes.default_bounds(labels, 25, 35) == [30] and regimes.default_bounds(labels, 300, 200) == []
+  long = chosen({"random": [[0.5, 0.6, 0.7]], "margin": [[0.5, 0.7, 0.8]]})
+  short = chosen({"random": [[0.4, 0.5]], "margin": [[0.4, 0.5]]})
+  assert regimes.section(long, None, {"b": short}, "a")[0][1].header[1:] == ["10 to 20 labels"]
+  for run in (run for of in short.runs.values() for run in of.values()):
+    for row in run:
+      row["num_labeled"] += 20
+  assert "two budgets of a within the labels" in regimes.section(long, None, {"b": short}, "a")[0][0].text
 
 
 def test_the_figure_has_a_panel_per_range_and_a_row_per_strategy():

@@ -60,6 +60,40 @@ def test_the_detectable_difference_is_found_with_power_four_fifths(seeds):
   assert shifted.sf(critical) + shifted.cdf(-critical) == pytest.approx(0.8, abs=1e-3)
 
 
+@pytest.mark.parametrize(("effect", "seeds"), [(0.2, 199), (0.3, 90), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_the_needed_seeds_are_those_of_power_tables(effect, seeds):
+  """Two-sided paired t-test at 5% with power 0.8: the numbers that G*Power gives for a standardized difference."""
+  assert significance.seeds_needed(0.01 * effect, 0.01) == significance.seeds_needed(-effect, 1.0) == seeds
+
+
+@pytest.mark.parametrize("effect", [0.05, 0.4, 1.3, 3.0])
+def test_one_seed_fewer_has_too_little_power(effect):
+  """The power is computed with the noncentral t distribution."""
+  seeds = significance.seeds_needed(effect, 1.0)
+
+  def power(n):
+    critical, shifted = stats.t.ppf(0.975, n - 1), stats.nct(n - 1, effect * math.sqrt(n))
+    return shifted.sf(critical) + shifted.cdf(-critical)
+
+  assert power(seeds - 1) < 0.8 <= power(seeds)
+
+
+def test_studies_of_the_needed_size_find_the_difference_in_four_fifths():
+  effect, studies = 0.7, 20_000
+  seeds = significance.seeds_needed(effect, 1.0)
+  drawn = np.random.default_rng(0).normal(effect, 1.0, (studies, seeds))
+  found = (stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
+  assert 0.8 - 0.01 < found < 0.84  # the standard error is 0.003; one seed more adds 0.02
+
+
+def test_needed_seeds_without_a_number():
+  assert significance.seeds_needed(0.0, 0.01) == significance.seeds_needed(0.0, 0.0) == math.inf
+  assert significance.seeds_needed(0.1, 0.0) is None
+  assert significance.seeds_needed(56.0, 1.0) == 2
+  # (1.95996 + 0.84162)^2 / d^2 + 1.92 seeds are 10,000 at d = 0.028018.
+  assert significance.seeds_needed(0.02801, 1.0) == math.inf > 10_000 >= significance.seeds_needed(0.02803, 1.0) > 9_980
+
+
 def test_penalties_by_hand_and_who_wins():
   """At the first budget p = 0.074; at the second t^2 = 363, p = 0.003 and a wins; at the third b wins likewise."""
   b = np.full((3, 3), 0.5)
