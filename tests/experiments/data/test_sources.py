@@ -221,6 +221,40 @@ def test_digits_are_the_bundled_ones_split_once_and_stratified():
   np.testing.assert_allclose(np.bincount(dataset.test_labels), np.bincount(bunch.target) * 500 / 1797, atol=1)
 
 
+FINGERPRINTS = {
+  "threeclust": "35b4c9382310c50e07c8e3fc56380e5954ff7ef7bb1d3d9eb4915b98e1387e0a",
+  "divergingsin": "39fed69bfed4a42a63c44337942840f6b75dce6140553ff920cddd2b238f09e2",
+}
+
+
+@pytest.mark.parametrize("name", FINGERPRINTS)
+def test_a_synthetic_data_set_is_the_one_of_earlier_runs_in_0_to_1(name):
+  dataset = data.load(name)
+  assert data.fingerprint(dataset) == FINGERPRINTS[name]
+  assert dataset.inputs.min(axis=0).tolist() == [0, 0] and dataset.inputs.max(axis=0).tolist() == [1, 1]
+  assert len(dataset.test_labels) * 4 == len(dataset.labels)
+
+
+def test_labels_of_threeclust_are_noise_in_one_of_its_clusters():
+  dataset = data.load("threeclust")
+  points, labels = (
+    np.append(dataset.inputs, dataset.test_inputs, axis=0),
+    np.append(dataset.labels, dataset.test_labels),
+  )
+  noise = points[:, 0] > 0.55  # halfway between x = 0 and x = 4
+  assert abs(noise.mean() - 1 / 2) < 0.03 and abs(labels[noise].mean() - 1 / 2) < 0.03
+  assert ((points[~noise, 1] < 0.5) == (labels[~noise] == 1)).mean() > 0.97
+
+
+def test_the_curves_of_divergingsin_move_apart():
+  dataset = data.load("divergingsin")
+  x, y = dataset.inputs.T
+  gap = lambda low: np.subtract(*(np.median(y[(x > low) & (x < low + 0.1) & (dataset.labels == c)]) for c in (1, 0)))
+  gaps = [gap(low) for low in np.arange(0, 1, 0.1)]
+  assert gaps[0] < 0.1 and gaps[-1] > 0.7
+  np.testing.assert_allclose(np.diff(gaps), (gaps[-1] - gaps[0]) / 9, atol=0.03)
+
+
 # IDX files
 
 

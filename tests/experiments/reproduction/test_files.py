@@ -48,7 +48,9 @@ def test_archived_rows_do_not_say_where_the_features_lie(tmp_path):
 
 
 def test_rows_of_one_round_in_several_are_archived(tmp_path):
-  (tmp_path / "config.json").write_text(json.dumps(made_config(20, 1) | {"flags": {"rounds": 6}}))
+  config = made_config(20, 1)
+  config["flags"]["rounds"] = 6
+  (tmp_path / "config.json").write_text(json.dumps(config))
   rows = made_rows("random", 20, [0.1 * place for place in range(1, 8)])
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
   found = archive.from_workdir(tmp_path, every=3)
