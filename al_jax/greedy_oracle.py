@@ -19,6 +19,9 @@ from al_jax.learner import Learner
 from al_jax.learner import Trainer
 
 
+__all__ = ("greedy_oracle",)
+
+
 def greedy_oracle(trials: int = 20) -> Acquire:
   """Label by label, the candidate whose label improves the test accuracy most: `Learner(..., acquire=greedy_oracle())`.
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import al_jax
 from al_jax import acquisition
+from al_jax import greedy_oracle
 from al_jax import models
 from al_jax import simclr
 from al_jax import types
@@ -71,6 +72,7 @@ def sections() -> list[Section]:
     al_jax.optimizers,
     al_jax.metrics,
     models,
+    greedy_oracle,
     warping,
     simclr,
   )
