@@ -109,7 +109,7 @@ PRESETS: dict[str, Preset] = {
       "dropout_rate": 0.0,
       "rounds": 80,
       "val_size": 320,
-      "early_stop": 50,
+      "early_stop": 51,
     },
     source=_PAPER,
     cost="a minute on two cores",
