@@ -18,7 +18,6 @@ from al_jax.learner import Acquire
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
 
-
 __all__ = ("greedy_oracle",)
 
 

@@ -86,7 +86,7 @@ def archive_rows(workdir: Path, rows: Path, studies) -> list[str]:
     folders, path = [workdir / study.name, *sorted(workdir.glob(f"{study.name}-*"))], rows / f"{study.name}.jsonl"
     try:
       named = plan.strategies(study)
-      parts = {folder: found for folder in folders if (found := archive.from_workdir(folder, named, study.every))}
+      parts = {folder: found for folder in folders if (found := archive.from_workdir(folder, named, brief=study.brief))}
       if parts:
         before = archive.read(path)
         joined = archive.joined(({path: before} if before else {}) | parts)

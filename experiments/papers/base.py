@@ -72,12 +72,13 @@ class Curve:
   ranges: Mapping[float, tuple[float, float]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
   # By last label of `budgets`: mean accuracy over it; one number, or (minimum, median, maximum) over runs.
   means: Mapping[int, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
-  first: int = 20  # size of the initial set; `means` average over it and every tenth label after it
+  first: int = 20  # size of the initial set
+  step: int = 10  # labels between two budgets
   running_best: bool = False  # whether `accuracy` is the best of all rounds so far, not the accuracy of the round
 
   def budgets(self, last: int) -> range:
-    """The numbers of labels that a mean accuracy averages over: from `first` to `last` in steps of 10."""
-    return range(self.first, last + 1, 10)
+    """The numbers of labels that a mean accuracy averages over: from `first` to `last` in steps of `step`."""
+    return range(self.first, last + 1, self.step)
 
   def spread(self, accuracy: float) -> tuple[float, float] | None:
     """Minimum and maximum over runs of the labels needed for an accuracy; None if only one number was published."""
@@ -103,7 +104,7 @@ class StudyCommand:
   preset: str
   flags: tuple[str, ...] = ()
   suffix: str = ""  # appended to strategy names that another study of the reproduction also has
-  every: int = 1  # rounds of which one is archived, from round 0; `--rounds` is a multiple
+  brief: bool = False  # archive only test accuracies and times, for runs of hundreds of rounds
 
 
 @dataclasses.dataclass(frozen=True)

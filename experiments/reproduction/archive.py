@@ -28,6 +28,7 @@ _FIELDS = (
   *("seconds_train", "seconds_acquire", "seconds_eval", "seconds_total"),
 )
 _NEEDED = ("num_labeled", "test_accuracy")
+_OMITTED = ("test_nll", "val_accuracy", "train_steps")  # by a brief archive
 _ABOUT = ("device", "jax", "flags", "data_sha256", "revisions")
 # Flags that may differ between parts of one study: where they ran, in what pieces, and where the user keeps features,
 # which data_sha256 identifies.
@@ -47,7 +48,7 @@ class Archived(NamedTuple):
     return sum(row.get("seconds_total", 0) for row in (*self.rows, *self.full_data))
 
 
-def from_workdir(workdir: Path, strategies: Collection[str] = (), every: int = 1) -> Archived | None:
+def from_workdir(workdir: Path, strategies: Collection[str] = (), *, brief: bool = False) -> Archived | None:
   """Reads the ended runs of a workdir, completed or failed; None if there is neither one nor a full-data line.
 
   Unfinished runs are left out, because their curves are incomplete.
@@ -55,7 +56,7 @@ def from_workdir(workdir: Path, strategies: Collection[str] = (), every: int = 1
   Args:
     workdir: the folder of a study.
     strategies: the strategies to read; empty for all.
-    every: rounds of which one is kept, from round 0 on; rows with an error are all kept.
+    brief: whether to leave out all measurements but test accuracies and times.
 
   Raises:
     UsageError: a file is damaged.
@@ -68,8 +69,8 @@ def from_workdir(workdir: Path, strategies: Collection[str] = (), every: int = 1
     rows = [row for row in read_rows(workdir / "results.jsonl").rows if not strategies or row["acq"] in strategies]
     last = {(row["acq"], row["seed"]): row for row in rows}
     ended = {run for run, row in last.items() if outcome(row, config["flags"]["rounds"]) != "unfinished"}
-    rows = [{k: row[k] for k in _FIELDS if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
-    rows = [row for row in rows if row["round"] % every == 0 or "error" in row]
+    fields = [name for name in _FIELDS if not brief or name not in _OMITTED]
+    rows = [{k: row[k] for k in fields if k in row} for row in rows if (row["acq"], row["seed"]) in ended]
     if not all(map(_is_whole, rows)):
       raise UsageError(f"{workdir / 'results.jsonl'} is damaged: a row lacks {' or '.join(_NEEDED)}")
   if not rows and not full_data:

@@ -50,7 +50,7 @@ _INTRO = (
   " significant if the 95% interval of that mean is above zero.",
   "Inside the spread means between the published quartiles for an accuracy at a budget, and between the published"
   " minimum and maximum for labels and mean accuracies. A mean accuracy averages the curve at the initial set and at"
-  " every ten labels after it, over the longest published range that our runs cover.",
+  " every ten labels after it (CDALBench: at every label), over the longest published range that our runs cover.",
   "The tolerance of two points and the tolerances of single numbers were chosen by this project, before the runs. A"
   " verdict is undecided if our runs end too early or if only one number was published.",
 )

@@ -47,12 +47,10 @@ def test_archived_rows_do_not_say_where_the_features_lie(tmp_path):
   assert found.about["flags"]["dataset"] == "dna.csv"
 
 
-def test_rows_of_one_round_in_several_are_archived(tmp_path):
-  config = made_config(20, 1)
-  config["flags"]["rounds"] = 6
-  (tmp_path / "config.json").write_text(json.dumps(config))
-  rows = made_rows("random", 20, [0.1 * place for place in range(1, 8)])
+def test_a_brief_archive_has_accuracies_and_times(tmp_path):
+  (tmp_path / "config.json").write_text(json.dumps(made_config(20, 1)))
+  rows = [row | {"test_nll": 0.5, "train_steps": 7} for row in made_rows("random", 20, [0.1, 0.2])]
   (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-  found = archive.from_workdir(tmp_path, every=3)
-  assert [row["round"] for row in found.rows] == [0, 3, 6]
-  assert [round(row["test_accuracy"], 1) for row in found.rows] == [0.1, 0.4, 0.7]
+  whole, brief = archive.from_workdir(tmp_path), archive.from_workdir(tmp_path, brief=True)
+  assert whole.rows[0].keys() - brief.rows[0].keys() == {"test_nll", "train_steps"}
+  assert [row["test_accuracy"] for row in brief.rows] == [0.1, 0.2] and brief.seconds == whole.seconds > 0
