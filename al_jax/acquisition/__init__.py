@@ -15,8 +15,6 @@ from al_jax.acquisition._diversity import kmeans as kmeans
 from al_jax.acquisition._epig import epig as epig
 from al_jax.acquisition._herding import maxherding as maxherding
 from al_jax.acquisition._herding import uherding as uherding
-from al_jax.acquisition._low_budget import probcover as probcover
-from al_jax.acquisition._low_budget import typiclust as typiclust
 from al_jax.acquisition._pointwise import bald as bald
 from al_jax.acquisition._pointwise import consensus_kl as consensus_kl
 from al_jax.acquisition._pointwise import entropy as entropy
@@ -27,6 +25,7 @@ from al_jax.acquisition._pointwise import mean_std as mean_std
 from al_jax.acquisition._pointwise import random as random
 from al_jax.acquisition._pointwise import variation_ratio as variation_ratio
 from al_jax.acquisition._pointwise import vote_entropy as vote_entropy
+from al_jax.acquisition._probcover import probcover as probcover
 from al_jax.acquisition._registry import REGISTRY as REGISTRY
 from al_jax.acquisition._registry import WRAPPERS as WRAPPERS
 from al_jax.acquisition._registry import Entry as Entry
@@ -35,3 +34,4 @@ from al_jax.acquisition._selection import from_select as from_select
 from al_jax.acquisition._stochastic import power as power
 from al_jax.acquisition._stochastic import softmax as softmax
 from al_jax.acquisition._stochastic import softrank as softrank
+from al_jax.acquisition._typiclust import typiclust as typiclust

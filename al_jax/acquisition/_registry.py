@@ -15,8 +15,6 @@ from al_jax.acquisition._factory import Number
 from al_jax.acquisition._factory import defaults
 from al_jax.acquisition._herding import maxherding
 from al_jax.acquisition._herding import uherding
-from al_jax.acquisition._low_budget import probcover
-from al_jax.acquisition._low_budget import typiclust
 from al_jax.acquisition._pointwise import bald
 from al_jax.acquisition._pointwise import consensus_kl
 from al_jax.acquisition._pointwise import entropy
@@ -26,9 +24,11 @@ from al_jax.acquisition._pointwise import mean_std
 from al_jax.acquisition._pointwise import random
 from al_jax.acquisition._pointwise import variation_ratio
 from al_jax.acquisition._pointwise import vote_entropy
+from al_jax.acquisition._probcover import probcover
 from al_jax.acquisition._stochastic import power
 from al_jax.acquisition._stochastic import softmax
 from al_jax.acquisition._stochastic import softrank
+from al_jax.acquisition._typiclust import typiclust
 from al_jax.types import Acquisition
 
 
@@ -124,9 +124,11 @@ REGISTRY: dict[str, Entry] = {
   ),
   "probcover": Entry(
     probcover,
-    "N^2 F for the counts, N^2 F for the radius, at most N^2 F for all updates together",
-    lambda N, F, chunk, classes, **_: (
-      4 * (N * F + 30 * N + 2 * chunk * (chunk + F + 64) + 3 * classes * F) + _sample_memory(N, F, classes)
+    "N^2 F / 2 for the counts, at most N^2 F for all updates together + M^2 F / 2 for the radius,"
+    " M = min(N, radius_images)",
+    lambda N, F, chunk, classes, radius_images, **_: (
+      4 * (N * F + 30 * N + min(N, radius_images) * (2 * F + 20) + 2 * chunk * (chunk + F + 64) + 3 * classes * F)
+      + _sample_memory(N, F, classes)
     ),
   ),
   "maxherding": Entry(
