@@ -1,9 +1,10 @@
 """Acquisitions: which images to label next. Each is made by a factory, as in `optax.adam(learning_rate)`.
 
 `power`, `softmax` and `softrank` turn any acquisition that scores each image into a stochastic one:
-`power(bald(), coldness=8)`. An acquisition that needs `samples=2` takes a learner whose posterior has two samples or
-more, such as `Learner(trainer, bald(), posterior=al_jax.posterior.mc_dropout(20))`. `chunk_size` is the number of rows
-worked on at a time; it bounds the memory and does not change the ids.
+`power(bald(), coldness=8)`. `switch` goes from one acquisition to another at a number of labels. An acquisition that
+needs `samples=2` takes a learner whose posterior has two samples or more, such as `Learner(trainer, bald(),
+posterior=al_jax.posterior.mc_dropout(20))`. `chunk_size` is the number of rows worked on at a time; it bounds the
+memory and does not change the ids.
 """
 
 from al_jax.acquisition._badge import badge as badge
@@ -34,4 +35,5 @@ from al_jax.acquisition._selection import from_select as from_select
 from al_jax.acquisition._stochastic import power as power
 from al_jax.acquisition._stochastic import softmax as softmax
 from al_jax.acquisition._stochastic import softrank as softrank
+from al_jax.acquisition._switch import switch as switch
 from al_jax.acquisition._typiclust import typiclust as typiclust

@@ -182,6 +182,7 @@ def resolve() -> Config:
   values |= _training(values, typed)
   values |= _strategies(values, typed)
   values |= _initial(values, typed)
+  _check_switches(values)
   return Config(**values)
 
 
@@ -292,8 +293,9 @@ def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
 def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   typed_hyper = {name: FLAGS[name].value for name in HYPER if FLAGS[name].present}
   chosen = [acquisitions.with_flags(acquisitions.parse(text), typed_hyper) for text in split(values["acq"])]
+  parts = [part for strategy in chosen for part in strategy.parts]
   for name in typed_hyper:
-    if not any(name in dict(strategy.hyper) for strategy in chosen):
+    if not any(name in dict(part.hyper) for part in parts):
       raise UsageError(f"--{name} is for {', '.join(HYPER[name][1])}, but --acq={values['acq']} names none of them")
   spelled = tuple(map(acquisitions.canonical, chosen))
   if len(set(spelled)) < len(spelled):
@@ -302,7 +304,7 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     if name in typed | set(typed_hyper):
       raise UsageError(f"--{name} and --vmap_over={name} set the same value: give only one")
     if name in HYPER and all(
-      name not in acquisitions.hyper_parameters(strategy) or name in dict(strategy.hyper) for strategy in chosen
+      name not in acquisitions.hyper_parameters(part) or name in dict(part.hyper) for part in parts
     ):
       raise UsageError(f"--vmap_over={name} has no effect: no strategy of --acq={','.join(spelled)} leaves it unset")
   if "dropout_rate" in dict(values["vmap_over"]) and values["model"] == "transformer":
@@ -310,6 +312,18 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["vmap_over"] and values["driver"] != "scan":
     raise UsageError("--vmap_over runs a grid as one program: use --driver=scan or experiments.ablation")
   return {"acq": spelled}
+
+
+def _check_switches(values: dict[str, Any]) -> None:
+  """Raises UsageError if a strategy switches where one of its parts would select nothing."""
+  first = values["init_labels"]
+  last = first + (values["rounds"] - 1) * values["acq_size"]
+  for text in () if values["full_data"] else values["acq"]:
+    labels = acquisitions.parse(text).labels
+    if labels is not None and not first < labels <= last:
+      acquires = f"the run acquires with {first} to {last}" if values["rounds"] else "--rounds=0 acquires nothing"
+      way = f"give a number from {first + 1} to {last}" if first < last else "give more --rounds or one acquisition"
+      raise UsageError(f"{text!r} switches at {labels} labels, but {acquires}: {way}")
 
 
 def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:

@@ -149,6 +149,29 @@ def test_every_flag_is_in_the_config_and_in_help(printed):
       assert f"--{name}" in out
 
 
+@pytest.mark.parametrize(
+  ("words", "expected"),
+  [
+    (["--acq=typiclust@20:margin"], "acquires with 20 to 110: give a number from 21 to 110"),
+    (["--acq=typiclust@111:margin"], "switches at 111 labels, but the run acquires with 20 to 110"),
+    (["--acq=typiclust@30:margin", "--init_labels=40"], "acquires with 40 to 130: give a number from 41 to 130"),
+    (["--acq=typiclust@30:margin", "--rounds=1"], "acquires with 20 to 20: give more --rounds"),
+    (["--acq=typiclust@30:margin", "--rounds=0"], "--rounds=0 acquires nothing"),
+  ],
+)
+def test_a_switch_outside_the_run_is_refused(words, expected, resolve):
+  (message,) = resolve(words)
+  assert expected in message
+
+
+def test_a_switch_within_the_run(resolve):
+  first, last, typed = resolve(
+    ["--acq=typiclust@21:margin"], ["--acq=typiclust@110:margin"], ["--acq=margin@50:typiclust", "--neighbors=5"]
+  )
+  assert first["acq"] == ["typiclust@21:margin"] and last["acq"] == ["typiclust@110:margin"]
+  assert typed["acq"] == ["margin@50:typiclust(neighbors=5)"]
+
+
 def test_hyper_parameters_become_part_of_the_spelling(resolve):
   (config,) = resolve(["--acq=power_bald,bald,softmax_entropy(coldness=2)", "--coldness=8", "--mc_samples=5"])
   assert config["acq"] == ["power_bald(coldness=8)", "bald", "softmax_entropy(coldness=2)"]
