@@ -47,5 +47,5 @@ def switch(first: types.Acquisition, second: types.Acquisition, *, labels: int) 
     return jax.lax.cond(view.labeled.sum() < labels, by(first), by(second))
 
   # A view of a random part of the pool has the labeled rows only if labels are read, and here their number counts.
-  needs = types.Needs(*map(max, first.needs, second.needs))._replace(labels=True)
+  needs = types.Needs._make(map(max, first.needs, second.needs))._replace(labels=True)
   return types.Acquisition(select, None, needs)
