@@ -74,6 +74,8 @@ def main(_) -> None:
         display.line(line)
       for line in [describe.training_line(config), *describe.memory_lines(config, data)]:
         display.line(line)
+      for line in describe.selection_lines(config, data):
+        display.line(line)
       display.line(f"results in {workdir.path}")
       if workdir.remark:
         display.line(workdir.remark)

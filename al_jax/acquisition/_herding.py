@@ -10,9 +10,9 @@ from al_jax import clustering
 from al_jax import pool
 from al_jax import types
 from al_jax import uncertainty
-from al_jax.acquisition._diversity import distances_to_labeled
+from al_jax.acquisition._embeddings import distances_to_labeled
+from al_jax.acquisition._embeddings import normalized_embeddings
 from al_jax.acquisition._factory import factory
-from al_jax.acquisition._low_budget import normalized_embeddings
 from al_jax.acquisition._selection import from_select
 from al_jax.acquisition._selection import require_field
 from al_jax.chunks import map_chunks

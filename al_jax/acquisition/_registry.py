@@ -15,8 +15,6 @@ from al_jax.acquisition._factory import Number
 from al_jax.acquisition._factory import defaults
 from al_jax.acquisition._herding import maxherding
 from al_jax.acquisition._herding import uherding
-from al_jax.acquisition._low_budget import probcover
-from al_jax.acquisition._low_budget import typiclust
 from al_jax.acquisition._pointwise import bald
 from al_jax.acquisition._pointwise import consensus_kl
 from al_jax.acquisition._pointwise import entropy
@@ -26,22 +24,27 @@ from al_jax.acquisition._pointwise import mean_std
 from al_jax.acquisition._pointwise import random
 from al_jax.acquisition._pointwise import variation_ratio
 from al_jax.acquisition._pointwise import vote_entropy
+from al_jax.acquisition._probcover import probcover
 from al_jax.acquisition._stochastic import power
 from al_jax.acquisition._stochastic import softmax
 from al_jax.acquisition._stochastic import softrank
+from al_jax.acquisition._typiclust import typiclust
 from al_jax.types import Acquisition
 
 
 class Entry(NamedTuple):
   """One acquisition or one wrapper.
 
-  Sizes, by keyword: N pool images, S samples, C classes, F features, T targets, `num` selected images, `chunk` images
-  processed at a time.
+  Sizes, by keyword: N pool images, S samples, C classes, F features, T targets, `num` selected images; `memory` also
+  takes `chunk` images processed at a time, and `operations` takes L labeled images.
   """
 
   factory: Callable[..., Acquisition]  # `(**hyper)`; a wrapper's is `(base, **hyper)`
   cost: str  # how the number of operations of one selection grows, such as `N S C`
   memory: Callable[..., float]  # `(**sizes, **hyper) -> bytes` that one selection allocates; inputs are not counted
+  operations: Callable[..., float] | None = None  # `(**sizes, **hyper) -> number`: multiply-adds of a network's forward
+  #   pass that take as long as one selection on a CPU, within a factor of three; the factors are from measurements.
+  #   None: far fewer than a pass over the pool
 
   @property
   def hyper_parameters(self) -> dict[str, Number]:
@@ -79,32 +82,40 @@ REGISTRY: dict[str, Entry] = {
     lambda N, chunk, max_configs, S, C, **_: (
       4 * (8 * N + 2 * chunk * (max(max_configs, S) + 2 * S) * (C + 1) + 6 * max(max_configs, S) * (S + C))
     ),
+    lambda N, S, C, num, max_configs, **_: 0.1 * num * N * max_configs * C * (S + 1),
   ),
   "epig": Entry(
     epig,
     "N T C^2 (S + 1)",
     lambda N, chunk, T, C, S, **_: 4 * (8 * N + 2 * chunk * T * C**2 + 4 * chunk * S * C + 4 * T * S * C),
+    lambda N, T, C, S, **_: 2 * N * T * C**2 * (S + 1),
   ),
   "kcenter": Entry(
     kcenter,
     "(labeled + num) N F",
     lambda N, F, chunk, **_: 4 * (N * F + 14 * N + chunk * (chunk + 4 * F)),
+    lambda N, F, L, num, **_: (3 * L + 50 * num) * N * F,
   ),
   "kmeans": Entry(
     kmeans,
     "iterations num N F, at most: the iterations end once few images change their cluster",
     lambda N, F, num, chunk, **_: 4 * (N * F + 18 * N + 3 * num * F + chunk * (64 + 4 * F)) + _sample_memory(N, F, num),
+    lambda N, F, num, **_: 100 * N * F * num,
   ),
   "badge": Entry(
     badge,
     "N S C + num N (C + F)",
     lambda N, F, C, chunk, S, **_: 4 * (N * (F + 2 * C + 16) + 4 * chunk * S * C),
+    lambda N, F, C, num, **_: 50 * num * N * (C + F),
   ),
   "bait": Entry(
     bait,
     "N C^2 F^2 + (C F)^3 + oversample num (N C^2 F + N C^3 + C (C F)^2)",
     lambda N, C, F, chunk, S, **_: (
       4 * (5 * N * C * C + N * (2 * F + C) + 8 * (C * F) ** 2 + chunk * (S * C + 8 * C * C + 2 * F))
+    ),
+    lambda N, C, F, num, oversample, **_: (
+      2 * N * (C * F) ** 2 + 10 * (C * F) ** 3 + 8 * oversample * num * N * C**2 * F
     ),
   ),
   "cluster_margin": Entry(
@@ -121,13 +132,17 @@ REGISTRY: dict[str, Entry] = {
       4 * (N * F + 26 * N + 4 * min(max_clusters, N) * F + 2 * chunk * (neighbors + 4 * chunk + 5 * F))
       + _sample_memory(N, F, max_clusters)
     ),
+    lambda N, F, L, num, max_clusters, **_: 50 * N * F * min(L + num, max_clusters),
   ),
   "probcover": Entry(
     probcover,
-    "N^2 F for the counts, N^2 F for the radius, at most N^2 F for all updates together",
-    lambda N, F, chunk, classes, **_: (
-      4 * (N * F + 30 * N + 2 * chunk * (chunk + F + 64) + 3 * classes * F) + _sample_memory(N, F, classes)
+    "N^2 F / 2 for the counts, at most N^2 F for all updates together + M^2 F / 2 for the radius,"
+    " M = min(N, radius_images)",
+    lambda N, F, chunk, classes, radius_images, **_: (
+      4 * (N * F + 30 * N + min(N, radius_images) * (2 * F + 20) + 2 * chunk * (chunk + F + 64) + 3 * classes * F)
+      + _sample_memory(N, F, classes)
     ),
+    lambda N, F, L, num, radius_images, **_: (N**2 + min(N, radius_images) ** 2 + (L + 64 * num) * N) * F,
   ),
   "maxherding": Entry(
     maxherding,
@@ -135,6 +150,7 @@ REGISTRY: dict[str, Entry] = {
     lambda N, F, chunk, candidates, **_: (
       4 * (N * F + 20 * N + min(N, candidates) * (2 * F + 80) + 4 * chunk * (chunk + F + 64))
     ),
+    lambda N, F, L, candidates, **_: min(N, candidates) * (min(N, candidates) * (F + 64) + 3 * L * F),
   ),
   "uherding": Entry(
     uherding,
@@ -142,6 +158,7 @@ REGISTRY: dict[str, Entry] = {
     lambda N, F, S, C, chunk, candidates, **_: (
       4 * (N * F + 20 * N + min(N, candidates) * (2 * F + 80 + S * C + 4 * C) + 4 * chunk * (chunk + F + 64 + S * C))
     ),
+    lambda N, F, L, candidates, **_: min(N, candidates) * (min(N, candidates) * (F + 64) + 3 * L * F) + L**2 * F,
   ),
 }
 

@@ -33,6 +33,8 @@ COLORS = {
 }
 # Dash, and factor on the acquisition's color: a wrapped strategy is darker.
 WRAPPERS = {"power": ("--", 0.65), "softmax": ("-.", 0.4), "softrank": ((0, (5, 1, 1, 1, 1, 1)), 0.2)}
+# A strategy that switches has the marker of its first part and the color of its second.
+_SWITCH = (0, (6, 1.5, 1, 1.5, 1, 1.5))
 _OTHER = "#444444"
 _MARKERS = "Ds^vpXP*"
 _DASHES = ("-", (0, (10, 2)), (0, (8, 2, 2, 2)))
@@ -48,7 +50,11 @@ class Style(NamedTuple):
 
 def style(name: str) -> Style:
   """A strategy's style: color and marker by acquisition, dash and shade by wrapper; random is black."""
-  wrapper, base, *_ = named(name)
+  spelling = named(name)
+  if spelling.second is not None:
+    first, second = (style(part.name) for part in spelling.parts)
+    return Style(second.color, first.marker, _SWITCH)
+  wrapper, base, *_ = spelling
   if base == RANDOM:
     return Style("#000000", "o", ":")
   if is_oracle(name):

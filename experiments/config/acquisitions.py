@@ -1,5 +1,6 @@
 """Makes acquisitions from their command-line spelling, and describes them from their docstrings."""
 
+from collections.abc import Callable
 import inspect
 import re
 from typing import NamedTuple
@@ -31,21 +32,34 @@ def parse(text: str) -> Spelling:
     UsageError: it cannot be parsed, or names an unknown acquisition, hyper-parameter or posterior.
   """
   found = spelling.parse(text)
-  if found.posterior not in (None, *POSTERIORS):
-    raise UsageError(f"{text!r}: unknown posterior {found.posterior!r}; choose from {', '.join(POSTERIORS)}")
+  for part in found.parts:
+    if part.posterior not in (None, *POSTERIORS):
+      raise UsageError(f"{text!r}: unknown posterior {part.posterior!r}; choose from {', '.join(POSTERIORS)}")
+  given = {part.posterior for part in found.parts} - {None}
+  if len(given) > 1:
+    raise UsageError(f"{text!r} names the posteriors {' and '.join(sorted(given))}: a switch reads one, so give one")
   make(found)
   return found
 
 
 def canonical(strategy: Spelling) -> str:
   """The canonical spelling, used in rows and figures: only hyper-parameters that differ from the default, in order."""
-  given, known = dict(strategy.hyper), hyper_parameters(strategy)
-  differing = [(key, given[key]) for key, default in known.items() if given.get(key, default) != default]
-  return str(strategy._replace(hyper=tuple(differing)))
+
+  def only_differing(part: Spelling) -> Spelling:
+    given, known = dict(part.hyper), hyper_parameters(part)
+    differing = [(key, given[key]) for key, default in known.items() if given.get(key, default) != default]
+    return part._replace(hyper=tuple(differing))
+
+  return str(strategy.with_parts([only_differing(part) for part in strategy.parts]))
+
+
+def posterior_of(strategy: Spelling) -> str | None:
+  """The posterior in a strategy's brackets, those of either part; None if there is none."""
+  return next((part.posterior for part in strategy.parts if part.posterior), None)
 
 
 def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
-  """The hyper-parameters of a strategy with their defaults, those of its wrapper first.
+  """The hyper-parameters of a strategy without a switch, with their defaults, those of its wrapper first.
 
   Raises:
     UsageError: there is no such acquisition, or it cannot be wrapped.
@@ -70,15 +84,27 @@ def hyper_parameters(strategy: Spelling) -> dict[str, Number]:
 def make(strategy: Spelling, **hyper: Number | jax.Array) -> types.Acquisition:
   """Makes the acquisition of a strategy. Its own hyper-parameters override `hyper`, whose numbers may be traced.
 
-  That of the greedy oracle is the one it falls back on.
+  Values of `hyper` that a part of the strategy does not take are not used. The acquisition of the greedy oracle is the
+  one that it falls back on.
 
   Raises:
     UsageError: an unknown acquisition or hyper-parameter (the message lists the choices), or an invalid value.
   """
-  known, given = hyper_parameters(strategy), hyper | dict(strategy.hyper)
+  if strategy.second is not None and any(part.name == ORACLE for part in strategy.parts):
+    raise UsageError(f"{str(strategy)!r}: {ORACLE} is no acquisition and cannot be a part of a switch")
+  made = [_make_part(part, hyper) for part in strategy.parts]
+  try:
+    return made[0] if strategy.second is None else acquisition.switch(*made, labels=strategy.labels)
+  except ValueError as error:
+    raise UsageError(f"{str(strategy)!r}: {error}") from error
+
+
+def _make_part(strategy: Spelling, hyper: dict[str, Number | jax.Array]) -> types.Acquisition:
+  known, given = hyper_parameters(strategy), dict(strategy.hyper)
   for key in given:
     if key not in known:
       raise UsageError(f"{strategy.name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
+  given = {key: value for key, value in hyper.items() if key in known} | given
   if strategy.name == ORACLE:
     try:
       greedy_oracle(**given)
@@ -120,9 +146,13 @@ def with_flags(strategy: Spelling, typed: dict[str, Number]) -> Spelling:
   Raises:
     UsageError: an invalid value.
   """
-  known = hyper_parameters(strategy)
-  hyper = {key: value for key, value in typed.items() if key in known} | dict(strategy.hyper)
-  out = strategy._replace(hyper=tuple(hyper.items()))
+
+  def with_own(part: Spelling) -> Spelling:
+    known = hyper_parameters(part)
+    hyper = {key: value for key, value in typed.items() if key in known} | dict(part.hyper)
+    return part._replace(hyper=tuple(hyper.items()))
+
+  out = strategy.with_parts([with_own(part) for part in strategy.parts])
   make(out)
   return out
 
@@ -147,17 +177,20 @@ def describe(name: str) -> Description:
     KeyError: the entry is unknown, or its docstring has no `Formula:` or `Source:`.
   """
   entry = _ENTRIES[name]
-  text = inspect.getdoc(entry.factory) or ""
-  summary, _, rest = text.partition("\n")
-  sections = dict(re.findall(r"^(Formula|Source): (.+)$", text, re.MULTILINE))
+  summary, details, formula, source = _of_docstring(entry.factory)
   needs = ("scores",)
   if name in acquisition.REGISTRY:
     needs = format_needs(entry.factory().needs)
   hyper = {key: default for key, default in entry.hyper_parameters.items() if key != "chunk_size"}
-  details = rest.partition("Formula:")[0].strip()
-  return Description(
-    name, summary.rstrip("."), details, sections["Formula"], sections["Source"], needs, entry.cost, hyper
-  )
+  return Description(name, summary, details, formula, source, needs, entry.cost, hyper)
+
+
+def _of_docstring(factory: Callable) -> tuple[str, str, str, str]:
+  """Summary, paragraphs, formula and source in the docstring of a factory."""
+  text = inspect.getdoc(factory) or ""
+  summary, _, rest = text.partition("\n")
+  found = dict(re.findall(r"^(Formula|Source): (.+)$", text, re.MULTILINE))
+  return summary.rstrip("."), rest.partition("Formula:")[0].strip(), found["Formula"], found["Source"]
 
 
 def format_needs(needs: types.Needs) -> tuple[str, ...]:
@@ -204,6 +237,9 @@ def listing() -> str:
       f"  needs    {needs or 'nothing'}",
       f"  source   {entry.source}",
     ]
+  summary, _, formula, source = _of_docstring(acquisition.switch)
+  lines += ["FIRST@LABELS:SECOND", f"  {summary}", f"  formula  {formula}"]
+  lines += ["  needs    two of the above, as in typiclust@50:margin", f"  source   {source}"]
   summary, _, _ = (inspect.getdoc(greedy_oracle) or "").partition(":")
   lines += [f"{ORACLE}(trials={_TRIALS['trials']})", f"  {summary}", f"  {ORACLE_REMARK}"]
   return "\n".join(lines)

@@ -7,8 +7,8 @@ from experiments.common import flag_words
 from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 from experiments.config import presets
+from experiments.config.flag_groups import GROUPS
 from experiments.config.flags import FLAGS
-from experiments.config.flags import GROUPS
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -9,6 +9,10 @@ from al_jax.models.layers import KERNEL_INITS
 from al_jax.sweep import PACKS
 from experiments.config import acquisitions
 from experiments.config import presets
+from experiments.config.flag_groups import SEED
+from experiments.config.flag_groups import Group
+from experiments.config.flag_groups import at_least
+from experiments.config.flag_groups import share
 from experiments.config.optimizers import NEWTON
 from experiments.config.optimizers import OPTIMIZERS
 from experiments.config.posteriors import POSTERIORS
@@ -17,37 +21,11 @@ from experiments.data import names as data_names
 
 FLAGS = flags.FLAGS
 LINEAR_CHUNK = 2000  # rows of features; scoring is fastest on two cores from 1,000 to 4,000
-GROUPS: dict[str, list[str]] = {}
 
-
-class _Group:
-  """A group of flags under one heading of --help; `group.<kind>(...)` calls `flags.DEFINE_<kind>(...)`."""
-
-  def __init__(self, heading: str):
-    self._names = GROUPS.setdefault(heading, [])
-
-  def __getattr__(self, kind: str):
-    def define(name: str, default, text: str, **kwargs) -> None:
-      getattr(flags, f"DEFINE_{kind}")(name, default, help=text, **kwargs)
-      self._names.append(name)
-
-    return define
-
-
-def _at_least(low: float) -> dict:
-  return {"lower_bound": low}
-
-
-def _share() -> dict:
-  return {"lower_bound": 0.0, "upper_bound": 0.99}
-
-
-_SEED = {"lower_bound": 0, "upper_bound": 2**32 - 1}  # a seed s >= 2**32 gives the key of s mod 2**32
-
-_study = _Group("What to compare")
+_study = Group("What to compare")
 _study.string("acq", "entropy", "comma-separated acquisition functions; --list_acquisitions describes them")
-_study.integer("seeds", 1, "number of seeds; every strategy runs once per seed", **_at_least(1))
-_study.integer("seed", 0, "first seed; the others count up from it", **_SEED)
+_study.integer("seeds", 1, "number of seeds; every strategy runs once per seed", **at_least(1))
+_study.integer("seed", 0, "first seed; the others count up from it", **SEED)
 _study.string("preset", None, f"named protocol, one of: {', '.join(presets.PRESETS)}")
 _study.boolean(
   "full_data",
@@ -55,7 +33,7 @@ _study.boolean(
   "train once per seed on the whole pool instead of acquiring labels: the full-supervision reference",
 )
 
-_data = _Group("Data")
+_data = Group("Data")
 _data.string(
   "dataset",
   "mnist",
@@ -97,10 +75,10 @@ _data.float(
   "test_size",
   0.2,
   "fraction of each class held out as the test set, if the data have none; 0 for no test set",
-  **_share(),
+  **share(),
 )
 _data.string("test_rows", None, "range of rows A:B (B excluded) to use as the test set, instead of --test_size")
-_data.integer("test_seed", 0, "seed of the --test_size split, independent of --seed", **_SEED)
+_data.integer("test_seed", 0, "seed of the --test_size split, independent of --seed", **SEED)
 _data.enum(
   "unlabeled",
   "refuse",
@@ -111,31 +89,31 @@ _data.float("input_mean", 0.0, "mean subtracted from the pixels, on the 0-to-1 s
 _data.float(
   "input_std", 1.0, "standard deviation by which the centered pixels are divided, on the 0-to-1 scale", lower_bound=1e-6
 )
-_data.integer("val_size", 0, "number of pool images (with all their copies) held out for validation", **_at_least(0))
+_data.integer("val_size", 0, "number of pool images (with all their copies) held out for validation", **at_least(0))
 _data.integer(
   "pool_size",
   None,
   "number of training images in the pool, drawn at random (default: all, or with --imbalance as many as possible)",
-  **_at_least(1),
+  **at_least(1),
 )
-_data.integer("pool_copies", 1, "number of times that the pool holds each image", **_at_least(1))
+_data.integer("pool_copies", 1, "number of times that the pool holds each image", **at_least(1))
 _data.float(
   "pool_noise",
   0.0,
   "standard deviation of Gaussian noise on pool images, in units of the network's input; each copy has its own noise",
-  **_at_least(0),
+  **at_least(0),
 )
 _data.float(
   "imbalance",
   1.0,
   "size of the largest class divided by that of the smallest, in a long-tailed pool; 1 keeps the class sizes",
-  **_at_least(1.0),
+  **at_least(1.0),
 )
 _data.integer(
   "pool_seed",
   0,
   f"seed of --pool_size, --imbalance, --pool_noise and --init={'|'.join(initial_sets.CHOOSERS)}, independent of --seed",
-  **_SEED,
+  **SEED,
 )
 _data.string(
   "features",
@@ -157,9 +135,9 @@ _data.string(
 _data.float("val_last", 0.0, "fraction of the labeled rows, the most recently acquired, held out for validation")
 _data.float("full_val_last", 0.0, "the same for --full_data: fraction of the pool, its last rows, held out")
 
-_labels = _Group("Labels")
+_labels = Group("Labels")
 _labels.integer(
-  "init_labels", 20, "number of labels before round 0 (default with --init_file: the number of its ids)", **_at_least(1)
+  "init_labels", 20, "number of labels before round 0 (default with --init_file: the number of its ids)", **at_least(1)
 )
 _labels.enum(
   "init",
@@ -172,14 +150,14 @@ _labels.enum(
 _labels.string(
   "init_file", None, "file with the pool ids of the initial set, the same for every seed: a JSON list or plain numbers"
 )
-_labels.integer("acq_size", 10, "number of labels acquired per round", **_at_least(1))
-_labels.integer("rounds", 10, "number of acquisition rounds (the model is trained rounds + 1 times)", **_at_least(0))
+_labels.integer("acq_size", 10, "number of labels acquired per round", **at_least(1))
+_labels.integer("rounds", 10, "number of acquisition rounds (the model is trained rounds + 1 times)", **at_least(0))
 _labels.float(
-  "label_noise", 0.0, "probability that the oracle answers with a wrong class, drawn once per row and seed", **_share()
+  "label_noise", 0.0, "probability that the oracle answers with a wrong class, drawn once per row and seed", **share()
 )
 _labels.integer("pool_subset", None, "number of candidates scored per round, redrawn in every round (default: all)")
 
-_posterior = _Group("Posterior")
+_posterior = Group("Posterior")
 _posterior.enum(
   "posterior",
   None,
@@ -187,8 +165,8 @@ _posterior.enum(
   " deterministic); for one strategy alone: --acq='entropy(posterior=dropout)'",
   enum_values=list(POSTERIORS),
 )
-_posterior.integer("mc_samples", 20, "number of posterior samples of MC dropout and Laplace", **_at_least(1))
-_posterior.integer("ensemble_size", 5, "number of networks in an ensemble", **_at_least(1))
+_posterior.integer("mc_samples", 20, "number of posterior samples of MC dropout and Laplace", **at_least(1))
+_posterior.integer("ensemble_size", 5, "number of networks in an ensemble", **at_least(1))
 _posterior.enum(
   "dropout_masks",
   "consistent",
@@ -199,13 +177,13 @@ _posterior.enum(
   "eval_posterior", "deterministic", "posterior whose test metrics are measured", enum_values=list(POSTERIORS)
 )
 
-_hyper = _Group("Hyper-parameters of acquisitions (a flag sets all that take it; power_bald(coldness=8) sets one)")
+_hyper = Group("Hyper-parameters of acquisitions (a flag sets all that take it; power_bald(coldness=8) sets one)")
 HYPER = acquisitions.hyper_flags()
 for _name, (_default, _takers) in HYPER.items():
   _kind = "float" if isinstance(_default, float) else "integer"
   getattr(_hyper, _kind)(_name, None, f"hyper-parameter of {', '.join(_takers)} [{_default:g}]")
 
-_training = _Group("Model and training")
+_training = Group("Model and training")
 _training.enum("model", "cnn", "network architecture", enum_values=list(models.NETWORKS))
 _training.string("hidden", None, "comma-separated widths of the hidden layers of --model=mlp (default: 128,128)")
 _training.enum(
@@ -215,10 +193,10 @@ _training.enum(
   enum_values=list(KERNEL_INITS),
 )
 _training.integer(
-  "vocabulary", None, "number of distinct tokens of a transformer (default: the largest token + 1)", **_at_least(1)
+  "vocabulary", None, "number of distinct tokens of a transformer (default: the largest token + 1)", **at_least(1)
 )
 _training.enum("norm", None, "normalization layers, for networks that offer the choice", enum_values=["group", "batch"])
-_training.float("dropout_rate", None, "dropout rate (default: the network's own)", **_share())
+_training.float("dropout_rate", None, "dropout rate (default: the network's own)", **share())
 _training.enum(
   "optimizer",
   None,
@@ -227,7 +205,7 @@ _training.enum(
   enum_values=[*OPTIMIZERS, NEWTON],
 )
 _training.float("l2", 1.0, "L2 penalty of newton: l2 / 2 |W|^2, added to the sum of the losses", lower_bound=1e-6)
-_training.float("learning_rate", 3e-4, "learning rate", **_at_least(0.0))
+_training.float("learning_rate", 3e-4, "learning rate", **at_least(0.0))
 _training.float("momentum", 0.9, "momentum of sgd", lower_bound=0.0, upper_bound=1.0)
 _training.boolean("nesterov", False, "use Nesterov momentum in sgd")
 _training.enum(
@@ -236,7 +214,7 @@ _training.enum(
   "learning rate within a round: constant, or cosine decay to 0",
   enum_values=["constant", "cosine"],
 )
-_training.float("weight_decay", 0.0, "L2 penalty, added to the gradient; with adamw, decoupled decay", **_at_least(0.0))
+_training.float("weight_decay", 0.0, "L2 penalty, added to the gradient; with adamw, decoupled decay", **at_least(0.0))
 _training.string(
   "decay_layers",
   None,
@@ -245,12 +223,12 @@ _training.string(
 _training.boolean(
   "decay_over_labels", False, "divide the weight decay by the number of labels, as for a Gaussian prior"
 )
-_training.integer("batch_size", 32, "images per training step", **_at_least(1))
-_training.integer("train_steps", 200, "training steps per round", **_at_least(1))
-_training.integer("epochs", None, "epochs per round, instead of --train_steps", **_at_least(1))
-_training.integer("first_epochs", None, "epochs of round 0 (default: --epochs)", **_at_least(1))
+_training.integer("batch_size", 32, "images per training step", **at_least(1))
+_training.integer("train_steps", 200, "training steps per round", **at_least(1))
+_training.integer("epochs", None, "epochs per round, instead of --train_steps", **at_least(1))
+_training.integer("first_epochs", None, "epochs of round 0 (default: --epochs)", **at_least(1))
 _training.integer(
-  "epoch_draws", 0, "minimum number of images per epoch; a smaller labeled set is cycled through", **_at_least(0)
+  "epoch_draws", 0, "minimum number of images per epoch; a smaller labeled set is cycled through", **at_least(0)
 )
 _training.boolean(
   "drop_last", False, "with --epochs, leave out an epoch's last minibatch if it is smaller than the others"
@@ -259,20 +237,20 @@ _training.integer(
   "full_train_steps",
   4000,
   "training steps of --full_data, if --epochs is not set",
-  **_at_least(1),
+  **at_least(1),
 )
 _training.integer(
   "early_stop",
   None,
   "early-stopping patience, in checks of the --val_size set without improvement (default: no early stopping)",
-  **_at_least(1),
+  **at_least(1),
 )
-_training.integer("first_early_stop", None, "patience of round 0 (default: --early_stop)", **_at_least(1))
+_training.integer("first_early_stop", None, "patience of round 0 (default: --early_stop)", **at_least(1))
 _training.integer(
-  "eval_every", 50, "training steps between validation checks; with --epochs, every epoch is checked", **_at_least(1)
+  "eval_every", 50, "training steps between validation checks; with --epochs, every epoch is checked", **at_least(1)
 )
 _training.integer(
-  "early_stop_samples", 1, "MC dropout samples averaged in a validation check; 1 turns dropout off", **_at_least(1)
+  "early_stop_samples", 1, "MC dropout samples averaged in a validation check; 1 turns dropout off", **at_least(1)
 )
 _training.enum(
   "early_stop_metric",
@@ -286,7 +264,7 @@ _training.enum(
   "weights kept by early stopping: those of the best check, or the last",
   enum_values=list(types.KEPT),
 )
-_training.float("label_smoothing", 0.0, "label smoothing: probability spread evenly over all classes", **_share())
+_training.float("label_smoothing", 0.0, "label smoothing: probability spread evenly over all classes", **share())
 _training.boolean("warm_start", False, "start each round from the weights of the previous round")
 _training.boolean("keep_optimizer", False, "with --warm_start, also keep the state of the optimizer")
 _training.string(
@@ -300,7 +278,7 @@ _training.integer(
   None,
   f"images per forward pass outside training; raise it on a GPU (default: {types.Plan.chunk_size}, with --model=linear"
   f" {LINEAR_CHUNK})",
-  **_at_least(1),
+  **at_least(1),
 )
 _training.enum(
   "precision",
@@ -309,7 +287,7 @@ _training.enum(
   enum_values=list(types.SCORE_DTYPES),
 )
 
-_program = _Group("One program (--driver=scan, and experiments.ablation)")
+_program = Group("One program (--driver=scan, and experiments.ablation)")
 _program.enum(
   "pack",
   None,
@@ -322,17 +300,17 @@ _program.integer(
   None,
   "seeds per call of the program (default: one per device with map, ten with heads; as many as fit in memory with"
   " vmap)",
-  **_at_least(1),
+  **at_least(1),
 )
 _program.integer(
   "cpu_devices",
   None,
   "virtual CPU devices, across which seeds are split (default: one per core, at most 8)",
-  **_at_least(1),
+  **at_least(1),
 )
 _program.string("vmap_over", None, "grid to run as one program, such as learning_rate=1e-3,3e-4;dropout_rate=0.25,0.5")
 
-_running = _Group("Running")
+_running = Group("Running")
 _running.boolean("describe", False, "print rows, classes, split and memory of the data, and exit")
 _running.boolean("inspect", False, "draw the images acquired in each round, with label, prediction and score")
 _running.enum("driver", "python", "run round by round, or all rounds as one program", enum_values=["python", "scan"])

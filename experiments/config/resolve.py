@@ -5,8 +5,6 @@ import math
 import os
 from typing import Any
 
-from al_jax import inputs
-from al_jax import models
 from al_jax import types
 from experiments import data as data_sources
 from experiments.analysis import grid
@@ -15,35 +13,11 @@ from experiments.common.spelling import split
 from experiments.config import acquisitions
 from experiments.config import flags
 from experiments.config import presets
+from experiments.config import training_flags
 from experiments.config.flags import FLAGS
 from experiments.config.flags import HYPER
-from experiments.config.optimizers import NEWTON
-from experiments.config.optimizers import OPTIMIZERS
 from experiments.data import initial_sets
 
-# Flags that full-batch training has no use for.
-_OF_MINIBATCHES = (
-  "learning_rate",
-  "momentum",
-  "nesterov",
-  "schedule",
-  "weight_decay",
-  "decay_layers",
-  "decay_over_labels",
-  "batch_size",
-  "train_steps",
-  "epochs",
-  "first_epochs",
-  "epoch_draws",
-  "drop_last",
-  "full_train_steps",
-  "early_stop",
-  "first_early_stop",
-  "label_smoothing",
-  "warm_start",
-  "keep_optimizer",
-  "augment",
-)
 PATH_OPTIONS = data_sources.Options._fields  # flags of data given as a path
 
 
@@ -185,11 +159,12 @@ def resolve() -> Config:
   values["vmap_over"] = grid.parse(values["vmap_over"])
   if values["chunk_size"] is None:
     values["chunk_size"] = flags.LINEAR_CHUNK if values["model"] == "linear" else types.Plan.chunk_size
-  values |= _optimizer(values, typed)
-  values |= _network(values, typed)
-  values |= _training(values, typed)
+  values |= training_flags.optimizer(values, typed)
+  values |= training_flags.network(values, typed)
+  values |= training_flags.training(values, typed)
   values |= _strategies(values, typed)
   values |= _initial(values, typed)
+  _check_switches(values)
   return Config(**values)
 
 
@@ -231,93 +206,12 @@ def path_options(config: Config) -> data_sources.Options:
   return data_sources.Options(**given)
 
 
-def _optimizer(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
-  """The optimizer and, for newton, the settings of a training without minibatches."""
-  linear = values["model"] == "linear"
-  optimizer = values["optimizer"] or (NEWTON if linear else "adam")
-  if linear and ("dropout_rate" in typed or "dropout_rate" in dict(values["vmap_over"])):
-    raise UsageError("--dropout_rate: --model=linear has no dropout: omit the flag or use --model=mlp")
-  dropout_rate = None if linear else values["dropout_rate"]  # a preset's rate is for its network
-  if optimizer != NEWTON:
-    if "l2" in typed:
-      raise UsageError(f"--l2 is the penalty of newton, and the optimizer is {optimizer}: use --weight_decay")
-    return {"optimizer": optimizer, "dropout_rate": dropout_rate}
-  if not linear:
-    raise UsageError(f"--optimizer={NEWTON} is for --model=linear, and --model is {values['model']}: choose another")
-  for name in _OF_MINIBATCHES:
-    if name in typed or name in dict(values["vmap_over"]):
-      raise UsageError(
-        f"--{name} is for training on minibatches, and --model=linear is fitted to all labels at once: omit the flag,"
-        " or give an --optimizer such as sgd"
-      )
-  return {"optimizer": optimizer, "train_steps": None, "epochs": None, "early_stop": None, "augment": None} | {
-    "dropout_rate": None,
-    "label_smoothing": 0.0,
-    "warm_start": False,
-    "keep_optimizer": False,
-    "first_epochs": None,
-    "first_early_stop": None,
-    "epoch_draws": 0,
-    "drop_last": False,
-  }
-
-
-def _network(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
-  """The settings that only some networks have; those of a preset are left out if another network is typed."""
-  found = {}
-  for name, what in {"norm": "normalization", "hidden": "hidden layers", "kernel_init": "initial weights"}.items():
-    if values[name] is not None and name not in models.NETWORKS[values["model"]].__dataclass_fields__:
-      if name in typed:
-        raise UsageError(f"--{name}={values[name]}: --model={values['model']} offers no choice of {what}: omit it")
-      found[name] = None
-  if values["hidden"] is None or "hidden" in found:
-    return found
-  widths = values["hidden"].split(",")
-  if not all(width.strip().isdecimal() and 0 < int(width) <= 65_536 for width in widths):
-    raise UsageError(f"--hidden={values['hidden']} must be widths of hidden layers, such as 128,128")
-  return found | {"hidden": tuple(map(int, widths))}
-
-
-def _training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
-  if values["learning_rate"] == 0:
-    raise UsageError("--learning_rate=0 trains nothing: give a positive learning rate")
-  for name, needed in [("nesterov", values["optimizer"] == "sgd"), ("keep_optimizer", values["warm_start"])]:
-    if values[name] and not needed:
-      of = {"nesterov": "--optimizer=sgd", "keep_optimizer": "--warm_start"}[name]
-      raise UsageError(f"--{name} has no effect without {of}: give both or neither")
-  if values["decay_over_labels"] and values["optimizer"] != NEWTON and OPTIMIZERS[values["optimizer"]].decays:
-    raise UsageError(
-      f"--decay_over_labels divides an L2 penalty, but {values['optimizer']} uses decoupled weight decay: use another"
-      " optimizer or omit the flag"
-    )
-  if values["augment"] is not None:
-    for name in values["augment"].split(","):
-      if name not in inputs.AUGMENTATIONS:
-        raise UsageError(f"--augment: unknown {name!r}; choose from {', '.join(inputs.AUGMENTATIONS)}")
-  if values["first_early_stop"] is not None and values["early_stop"] is None:
-    raise UsageError("--first_early_stop has no effect without --early_stop: give both or neither")
-  if {"train_steps", "first_epochs"} <= typed or (values["first_epochs"] and values["epochs"] is None):
-    raise UsageError("--first_epochs needs --epochs: give both, without --train_steps")
-  decays = values["weight_decay"] or "weight_decay" in dict(values["vmap_over"])
-  for name in ("decay_layers", "decay_over_labels"):
-    if values[name] and name in typed and not decays:
-      raise UsageError(f"--{name} has no effect with --weight_decay=0: give both or neither")
-  if {"train_steps", "epochs"} <= typed:
-    raise UsageError("--train_steps and --epochs both set the length of training: give only one")
-  if {"train_steps", "epoch_draws"} <= typed:
-    raise UsageError("--epoch_draws sets the size of an epoch, and --train_steps trains without epochs: give only one")
-  if values["optimizer"] == NEWTON:
-    return {}
-  if "train_steps" in typed:
-    return {"epochs": None, "epoch_draws": 0, "first_epochs": None, "drop_last": False}
-  return {} if values["epochs"] is None else {"train_steps": None}
-
-
 def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   typed_hyper = {name: FLAGS[name].value for name in HYPER if FLAGS[name].present}
   chosen = [acquisitions.with_flags(acquisitions.parse(text), typed_hyper) for text in split(values["acq"])]
+  parts = [part for strategy in chosen for part in strategy.parts]
   for name in typed_hyper:
-    if not any(name in dict(strategy.hyper) for strategy in chosen):
+    if not any(name in dict(part.hyper) for part in parts):
       raise UsageError(f"--{name} is for {', '.join(HYPER[name][1])}, but --acq={values['acq']} names none of them")
   spelled = tuple(map(acquisitions.canonical, chosen))
   if len(set(spelled)) < len(spelled):
@@ -326,7 +220,7 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
     if name in typed | set(typed_hyper):
       raise UsageError(f"--{name} and --vmap_over={name} set the same value: give only one")
     if name in HYPER and all(
-      name not in acquisitions.hyper_parameters(strategy) or name in dict(strategy.hyper) for strategy in chosen
+      name not in acquisitions.hyper_parameters(part) or name in dict(part.hyper) for part in parts
     ):
       raise UsageError(f"--vmap_over={name} has no effect: no strategy of --acq={','.join(spelled)} leaves it unset")
   if "dropout_rate" in dict(values["vmap_over"]) and values["model"] == "transformer":
@@ -334,6 +228,18 @@ def _strategies(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   if values["vmap_over"] and values["driver"] != "scan":
     raise UsageError("--vmap_over runs a grid as one program: use --driver=scan or experiments.ablation")
   return {"acq": spelled}
+
+
+def _check_switches(values: dict[str, Any]) -> None:
+  """Raises UsageError if a strategy switches where one of its parts would select nothing."""
+  first = values["init_labels"]
+  last = first + (values["rounds"] - 1) * values["acq_size"]
+  for text in () if values["full_data"] else values["acq"]:
+    labels = acquisitions.parse(text).labels
+    if labels is not None and not first < labels <= last:
+      acquires = f"the run acquires with {first} to {last}" if values["rounds"] else "--rounds=0 acquires nothing"
+      way = f"give a number from {first + 1} to {last}" if first < last else "give more --rounds or one acquisition"
+      raise UsageError(f"{text!r} switches at {labels} labels, but {acquires}: {way}")
 
 
 def _initial(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> ty
     return posteriors.deterministic()
   sampled = "laplace" if config.model == "linear" else "dropout"
   own = sampled if made.needs.samples > 1 else "deterministic"
-  return POSTERIORS[strategy.posterior or config.posterior or own](config)
+  return POSTERIORS[acquisitions.posterior_of(strategy) or config.posterior or own](config)
 
 
 def trainer(config: Config, num_classes: int) -> Trainer:
@@ -167,8 +167,7 @@ def _learners(config: Config, num_classes: int, point: dict[str, float | jax.Arr
   single, out = trainer(config, num_classes), {}
   for spelling in config.acq:
     strategy = acquisitions.parse(spelling)
-    known = acquisitions.hyper_parameters(strategy)
-    made = acquisitions.make(strategy, **{name: value for name, value in point.items() if name in known})
+    made = acquisitions.make(strategy, **point)
     read = posterior(strategy, made, config)
     own = single._replace(members=max(single.members, read.members))
     out[spelling] = Learner(own, made, read, acquisitions.instead(strategy))
@@ -215,7 +214,7 @@ def cpu_devices(config: Config) -> int:
   Raises:
     UsageError: several devices are asked for, and BAIT is a strategy.
   """
-  alone = any(acquisitions.parse(spelling).name == "bait" for spelling in config.acq)
+  alone = any(part.base == "bait" for spelling in config.acq for part in acquisitions.parse(spelling).parts)
   if alone and (config.cpu_devices or 1) > 1:
     raise UsageError(f"--cpu_devices={config.cpu_devices}: bait runs on one CPU device: give 1, or omit the flag")
   return config.cpu_devices or (1 if alone else min(8, runtime.cores()))

@@ -1,12 +1,19 @@
 """Lines that describe a study, printed before it starts."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import math
 
+import jax
 import numpy as np
 
+from al_jax import acquisition
+from al_jax import inputs
 from al_jax import types
+from al_jax.learner import Learner
 from experiments.common import spelling
+from experiments.config import acquisitions
 from experiments.config.optimizers import NEWTON
 from experiments.config.resolve import Config
 from experiments.data import Loaded
@@ -14,6 +21,8 @@ from experiments.runs import build
 from experiments.runs import pools
 
 _MANY_FEATURES = 4096
+# Multiply-adds of 0.3 s at the pace of the default network's forward passes on two CPU cores (docs/performance.md).
+_LITTLE = 2.5e10
 
 
 def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
@@ -63,6 +72,68 @@ def memory_lines(config: Config, data: types.Dataset) -> list[str]:
     f"{features:,} features: the matrices of newton and Laplace take {needed / 2**30:.1f} GiB, and a Laplace posterior"
     f" {10 * features**3 / 1e12:,.0f} TFLOP per round"
   ]
+
+
+def selection_lines(config: Config, data: types.Dataset) -> list[str]:
+  """A line per strategy whose selections take longer than a forward pass over the pool and than 0.3 s."""
+  if config.full_data:
+    return []
+  lines = []
+  for name, learner in build.learners(config, data.num_classes).items():
+    known = [part for part in acquisitions.parse(name).parts if part.base in acquisition.REGISTRY]
+    parts = [(acquisition.REGISTRY[part.base], dict(part.hyper)) for part in known]
+    with_hyper = [(entry.operations, entry.hyper_parameters | hyper) for entry, hyper in parts]
+    costs = [functools.partial(operations, **hyper) for operations, hyper in with_hyper if operations]
+    if costs:
+      lines += _selection_lines(name, costs, learner, data)
+  return lines
+
+
+def _selection_lines(name: str, costs: list[Callable], learner: Learner, data: types.Dataset) -> list[str]:
+  per_row, sizes = _sizes(learner, data)
+  rows, least = learner.plan.pool_subset or data.pool_size, learner.plan.acq_size
+
+  def ratio(rows: int) -> float:
+    return max(cost(N=rows, **sizes) for cost in costs) / max(rows * per_row, _LITTLE)
+
+  if ratio(rows) <= 1:
+    return []
+  unit = "a forward pass over them" if rows * per_row > _LITTLE else "0.3 s on two CPU cores"
+  line = f"{name}: selecting {least} of {rows:,} images takes about {ratio(rows):.1f} times {unit}"
+  if ratio(least) > 1:
+    return [f"{line}, and no --pool_subset makes it as cheap"]
+  fitting = _largest(lambda rows: ratio(rows) <= 1, least, rows)
+  return [f"{line}; with --pool_subset={fitting} or less it takes no longer"]
+
+
+def _sizes(learner: Learner, data: types.Dataset) -> tuple[float, dict[str, int]]:
+  """Multiply-adds of a forward pass per row, and the sizes of an `acquisition.Entry` but for N."""
+  needs, plan, network = learner.acquisition.needs, learner.plan, learner.trainer.network
+  example = jax.eval_shape(inputs.example, data)
+  variables = jax.eval_shape(network.init, jax.eval_shape(jax.random.key, 0), example)
+  forward = jax.jit(lambda variables, example: network.sample(None, variables, example))
+  features = jax.eval_shape(forward, variables, example)[1]
+  own = data.embedding is not None and not needs.features
+  shape = data.embedding.shape if own else (1, 1) if features is None else features.shape
+  cost = forward.lower(variables, example).cost_analysis() or {}
+  return cost.get("flops", 0) / 2, {
+    "S": learner.posterior.samples if needs.samples else 1,
+    "C": data.num_classes,
+    "F": shape[1],
+    "T": needs.targets,
+    "L": plan.max_labels - plan.acq_size,
+    "num": plan.acq_size,
+  }
+
+
+def _largest(fits: Callable[[int], bool], low: int, high: int) -> int:
+  """The largest number between `low`, which fits, and `high`, which does not, rounded down to two digits."""
+  lowest = low
+  while high - low > 1:
+    middle = (low + high) // 2
+    low, high = (middle, high) if fits(middle) else (low, middle)
+  unit = 10 ** max(len(str(low)) - 2, 0)
+  return max(low // unit * unit, lowest)
 
 
 def training_line(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""The temporary memory of a selection stays within the formula of its registry entry."""
+"""The formulas of registry entries: temporary memory stays within its own, and operations grow with the sizes."""
 
 import jax
 import jax.numpy as jnp
@@ -43,3 +43,14 @@ def test_temporary_memory_is_within_the_formula(name, size):
   assert used <= allowed, f"{used} bytes, of {allowed} stated"
   # The formula must not be too loose either.
   assert allowed < 40 * max(used, 4 * size["N"]), f"{allowed} bytes stated, {used} used"
+
+
+@pytest.mark.parametrize("name", [name for name, entry in acquisition.REGISTRY.items() if entry.operations])
+def test_operations_grow_with_the_sizes(name):
+  entry = acquisition.REGISTRY[name]
+  sizes = {"N": 4000, "S": 20, "C": 10, "F": 32, "T": 50, "L": 100, "num": 10} | entry.hyper_parameters
+  count = lambda **larger: entry.operations(**sizes | larger)
+  assert 0 < count() < count(N=8000)
+  assert all(count(**larger) >= count() for larger in ({"S": 40}, {"C": 20}, {"L": 200}, {"num": 20}))
+  read = entry.factory().needs
+  assert (count(F=64) > count()) == (read.features or read.embedding)

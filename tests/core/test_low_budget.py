@@ -11,8 +11,9 @@ from scipy.stats import special_ortho_group
 
 from al_jax import acquisition
 from al_jax import clustering
+from al_jax import pool
 from al_jax import types
-from al_jax.acquisition import _low_budget as low_budget
+from al_jax.acquisition import _probcover
 from tests.support import reference_low_budget as reference
 from tests.support.views import ties_by_id
 
@@ -71,13 +72,17 @@ def pseudo_labels(key: jax.Array, view: types.PoolView, *, num: int, active=None
   return clustering.kmeans(key, *normalized_embeddings(view), num=num, active=active, chunk_size=chunk_size)[1]
 
 
-@functools.partial(jax.jit, static_argnames="classes")
-def pure_radius(key: jax.Array, view: types.PoolView, *, classes: int, purity: float = 0.95) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("classes", "purity", "images"))
+def pure_radius(view: types.PoolView, *, classes: int, purity: float = 0.95, images: int = 10_000) -> jax.Array:
   """The radius that ProbCover estimates."""
-  squared = low_budget.squared_pure_radius(
-    key, *normalized_embeddings(view), classes=classes, purity=purity, chunk_size=16
-  )
-  return jnp.sqrt(squared)
+  options = {"classes": classes, "purity": purity, "images": images, "chunk_size": 16}
+  return jnp.sqrt(_probcover.estimated_squared_radius(*normalized_embeddings(view), **options))
+
+
+def radius_keys() -> tuple[jax.Array, jax.Array]:
+  """The constant keys of that estimate: of the images drawn, and of their clusters."""
+  draw, seeds = jax.random.split(jax.random.key(0))
+  return draw, seeds
 
 
 TYPICLUST = [
@@ -168,9 +173,20 @@ def test_a_batch_is_always_full(name, kind, debug_nans):
 def test_radius_is_the_largest_that_is_pure_enough(purity):
   view = ordinary(1)
   labeled, candidates = masks(view)
-  key = jax.random.key(0)
-  expected = reference.pure_radius(view.embedding, pseudo_labels(key, view, num=3), labeled | candidates, purity)
-  assert float(pure_radius(key, view, classes=3, purity=purity)) == pytest.approx(expected, rel=1e-4)
+  clusters = pseudo_labels(radius_keys()[1], view, num=3)
+  expected = reference.pure_radius(view.embedding, clusters, labeled | candidates, purity)
+  assert float(pure_radius(view, classes=3, purity=purity)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_radius_of_a_larger_pool_is_that_of_a_fixed_draw():
+  view = ordinary(2)
+  labeled, candidates = masks(view)
+  draw, seeds = radius_keys()
+  drawn = pool.random_subset(draw, view.labeled | view.candidates, num=20)
+  x, in_use = normalized_embeddings(view)
+  _, clusters = clustering.kmeans(seeds, x[drawn], in_use[drawn], num=3, chunk_size=16)
+  expected = reference.pure_radius(view.embedding[drawn], clusters, (labeled | candidates)[drawn], 0.7)
+  assert float(pure_radius(view, classes=3, purity=0.7, images=20)) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -178,26 +194,26 @@ def test_radius_counts_shares_exactly():
   # At purity 0.95, one of 20 balls may be impure, and none of 19.
   for out, allowed in (([], 1), ([7], 0)):
     view = pool_of(np.random.default_rng(0).normal(size=(20, 3)), out=out)
-    key = jax.random.key(0)
-    labels = np.asarray(pseudo_labels(key, view, num=2))
+    labels = np.asarray(pseudo_labels(radius_keys()[1], view, num=2))
     ids = np.flatnonzero(view.candidates)
     pairs = reference.distances(reference.unit(view.embedding[ids]))
     nearest_other = np.where(labels[ids, None] != labels[None, ids], pairs, np.inf).min(axis=1)
-    assert float(pure_radius(key, view, classes=2)) == pytest.approx(np.sort(nearest_other)[allowed], rel=1e-4)
+    assert float(pure_radius(view, classes=2)) == pytest.approx(np.sort(nearest_other)[allowed], rel=1e-4)
 
 
-@pytest.mark.slow
-def test_counts_equal_brute_force():
+@pytest.mark.parametrize("chunk_size", [7, pytest.param(1, marks=pytest.mark.slow), SIZE])
+@pytest.mark.parametrize("count", [_probcover.count_within, _probcover.ball_counts])
+def test_counts_equal_brute_force(count, chunk_size):
+  count = jax.jit(count, static_argnames="chunk_size")
   view = ordinary(0)
   labeled, candidates = masks(view)
   unit = reference.unit(np.where((labeled | candidates)[:, None], view.embedding, 0))
   x = jnp.array(unit, jnp.float32)
   for radius in (0.3, 0.9):
-    expected = (reference.distances(unit)[:, labeled] < radius).sum(axis=1).tolist()
-    for chunk_size in (1, 7, SIZE):
-      counts = low_budget.count_within(x, view.labeled, jnp.float32(radius**2), chunk_size=chunk_size)
-      assert counts.tolist() == expected
-  assert not low_budget.count_within(x, jnp.zeros(SIZE, bool), jnp.float32(jnp.inf), chunk_size=7).any()
+    for among in (labeled, candidates, labeled | candidates, ~labeled):
+      expected = (reference.distances(unit)[:, among] < radius).sum(axis=1).tolist()
+      assert count(x, jnp.array(among), jnp.float32(radius**2), chunk_size=chunk_size).tolist() == expected
+  assert not count(x, jnp.zeros(SIZE, bool), jnp.float32(jnp.inf), chunk_size=chunk_size).any()
 
 
 @pytest.mark.parametrize("radius", [0.2, 0.7, 1.1])
@@ -214,9 +230,10 @@ def test_probcover_with_its_own_radius_equals_the_reference():
   for seed in range(4):
     view = ordinary(seed)
     labeled, candidates = masks(view)
-    radius = float(pure_radius(jax.random.key(seed), view, classes=3, purity=0.7))
+    radius = float(pure_radius(view, classes=3, purity=0.7))
     expected, gains = reference.probcover(view.embedding, labeled, candidates, 14, radius)
     assert gains[0] > 1
+    # The estimate does not read the key of the selection.
     assert chosen("probcover", view, 14, seed, classes=3, purity=0.7) == expected
 
 
@@ -257,6 +274,7 @@ def test_every_pick_of_probcover_covers_something_while_it_can():
     ("probcover", {"purity": 1.5}, "purity must be above 0 and at most 1, not 1.5"),
     ("probcover", {"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
     ("probcover", {"classes": 1}, "classes must be at least 2, not 1"),
+    ("probcover", {"radius_images": 9}, "radius_images must be at least classes=10, not 9"),
   ],
 )
 def test_impossible_hyper_parameters(name, hyper, message):

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import data as data_sources
 from experiments import features
+from experiments.config import flag_groups
 from experiments.config import flags
 from experiments.data import features as feature_files
 from experiments.runs import pools
@@ -26,7 +27,7 @@ def write(tmp_path):
   def run(*words, out="f.npy"):
     with flagsaver.flagsaver():
       flags.FLAGS.unparse_flags()
-      for name in [name for group in flags.GROUPS.values() for name in group]:
+      for name in [name for group in flag_groups.GROUPS.values() for name in group]:
         flags.FLAGS[name].unparse()
       features.main(["features", *words, "--compilation_cache=none", f"--out={tmp_path / out}"])
     path = tmp_path / out

@@ -5,6 +5,7 @@ import pytest
 
 from experiments import mnist
 from experiments.config import command_line
+from experiments.config import flag_groups
 from experiments.config import flags
 
 
@@ -15,7 +16,7 @@ def main(tmp_path):
   def run(*words):
     with flagsaver.flagsaver():
       flags.FLAGS.unparse_flags()
-      for name in [name for group in flags.GROUPS.values() for name in group]:
+      for name in [name for group in flag_groups.GROUPS.values() for name in group]:
         flags.FLAGS[name].unparse()
       own = ("--dataset=digits", "--compilation_cache=none", f"--workdir={tmp_path / 'run'}")
       mnist.main(command_line.parse(["mnist", *own, *words]))

@@ -55,13 +55,13 @@ def untimed(row: dict) -> dict:
 
 
 _PRINT_CONFIGS = (
-  "import sys, json, dataclasses; from experiments.config import command_line, flags\n"
+  "import sys, json, dataclasses; from experiments.config import command_line, flag_groups, flags\n"
   "from experiments.config.resolve import resolve; from experiments.common.errors import UsageError\n"
   "for lines in map(json.loads, sys.stdin):\n"
   "  out = []\n"
   "  for line in lines:\n"
   "    flags.FLAGS.unparse_flags()\n"
-  "    for name in [n for g in flags.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
+  "    for name in [n for g in flag_groups.GROUPS.values() for n in g]: flags.FLAGS[name].unparse()\n"
   "    try:\n"
   "      command_line.parse(['main', *line]); config = resolve(); hash(config)\n"
   "      out.append(dataclasses.asdict(config))\n"

@@ -23,6 +23,13 @@ def test_a_wrapper_changes_dash_and_shade_and_hyper_parameters_nothing():
   assert styles.style("power_bald(coldness=8)") == styles.style("power_bald [coldness=8]") == power
 
 
+def test_a_switch_looks_like_neither_of_its_parts():
+  first, second, switch = map(styles.style, ("typiclust", "power_bald", "typiclust(neighbors=5)@50:power_bald"))
+  assert (switch.marker, switch.color) == (first.marker, second.color)
+  assert switch.dash not in {styles.style(name).dash for name in [*acquisition.REGISTRY, "power_bald", "softrank_bald"]}
+  assert styles.style("typiclust@90:power_bald") == switch != styles.style("power_bald@90:typiclust")
+
+
 def test_strategies_of_one_style_differ_in_their_markers():
   drawn = styles.lines(["bald", "bald [learning_rate=0.1]", "bald [learning_rate=0.2]", "margin"])
   markers = [(line["marker"], line["markersize"], line["markerfacecolor"]) for line in drawn.values()]

@@ -29,10 +29,14 @@ def config(**changes) -> Config:
     ("random,entropy", ["random", "entropy"]),
     ("power_bald(coldness=8, chunk_size=9), random", ["power_bald(coldness=8, chunk_size=9)", "random"]),
     ("bald", ["bald"]),
+    ("bald(a=1, b=2)@50:power_bald(c=3, d=4),margin", ["bald(a=1, b=2)@50:power_bald(c=3, d=4)", "margin"]),
   ],
 )
 def test_a_comma_list_keeps_brackets_whole(text, parts):
   assert spelling.split(text) == parts
+
+
+SWITCH = "power_bald(coldness=8)@100:entropy(posterior=dropout)"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,9 @@ def test_a_comma_list_keeps_brackets_whole(text, parts):
     (" power_bald ( coldness = 8.0 ) ", "power_bald(coldness=8)", None),
     ("softmax_margin(chunk_size=7,coldness=0.5)", "softmax_margin(coldness=0.5, chunk_size=7)", None),
     ("power_bald()", "power_bald", None),
+    ("typiclust@50:margin", "typiclust@50:margin", None),
+    (" power_bald(coldness=8.0) @ 0100 : entropy( posterior=dropout )", SWITCH, None),
+    ("kcenter@9:softmax_bald(chunk_size=7,coldness=2)", "kcenter@9:softmax_bald(coldness=2, chunk_size=7)", None),
   ],
 )
 def test_one_spelling(text, canonical, posterior):
@@ -72,6 +79,23 @@ def test_one_spelling(text, canonical, posterior):
     ("power_kcenter", "kcenter does not score single images"),
     ("entropy(coldness=8)", "entropy has no hyper-parameter 'coldness'"),
     ("power_bald(coldness=-1)", "coldness must be positive, not -1"),
+    ("typiclust@50:margn", "unknown acquisition 'margn'"),
+    ("typclust@50:margin", "unknown acquisition 'typclust'"),
+    ("typiclust@50:margin(coldness=8)", "margin has no hyper-parameter 'coldness'"),
+    ("power_kcenter@50:margin", "kcenter does not score single images"),
+    ("typiclust@50", "write a switch at 50 labels like typiclust@50:margin"),
+    ("typiclust@fifty:margin", "write a switch"),
+    ("typiclust@-5:margin", "write a switch"),
+    ("@50:margin", "write a switch"),
+    ("typiclust@50:", "write a switch"),
+    ("typiclust>margin@50", "write a switch"),
+    ("typiclust@50:margin@90:bald", "switches twice"),
+    ("greedy_oracle@50:margin", "greedy_oracle is no acquisition and cannot be a part of a switch"),
+    ("greedy_oracle(trials=0)", "trials must be an integer of at least 1"),
+    ("greedy_oracle(candidates=3)", "has no hyper-parameter 'candidates'; it takes trials"),
+    ("power_greedy_oracle", "unknown acquisition 'power_greedy_oracle'"),
+    ("typiclust@0:margin", "labels must be at least 1, not 0"),
+    ("bald(posterior=dropout)@50:bald(posterior=ensemble)", "names the posteriors dropout and ensemble"),
   ],
 )
 def test_mistakes(text, message):
@@ -85,6 +109,7 @@ def test_flags_tell_all_that_take_them_and_brackets_win():
   assert spelled("power_bald") == "power_bald(coldness=8)"
   assert spelled("power_bald(coldness=2)") == "power_bald(coldness=2)"
   assert spelled("entropy") == "entropy"
+  assert spelled("typiclust@50:power_bald") == "typiclust(neighbors=5)@50:power_bald(coldness=8)"
 
 
 def test_every_hyper_parameter_is_a_flag():
@@ -100,6 +125,7 @@ def test_the_listing_names_everything():
   for described in map(acquisitions.describe, acquisitions.NAMES):
     assert f"\n{described.name}" in f"\n{listing}" and described.summary
     assert described.formula in listing and described.source in listing
+  assert "FIRST@LABELS:SECOND" in listing
 
 
 @pytest.mark.parametrize(
@@ -109,6 +135,7 @@ def test_the_listing_names_everything():
     ("power_bald(coldness=8)", "power_bald"),
     ("power_bald [learning_rate=0.1]", "power_bald"),
     ("batchbald(max_configs=40000), 5 a round", "batchbald"),
+    ("power_bald(coldness=8)@50:margin [learning_rate=0.1]", "power_bald@50:margin"),
   ],
 )
 def test_a_label_begins_with_its_acquisition(label, name):
@@ -132,6 +159,10 @@ def test_wrappers_are_those_of_the_registry():
     ("random", {"posterior": "dropout"}, "deterministic", 1, 1),
     ("random", {"eval_posterior": "ensemble"}, "deterministic", 1, 5),
     ("kcenter", {"posterior": "dropout"}, "deterministic", 1, 1),
+    ("typiclust@50:margin", {}, "deterministic", 1, 1),
+    ("margin@50:bald", {}, "dropout", 20, 1),
+    ("kcenter@50:margin", {"posterior": "ensemble"}, "ensemble", 5, 5),
+    ("kcenter@50:entropy(posterior=dropout)", {}, "dropout", 20, 1),
   ],
 )
 def test_the_posterior_is_the_strategys(text, changes, kind, samples, members):

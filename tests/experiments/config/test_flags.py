@@ -8,6 +8,7 @@ import pytest
 
 from experiments import mnist
 from experiments.config import command_line
+from experiments.config import flag_groups
 from experiments.config import flags
 from experiments.config.resolve import Config
 
@@ -136,17 +137,40 @@ def test_mistakes_are_one_sentence(words, expected, resolve):
 
 
 def test_every_flag_is_in_the_config_and_in_help(printed):
-  names = [name for group in flags.GROUPS.values() for name in group]
+  names = [name for group in flag_groups.GROUPS.values() for name in group]
   elsewhere = {*flags.HYPER, "list_acquisitions"}  # part of the spelling in --acq, or never part of a run
   read = {"init_ids"}  # read from the file of --init_file
   assert sorted(set(names) - elsewhere | read) == sorted(field.name for field in dataclasses.fields(Config))
   assert elsewhere <= set(names)
   code, out, _ = printed("--help")
   assert code == 0 and "Runs pool-based active learning" in out and "absl" not in out
-  for heading, group in flags.GROUPS.items():
+  for heading, group in flag_groups.GROUPS.items():
     assert f"{heading}:" in out
     for name in group:
       assert f"--{name}" in out
+
+
+@pytest.mark.parametrize(
+  ("words", "expected"),
+  [
+    (["--acq=typiclust@20:margin"], "acquires with 20 to 110: give a number from 21 to 110"),
+    (["--acq=typiclust@111:margin"], "switches at 111 labels, but the run acquires with 20 to 110"),
+    (["--acq=typiclust@30:margin", "--init_labels=40"], "acquires with 40 to 130: give a number from 41 to 130"),
+    (["--acq=typiclust@30:margin", "--rounds=1"], "acquires with 20 to 20: give more --rounds"),
+    (["--acq=typiclust@30:margin", "--rounds=0"], "--rounds=0 acquires nothing"),
+  ],
+)
+def test_a_switch_outside_the_run_is_refused(words, expected, resolve):
+  (message,) = resolve(words)
+  assert expected in message
+
+
+def test_a_switch_within_the_run(resolve):
+  first, last, typed = resolve(
+    ["--acq=typiclust@21:margin"], ["--acq=typiclust@110:margin"], ["--acq=margin@50:typiclust", "--neighbors=5"]
+  )
+  assert first["acq"] == ["typiclust@21:margin"] and last["acq"] == ["typiclust@110:margin"]
+  assert typed["acq"] == ["margin@50:typiclust(neighbors=5)"]
 
 
 def test_hyper_parameters_become_part_of_the_spelling(resolve):

@@ -46,6 +46,51 @@ def test_the_posterior_of_a_linear_head_is_laplace():
   assert describe.posterior_lines(asked, 3) == ["bald: scored on 20 samples of laplace"]
 
 
+def rows_of(size: int, shape: tuple[int, ...], classes: int = 10, **fields) -> Dataset:
+  """Rows that take no memory."""
+  zeros = lambda *shape: np.broadcast_to(np.float32(0), shape)
+  labels = np.arange(size) % classes
+  return Dataset(zeros(size, *shape), labels, zeros(1, *shape), labels[:1], classes, inputs.as_they_are, **fields)
+
+
+def test_selections_that_take_longer_than_the_passes_are_remarked_on():
+  images = lambda size: rows_of(size, (28, 28, 1))
+  strategies = ("random", "entropy", "kcenter", "power_bald", "probcover", "bait")
+  assert describe.selection_lines(config(acq=strategies), images(60_000)) == []
+  assert describe.selection_lines(config(acq=("probcover",), full_data=True), images(400_000)) == []
+  (line,) = describe.selection_lines(config(acq=strategies), images(400_000))
+  # A pass of this network is 12.1e6 multiply-adds per image, and F is 128.
+  assert line == (
+    "probcover: selecting 10 of 400,000 images takes about 4.3 times a forward pass over them;"
+    " with --pool_subset=92000 or less it takes no longer"
+  )
+
+
+def test_the_pool_subset_that_is_named_is_the_largest_that_fits():
+  heads = {"model": "linear", "optimizer": "newton", "acq": ("margin", "probcover@50:margin")}
+  data = rows_of(60_000, (128,))
+  (line,) = describe.selection_lines(config(**heads), data)
+  assert line.startswith("probcover@50:margin: selecting 10 of 60,000 images takes about")
+  assert "times 0.3 s on two CPU cores; with --pool_subset=" in line
+  subset = int(line.partition("--pool_subset=")[2].split()[0])
+  assert 8_000 < subset < 16_000
+  assert describe.selection_lines(config(**heads, pool_subset=subset), data) == []
+  assert describe.selection_lines(config(**heads, pool_subset=subset + 1000), data)
+
+
+def test_the_features_compared_are_the_embedding_where_there_is_one():
+  heads = {"model": "linear", "optimizer": "newton", "acq": ("probcover",)}
+  embedding = np.broadcast_to(np.float32(0), (20_000, 4))
+  assert describe.selection_lines(config(**heads), rows_of(20_000, (512,)))
+  assert describe.selection_lines(config(**heads), rows_of(20_000, (512,), embedding=embedding)) == []
+
+
+def test_a_selection_that_no_subset_makes_cheap():
+  heads = {"model": "linear", "optimizer": "newton", "acq": ("bait",)}
+  (line,) = describe.selection_lines(config(**heads, acq_size=100), rows_of(20_000, (512,), classes=100))
+  assert line.endswith("times 0.3 s on two CPU cores, and no --pool_subset makes it as cheap")
+
+
 def test_many_features_are_remarked_on():
   heads = {"model": "linear", "optimizer": "newton"}
   rows = lambda features: np.zeros((6, features), np.float32)

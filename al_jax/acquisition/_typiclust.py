@@ -1,32 +1,21 @@
-"""Low-budget acquisitions: typical images (TypiClust), and images whose neighborhoods cover the pool (ProbCover).
+"""TypiClust: typical images of clusters, for small budgets.
 
-Both read only embeddings, scaled to unit length, so they work before the network's predictions are useful.
+It reads only embeddings, scaled to unit length, so it works before the network's predictions are useful.
 """
 
 import jax
 import jax.numpy as jnp
 
 from al_jax import clustering
-from al_jax import pool
 from al_jax import types
+from al_jax.acquisition._embeddings import normalized_embeddings
 from al_jax.acquisition._factory import factory
 from al_jax.acquisition._selection import from_select
 from al_jax.acquisition._selection import require_field
-from al_jax.chunks import map_chunks
 
 # Columns of a block of distances per row of it: `top_k` costs a CPU almost as much for 256 columns as for 1,024.
 _WIDTH = 4
 _TYPICALITY_BITS = 12  # of the mantissa: mean distances that differ by less than about 1e-4 of their size are ties
-
-
-def normalized_embeddings(view: types.PoolView) -> tuple[jax.Array, jax.Array]:
-  """Normalized, then centered embeddings `[N, F]`, and the `[N]` bool mask of labeled and candidate rows.
-
-  Rows outside the mask are 0.
-  """
-  in_use = view.labeled | view.candidates
-  unit = clustering.l2_normalize(jnp.where(in_use[:, None], require_field(view, "embedding"), 0.0))
-  return clustering.centered(unit, in_use), in_use
 
 
 def _most_typical(
@@ -167,126 +156,6 @@ def typiclust(
       return ids.at[i].set(new), available.at[new].set(False), visits.at[c].add(1)
 
     start = jnp.zeros(num, jnp.int32), view.candidates, jnp.zeros(capacity, jnp.int32)
-    return jax.lax.fori_loop(0, num, pick, start)[0]
-
-  return from_select(select, needs=types.Needs(embedding=True))
-
-
-def count_within(x: jax.Array, among: jax.Array, squared_radius: jax.Array, *, chunk_size: int) -> jax.Array:
-  """Number of rows of the mask `among` `[N]` within less than the radius of each row of `x` `[N, F]`: `[N]` int32."""
-  total = among.sum()
-  (ids,) = jnp.nonzero(among, size=x.shape[0], fill_value=0)
-  ids = jnp.pad(ids, (0, chunk_size))
-
-  def add(i: jax.Array, counts: jax.Array) -> jax.Array:
-    others = x[jax.lax.dynamic_slice_in_dim(ids, i * chunk_size, chunk_size)]
-    # A limit of -1 excludes the padding: squared distances are at least 0.
-    limits = jnp.where(i * chunk_size + jnp.arange(chunk_size) < total, squared_radius, -1.0)[None]
-    within = lambda rows: jnp.sum(clustering.squared_distances(rows, others) < limits, axis=1, dtype=jnp.int32)
-    return counts + map_chunks(within, x, chunk_size=chunk_size)
-
-  return jax.lax.fori_loop(0, -(-total // chunk_size), add, jnp.zeros(x.shape[0], jnp.int32))
-
-
-def _nearest_other_class(x: jax.Array, labels: jax.Array, in_use: jax.Array, *, chunk_size: int) -> jax.Array:
-  """Squared distance of each row to the nearest row in use with another label: `[N]`, infinite if there is none."""
-  size = x.shape[0]
-
-  def chunk_distances(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-    def update_nearest(i: jax.Array, nearest: jax.Array) -> jax.Array:
-      # The last chunk overlaps the previous one, which does not change the minimum.
-      first = jnp.minimum(i * chunk_size, size - chunk_size)
-      others, other_labels, others_in_use = jax.tree.map(
-        lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, chunk_size), (x, labels, in_use)
-      )
-      is_other_class = others_in_use[None] & (rows[1][:, None] != other_labels[None])
-      distances = jnp.where(is_other_class, clustering.squared_distances(rows[0], others), jnp.inf)
-      return jnp.minimum(nearest, distances.min(axis=1))
-
-    return jax.lax.fori_loop(0, -(-size // chunk_size), update_nearest, jnp.full(chunk_size, jnp.inf, x.dtype))
-
-  return map_chunks(chunk_distances, (x, labels), chunk_size=chunk_size)
-
-
-def squared_pure_radius(
-  key: jax.Array,
-  x: jax.Array,
-  in_use: jax.Array,
-  *,
-  classes: int,
-  purity: float,
-  chunk_size: int,
-  tie_break: jax.Array | None = None,
-) -> jax.Array:
-  """Square `[]` of the largest radius at which at least a share `purity` of the balls are pure.
-
-  A ball is pure if its rows all have the same pseudo-label.
-  """
-  capacity, total = min(classes, x.shape[0]), in_use.sum()
-  active = jnp.minimum(capacity, total)
-  _, labels = clustering.kmeans(key, x, in_use, num=capacity, active=active, tie_break=tie_break, chunk_size=chunk_size)
-  distances = _nearest_other_class(x, labels, in_use, chunk_size=chunk_size)
-  # The 0.01 absorbs float32 rounding: 5% of 60 rows must be 3.
-  impure = jnp.floor((1 - purity) * total + 0.01).astype(jnp.int32)
-  largest = jnp.sort(jnp.where(in_use, distances, jnp.inf))[jnp.minimum(impure, total - 1)]
-  # `largest` is the distance of two rows. A slightly smaller radius keeps one out of the other's ball despite rounding.
-  return (1 - 1e-4) * largest
-
-
-@factory
-def probcover(
-  *, radius: float = 0.0, purity: float = 0.95, classes: int = 10, chunk_size: int = 512
-) -> types.Acquisition:
-  """Greedily the image whose ball contains the most images that are not covered yet.
-
-  An image is covered if it is in the ball of a labeled or selected image. Balls are open: they contain the labeled and
-  candidate images at a distance below the radius. Embeddings are scaled to unit length, and distances are Euclidean. If
-  no candidate would cover a new image, one is drawn at random. The paper uses self-supervised embeddings that are fixed
-  for the run: to do the same, set `Dataset.embedding`. Without it, the features of each round's network are used.
-
-  With `radius=0` the radius is estimated as in the paper. k-means with `classes` clusters gives pseudo-labels. The
-  radius is the largest at which at least a share `purity` of all balls contain a single pseudo-label: the `1 - purity`
-  quantile of the distances to the nearest image of another pseudo-label. Set `classes` to the number of classes of the
-  data, which a `PoolView` does not hold.
-
-  Formula: argmax |ball(x) - covered|
-  Source: Yehuda et al. 2022
-
-  Args:
-    radius: radius of the balls, in 0..2; 0 estimates it.
-    purity: share of balls that must be pure when the radius is estimated.
-    classes: number of pseudo-labels when the radius is estimated.
-    chunk_size: rows per chunk; it bounds the memory and does not change the ids.
-
-  Raises:
-    ValueError: `radius` is negative, `purity` not in (0, 1], or `classes` below 2.
-  """
-  if not radius >= 0:
-    raise ValueError(f"radius must be positive, or 0 for an estimate, not {radius}")
-  if not 0 < purity <= 1:
-    raise ValueError(f"purity must be above 0 and at most 1, not {purity}")
-  if classes < 2:
-    raise ValueError(f"classes must be at least 2, not {classes}")
-
-  def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    chunk = min(chunk_size, view.labeled.shape[0])
-    x, in_use = normalized_embeddings(view)
-    if radius:
-      squared = jnp.array(radius**2, x.dtype)
-    else:
-      estimate = {"classes": classes, "purity": purity, "chunk_size": chunk, "tie_break": view.tie_break}
-      squared = squared_pure_radius(key, x, in_use, **estimate)
-    within = lambda among: count_within(x, among, squared, chunk_size=chunk)
-
-    def pick(i, carry):
-      ids, gains, uncovered, remaining = carry
-      new = pool.masked_argmax(gains, remaining, tie_break=view.tie_break)
-      covers = uncovered & (clustering.squared_distances_to(x, x[new]) < squared)
-      # Each row becomes covered at most once, so over all picks it is subtracted once.
-      return ids.at[i].set(new), gains - within(covers), uncovered & ~covers, remaining.at[new].set(False)
-
-    uncovered = in_use & (within(view.labeled) == 0) & ~view.labeled
-    start = jnp.zeros(num, jnp.int32), within(uncovered), uncovered, view.candidates
     return jax.lax.fori_loop(0, num, pick, start)[0]
 
   return from_select(select, needs=types.Needs(embedding=True))
