@@ -28,6 +28,7 @@ from al_jax.types import Dataset as Dataset
 from al_jax.types import EarlyStop as EarlyStop
 from al_jax.types import FitInfo as FitInfo
 from al_jax.types import FullBatch as FullBatch
+from al_jax.types import Head as Head
 from al_jax.types import Metrics as Metrics
 from al_jax.types import Needs as Needs
 from al_jax.types import Network as Network

@@ -149,7 +149,7 @@ def check_network(trainer: Trainer, data: types.Dataset) -> None:
     full_batch.check_network(name, variables, batch, differ)
   check_dropout(trainer, differ, train.early_stop is not None and train.early_stop.samples > 1)
   check_dropout(trainer, differ, trainer.eval_posterior.drops)
-  check_head(trainer, trainer.eval_posterior, data)
+  check_posterior_head(trainer, trainer.eval_posterior, data)
 
 
 def _trace_shapes(network: types.Network, data: types.Dataset) -> tuple[types.PyTree, jax.Array, jax.Array]:
@@ -160,13 +160,17 @@ def _trace_shapes(network: types.Network, data: types.Dataset) -> tuple[types.Py
   return variables, logits, posteriors.features_of(network, features)
 
 
-def check_head(trainer: Trainer, posterior: types.Posterior, data: types.Dataset) -> None:
+def check_posterior_head(trainer: Trainer, posterior: types.Posterior, data: types.Dataset) -> None:
   """Raises ValueError if the posterior needs a head and the network has none, or one of wrong shape."""
-  if not posterior.needs_head:
-    return
-  network, way = trainer.network, "name the layer of the logits, as in al_jax.from_flax(module, head='Dense_1')"
+  if posterior.needs_head:
+    check_head(trainer, f"a {posterior.name} posterior", data)
+
+
+def check_head(trainer: Trainer, reader: str, data: types.Dataset) -> None:
+  """Raises ValueError if the network has no head, or one of wrong shape. `reader` is what needs it, for the message."""
+  network, way = trainer.network, networks.NAME_THE_HEAD
   if network.head is None:
-    raise ValueError(f"a {posterior.name} posterior needs a head, and {network.name} has none: {way}")
+    raise ValueError(f"{reader} needs a head, and {network.name} has none: {way}")
   variables, logits, features = _trace_shapes(network, data)
   try:
     shape = jax.eval_shape(network.head, variables, features).shape
@@ -223,7 +227,9 @@ def _check_learner(learner: Learner, data: types.Dataset) -> None:
     )
   if needs.targets > data.pool_size:
     raise ValueError(f"{needs.targets} targets are more than the pool's {data.pool_size} rows")
-  check_head(trainer, posterior, data)
+  check_posterior_head(trainer, posterior, data)
+  if needs.head:
+    check_head(trainer, "this acquisition", data)
   if posterior.drops:
     example = jax.eval_shape(inputs.example, data)
     check_dropout(trainer, networks.samples_differ(trainer.network, example), True)
@@ -243,9 +249,8 @@ def _check_acquisition(learner: Learner, data: types.Dataset) -> None:
   whole = learner._replace(acquisition=acquisition._replace(pointwise=None))
   view, ids = jax.eval_shape(lambda state, data: views.pool_view(state, data, whole), state, data)
 
-  if learner.acquire is not None:
-    own = lambda key, state, data: learner.acquire(key, state, data, learner.trainer, num=num)
-    shapes = jax.eval_shape(own, key, state, data)
+  if (acquire := learner.acquire) is not None:
+    shapes = jax.eval_shape(lambda *args: acquire(*args, learner.trainer, num=num), key, state, data)
     if not isinstance(shapes, tuple) or [getattr(part, "shape", None) for part in shapes] != [(num,)] * 2:
       raise ValueError(f"acquire returns {shapes} for num={num}: return ids and scores, [{num}] each")
     return

@@ -22,6 +22,8 @@ FULL_BATCHES = (
   " so that all minibatches are full"
 )
 
+NAME_THE_HEAD = "name the layer of the logits, as in al_jax.from_flax(module, head='Dense_1')"
+
 
 def row_by_row(one: Callable[[types.PyTree], types.PyTree], inputs: types.PyTree) -> types.PyTree:
   """Applies `one` to each row as a batch of one: `[B, ...]` -> stacked results.
@@ -185,6 +187,20 @@ def from_nnx(make: Callable[[Any], Any]) -> types.Network:
 def first_member(variables: types.PyTree) -> types.PyTree:
   """The variables of an ensemble's first network, which equals the network that other strategies train."""
   return jax.tree.map(lambda leaf: leaf[0], variables)
+
+
+def dense_head(network: types.Network, variables: types.PyTree, *, num_features: int) -> types.Head:
+  """Kernel and bias of a network's head. Raises ValueError if it has none.
+
+  The head is linear, so that its Jacobian at any features is the kernel.
+  """
+  head = network.head
+  if head is None:
+    raise ValueError(f"{network.name} has no head: {NAME_THE_HEAD}")
+  logits = lambda row: head(variables, row[None])[0].astype(jnp.float32)
+  origin = jnp.zeros(num_features, jnp.float32)
+  with jax.default_matmul_precision("highest"):
+    return types.Head(jax.jacrev(logits)(origin).T, logits(origin))
 
 
 def abstract(network: types.Network, example: types.PyTree) -> types.PyTree:

@@ -26,7 +26,8 @@ def _scores_of(chosen: jax.Array, view: types.PoolView, acquisition: types.Acqui
     return jnp.full(chosen.shape, jnp.nan, jnp.float32)
   if view.scores is not None:
     return view.scores[chosen]
-  rows = {name: x[chosen] for name, x in view._asdict().items() if x is not None and name != "target_log_probs"}
+  of_rows = ("labeled", "candidates", "tie_break", "labels", *acquisition.needs.fields)
+  rows = {name: x[chosen] for name, x in view._asdict().items() if x is not None and name in of_rows}
   return acquisition.score(view._replace(**rows))
 
 

@@ -252,6 +252,13 @@ class RoundInfo(NamedTuple):
   scores: jax.Array  # `[acq_size]` scores of `selected`; NaN in the last round and for acquisitions without `score`
 
 
+class Head(NamedTuple):
+  """The dense layer that returns a network's logits: `features @ kernel + bias`."""
+
+  kernel: jax.Array  # `[F, C]` float32
+  bias: jax.Array  # `[C]` float32
+
+
 class PoolView(NamedTuple):
   """Everything that an acquisition may read. Fields outside its `needs` are None and are not computed.
 
@@ -270,6 +277,7 @@ class PoolView(NamedTuple):
   scores: jax.Array | None = None  # `[N]` floats: values of `Acquisition.pointwise`
   val_log_probs: jax.Array | None = None  # `[V, S, C]`: for the validation rows; None if the plan has none
   val_labels: jax.Array | None = None  # `[V]` int32: their labels, UNKNOWN where there is none
+  head: Head | None = None  # of the fitted network; of an ensemble, the first member's, as `features`
 
 
 class Needs(NamedTuple):
@@ -282,6 +290,7 @@ class Needs(NamedTuple):
   labels: bool = False  # reads `PoolView.labels`
   targets: int = 0  # T: rows of `target_log_probs`
   validation: bool = False  # reads `PoolView.val_log_probs` and `val_labels` where the plan has validation rows
+  head: bool = False  # reads `PoolView.head`; needs a network with a head
 
   @property
   def fields(self) -> tuple[str, ...]:

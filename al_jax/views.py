@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from al_jax import evaluation
 from al_jax import inputs
+from al_jax import network as networks
 from al_jax import oracle
 from al_jax import pool
 from al_jax import posterior as posteriors
@@ -98,6 +99,14 @@ def _fields(state: types.ALState, data: types.Dataset, learner: Learner) -> Call
     val_labels = oracle.noisy_labels(state.key, data, trainer.label_noise)[val_ids]
     val_labels = val_labels if weights is None else jnp.where(weights > 0, val_labels, types.UNKNOWN)
 
+  head = None
+  if needs.head:
+    of_row = lambda ids: posteriors.only_features(network, variables, inputs_of, ids, chunk_size=1)
+    num_features = jax.eval_shape(of_row, jnp.arange(1)).shape[1]
+    # Not in `score_dtype`: the head costs nothing to apply.
+    fitted = evaluation.variables_for(posteriors.deterministic(), state, data, trainer)
+    head = networks.dense_head(network, fitted, num_features=num_features)
+
   def complete(view: types.PoolView, ids: jax.Array) -> types.PoolView:
     log_probs, found = None, None
     if needs.samples:
@@ -114,6 +123,7 @@ def _fields(state: types.ALState, data: types.Dataset, learner: Learner) -> Call
       target_log_probs=target_log_probs,
       val_log_probs=val_log_probs,
       val_labels=val_labels,
+      head=head,
     )
 
   return complete

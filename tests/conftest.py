@@ -99,6 +99,7 @@ class TinyMLP(nn.Module):
 # One object each, because a learner is hashed by the identity of its parts.
 MODEL = TinyMLP()
 NETWORK = from_flax(MODEL)
+WITH_HEAD = from_flax(MODEL, head="Dense_1")
 OPTIMIZER = optax.adam(1e-2)
 # Hyper-parameters for a pool of about 100.
 _SMALL = {"targets": 9, "max_configs": 100}
@@ -140,8 +141,9 @@ def make_learner():
     train = {"batch_size": 8} | ({} if "epochs" in changes else {"steps": 12}) | of(types.TrainPlan.__annotations__)
     plan = {"init_labels": 10, "acq_size": 7, "rounds": 2, "chunk_size": 30, "init_balanced": False}
     plan |= of(types.Plan.__annotations__)
-    parts = {"network": NETWORK, "optimizer": OPTIMIZER} | of(Trainer._fields)
     acquired = ACQUISITIONS[name]
+    network = WITH_HEAD if acquired.needs.head else NETWORK
+    parts = {"network": network, "optimizer": OPTIMIZER} | of(Trainer._fields)
     own = posterior.mc_dropout(3) if acquired.needs.samples > 1 else posterior.deterministic()
     trainer = Trainer(**parts, plan=types.Plan(train=types.TrainPlan(**train), **plan))
     return Learner(trainer, acquired, **{"posterior": own, **changes})

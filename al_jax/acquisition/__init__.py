@@ -7,12 +7,14 @@ posterior=al_jax.posterior.mc_dropout(20))`. `chunk_size` is the number of rows 
 memory and does not change the ids.
 """
 
+from al_jax.acquisition._alfamix import alfamix as alfamix
 from al_jax.acquisition._badge import badge as badge
 from al_jax.acquisition._bait import bait as bait
 from al_jax.acquisition._batchbald import batchbald as batchbald
 from al_jax.acquisition._cluster_margin import cluster_margin as cluster_margin
 from al_jax.acquisition._diversity import kcenter as kcenter
 from al_jax.acquisition._diversity import kmeans as kmeans
+from al_jax.acquisition._dropquery import dropquery as dropquery
 from al_jax.acquisition._epig import epig as epig
 from al_jax.acquisition._herding import maxherding as maxherding
 from al_jax.acquisition._herding import uherding as uherding

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from al_jax import clustering
+from al_jax.acquisition._alfamix import alfamix
 from al_jax.acquisition._badge import badge
 from al_jax.acquisition._bait import bait
 from al_jax.acquisition._batchbald import batchbald
 from al_jax.acquisition._cluster_margin import cluster_margin
+from al_jax.acquisition._clustered import sample_size
 from al_jax.acquisition._diversity import kcenter
 from al_jax.acquisition._diversity import kmeans
+from al_jax.acquisition._dropquery import dropquery
 from al_jax.acquisition._epig import epig
 from al_jax.acquisition._factory import Number
 from al_jax.acquisition._factory import defaults
@@ -54,6 +57,12 @@ class Entry(NamedTuple):
 
 def _pointwise(factory: Callable[..., Acquisition]) -> Entry:
   return Entry(factory, "N S C", lambda N, S, C, chunk, **_: 4 * (8 * N + 4 * chunk * S * C))
+
+
+def _clustered_memory(N: int, F: int, num: int, chunk: int) -> float:
+  """Bytes of the batch by k-means among the images that an acquisition marks."""
+  sample = min(N, sample_size(num=num))
+  return 4 * (24 * N + sample * (2 * F + 18) + 3 * num * F + chunk * (64 + 6 * F)) + _sample_memory(sample, F, num)
 
 
 def _sample_memory(N: int, F: int, clusters: int) -> float:
@@ -159,6 +168,18 @@ REGISTRY: dict[str, Entry] = {
       4 * (N * F + 20 * N + min(N, candidates) * (2 * F + 80 + S * C + 4 * C) + 4 * chunk * (chunk + F + 64 + S * C))
     ),
     lambda N, F, L, candidates, **_: min(N, candidates) * (min(N, candidates) * (F + 64) + 3 * L * F) + L**2 * F,
+  ),
+  "dropquery": Entry(
+    dropquery,
+    "N F (votes C + num), and num M F per iteration of k-means on a sample of M = max(4096, 128 num)",
+    lambda N, F, C, num, chunk, votes, **_: (
+      _clustered_memory(N, F, num, chunk) + 4 * chunk * (votes * (2 * F + 2 * C) + 2 * F)
+    ),
+  ),
+  "alfamix": Entry(
+    alfamix,
+    "N F (C^2 + num), and num M F per iteration of k-means on a sample of M = max(4096, 128 num)",
+    lambda N, F, C, num, chunk, **_: _clustered_memory(N, F, num, chunk) + 4 * (C * F + chunk * (4 * F + 8 * C)),
   ),
 }
 

@@ -35,6 +35,13 @@ def require_field(view: types.PoolView, field: str) -> jax.Array:
   return value
 
 
+def require_head(view: types.PoolView) -> types.Head:
+  """Returns the view's head. Raises ValueError if the view lacks it."""
+  if view.head is None:
+    raise ValueError("this acquisition reads head, but the view has none: set PoolView.head")
+  return view.head
+
+
 def finite_rows(view: types.PoolView, needs: types.Needs) -> jax.Array:
   """`[N]` bool: rows whose needed fields are finite; a log-probability may be minus infinity.
 

@@ -30,6 +30,8 @@ COLORS = {
   "probcover": "#1B4F72",
   "maxherding": "#B03A2E",
   "uherding": "#0E6655",
+  "dropquery": "#7E5109",
+  "alfamix": "#2874A6",
 }
 # Dash, and factor on the acquisition's color: a wrapped strategy is darker.
 WRAPPERS = {"power": ("--", 0.65), "softmax": ("-.", 0.4), "softrank": ((0, (5, 1, 1, 1, 1, 1)), 0.2)}

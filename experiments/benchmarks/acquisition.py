@@ -73,6 +73,11 @@ def synthetic_view(key: jax.Array, case: Selection) -> types.PoolView:
   labeled = jnp.arange(case.size) % 100 == 0
   wanted = {"log_probs": made.needs.samples, "features": made.needs.features, "embedding": made.needs.embedding}
   needed = {name: value for name, value in fields.items() if wanted[name]}
+  if made.needs.labels:
+    needed["labels"] = jnp.where(labeled, jax.random.randint(keys[4], (case.size,), 0, CLASSES), types.UNKNOWN)
+  if made.needs.head:
+    kernel = 0.3 * jax.random.normal(jax.random.fold_in(keys[4], 1), (FEATURES, CLASSES))
+    needed["head"] = types.Head(kernel, jnp.zeros(CLASSES))
   if made.needs.targets:
     needed["target_log_probs"] = fields["log_probs"][: made.needs.targets]
   return types.PoolView(labeled=labeled, candidates=~labeled, **needed)

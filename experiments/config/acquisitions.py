@@ -196,7 +196,7 @@ def _of_docstring(factory: Callable) -> tuple[str, str, str, str]:
 def format_needs(needs: types.Needs) -> tuple[str, ...]:
   """The inputs of an acquisition as text, such as `2 samples`."""
   samples = {0: (), 1: ("a prediction",)}.get(needs.samples, (f"{needs.samples} samples",))
-  rest = [name for name in ("joint", "features", "embedding", "labels", "targets") if getattr(needs, name)]
+  rest = [name for name in ("joint", "features", "head", "embedding", "labels", "targets") if getattr(needs, name)]
   return (*samples, *rest, *(("validation rows",) if needs.validation else ()))
 
 

@@ -86,6 +86,11 @@ def features_of(kind: str, size: int, seed: int = 0) -> jax.Array:
 KINDS = ["ordinary", "tied", "duplicated", "extreme", "certain"]
 
 
+def head_of(seed: int = 0) -> types.Head:
+  rng = np.random.default_rng(seed + 200)
+  return types.Head(*(jnp.array(rng.normal(size=shape), jnp.float32) for shape in ((FEATURES, CLASSES), CLASSES)))
+
+
 def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23, seed: int = 0) -> types.PoolView:
   """A view with only the fields that the acquisition needs; some images are labeled, others not available."""
   fields = {
@@ -97,6 +102,10 @@ def view_of(acquired: types.Acquisition, kind: str = "ordinary", size: int = 23,
   needed = {name: fields[name] for name in acquired.needs.fields}
   if acquired.needs.targets:
     needed["target_log_probs"] = log_probs_of(kind, acquired.needs.targets, seed + 2)
+  if acquired.needs.head:
+    needed["head"] = head_of(seed)
+  if acquired.needs.labels:
+    needed["labels"] = jnp.where(place == 0, jnp.arange(size) % CLASSES, types.UNKNOWN)
   return ties_by_id(types.PoolView(labeled=place == 0, candidates=(place > 0) & (jnp.arange(size) != 6), **needed))
 
 
@@ -137,7 +146,7 @@ def test_needs_are_fields_of_the_view():
 
 def test_view_carries_labels_where_asked_for_alone():
   assert [field for field in types.PoolView._fields if "label" in field] == ["labeled", "labels", "val_labels"]
-  assert not any(acquisition.make(name).needs.labels for name in acquisition.REGISTRY)
+  assert [name for name in acquisition.REGISTRY if acquisition.make(name).needs.labels] == ["alfamix"]
   assert not {"test_inputs", "data", "inputs"} & set(types.PoolView._fields)
 
 
@@ -295,6 +304,7 @@ def test_scored_strategies_do_not_depend_on_the_key(name):
 ONE_PER_KIND_FIRST = [pytest.param(name, {}, marks=() if name in ONE_PER_KIND else pytest.mark.slow) for name in NAMES]
 # Their own test files compare them with a reference in several chunks, so here these tests are slow.
 REFERENCED = {"batchbald", "bait", "typiclust", "probcover", "kmeans", "kcenter", "cluster_margin"}
+REFERENCED |= {"dropquery", "alfamix"}
 CHUNKED = [pytest.param(name, {}, marks=pytest.mark.slow if name in REFERENCED else ()) for name in SIZED]
 MANY = pytest.param("batchbald", {"max_configs": 10_000}, marks=pytest.mark.slow)
 

@@ -20,6 +20,10 @@ def shapes(made: types.Acquisition, N: int, S: int, C: int, F: int) -> types.Poo
   needed = {name: fields[name] for name in made.needs.fields}
   if made.needs.targets:
     needed["target_log_probs"] = floats(made.needs.targets, S, C)
+  if made.needs.head:
+    needed["head"] = types.Head(floats(F, C), floats(C))
+  if made.needs.labels:
+    needed["labels"] = jax.ShapeDtypeStruct((N,), jnp.int32)
   mask = jax.ShapeDtypeStruct((N,), bool)
   return types.PoolView(labeled=mask, candidates=mask, **needed)
 

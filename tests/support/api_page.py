@@ -60,7 +60,7 @@ def sections() -> list[Section]:
     "Runs": ("run", "sweep", "fit_full", "init_state", "round_fn"),
     "Labels from outside": ("start", "ask", "tell", "Question"),
     "States and results": ("ALState", "RoundInfo", "Metrics", "FitInfo", "Runs"),
-    "Parts of a strategy": ("Acquisition", "Needs", "PoolView", "Posterior", "Outputs"),
+    "Parts of a strategy": ("Acquisition", "Needs", "PoolView", "Head", "Posterior", "Outputs"),
   }
   out = [Section(heading, "", {f"al_jax.{name}": names.pop(name) for name in own}) for heading, own in groups.items()]
   if names:

@@ -594,6 +594,7 @@ CASES = [
     "Laplace with the head of another name",
     lambda: run(network=al_jax.from_flax(Net(), head="Dense_7"), posterior=al_jax.posterior.laplace(3)),
   ),
+  Case("alfamix without a head", lambda: run(acquisition=al_jax.acquisition.alfamix())),
   Case("a list as a module's field", lambda: network_of(Net(hidden=[16])), "the same ids", same_ids),
   # Parts.
   Case("an acquisition factory that is not called", lambda: run(learner=bound(al_jax.acquisition.bald))),

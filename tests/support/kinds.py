@@ -3,7 +3,7 @@
 from al_jax import types
 
 # One strategy per kind: an error in a driver or a packing, or a leak, affects all strategies of a kind.
-KINDS = ("random", "margin", "bald", "epig", "kcenter", "badge", "cluster_margin", "uherding")
+KINDS = ("random", "margin", "bald", "epig", "kcenter", "badge", "cluster_margin", "uherding", "dropquery", "alfamix")
 
 
 def kind_of(made: types.Acquisition) -> types.Needs:

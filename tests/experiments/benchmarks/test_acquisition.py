@@ -33,7 +33,7 @@ def test_cases_differ_where_it_matters():
   assert {case.name for case in everything} >= set(acquisition.REGISTRY)
 
 
-@pytest.mark.parametrize("name", ["bald", "epig", "badge", "typiclust"])
+@pytest.mark.parametrize("name", ["bald", "epig", "badge", "typiclust", "alfamix"])
 def test_made_views_hold_what_is_needed(name):
   made = acquisitions.of(name)
   case = Selection(name, 200, 3 if "posterior" in made.needs else 1, 5)
@@ -44,6 +44,7 @@ def test_made_views_hold_what_is_needed(name):
     np.testing.assert_allclose(np.exp(np.asarray(view.log_probs)).sum(axis=-1), 1, rtol=1e-5)
   assert (view.features is not None) == made.needs.features
   assert (view.embedding is not None) == made.needs.embedding
+  assert (view.head is not None) == made.needs.head and (view.labels is not None) == made.needs.labels
   assert made.needs.targets == (0 if view.target_log_probs is None else len(view.target_log_probs))
 
 
