@@ -8,6 +8,8 @@ worked on at a time; it bounds the memory and does not change the ids.
 
 from al_jax.acquisition._badge import badge as badge
 from al_jax.acquisition._bait import bait as bait
+from al_jax.acquisition._bait_cheap import bait_binary as bait_binary
+from al_jax.acquisition._bait_cheap import bait_expectation as bait_expectation
 from al_jax.acquisition._batchbald import batchbald as batchbald
 from al_jax.acquisition._cluster_margin import cluster_margin as cluster_margin
 from al_jax.acquisition._diversity import kcenter as kcenter
@@ -15,6 +17,7 @@ from al_jax.acquisition._diversity import kmeans as kmeans
 from al_jax.acquisition._epig import epig as epig
 from al_jax.acquisition._herding import maxherding as maxherding
 from al_jax.acquisition._herding import uherding as uherding
+from al_jax.acquisition._lcmd import lcmd as lcmd
 from al_jax.acquisition._low_budget import probcover as probcover
 from al_jax.acquisition._low_budget import typiclust as typiclust
 from al_jax.acquisition._pointwise import bald as bald

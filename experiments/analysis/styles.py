@@ -29,6 +29,9 @@ COLORS = {
   "probcover": "#1B4F72",
   "maxherding": "#B03A2E",
   "uherding": "#0E6655",
+  "bait_expectation": "#A04000",
+  "bait_binary": "#B9770E",
+  "lcmd": "#5B2C6F",
 }
 # Dash, and factor on the acquisition's color: a wrapped strategy is darker.
 WRAPPERS = {"power": ("--", 0.65), "softmax": ("-.", 0.4), "softrank": ((0, (5, 1, 1, 1, 1, 1)), 0.2)}
