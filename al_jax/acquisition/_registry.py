@@ -161,7 +161,7 @@ REGISTRY: dict[str, Entry] = {
   "bait_binary": Entry(
     bait_binary,
     "N S C + N F^2 + F^3 + oversample num (N F + F^2)",
-    lambda N, C, F, chunk, S, **_: 4 * (N * (2 * F + C + 24) + 8 * F**2 + chunk * (S * C + 2 * C + 2 * F)),
+    lambda N, C, F, chunk, S, **_: 4 * (N * (3 * F + C + 32) + 8 * F**2 + chunk * (S * C + 2 * C + 2 * F)),
   ),
   "lcmd": Entry(
     lcmd,
