@@ -1,9 +1,9 @@
 """BAIT: minimizes the error of the last layer's parameters, weighted by the pool's Fisher information.
 
 Notation for one row: probabilities `p` `[C]`, features `h` `[F]`, and `V = W (x) h` `[R, C*F]`, where `W` `[R, C]` has
-rows `sqrt(p_c) (e_c - p)` (`_bait_cheap.py` has fewer). `V^T V` is then the row's Fisher information of the last layer's
-kernel. `V` is formed only for picked rows. For the other rows, a `[C*F, C*F]` matrix `X` enters only as `V X V^T`
-`[R, R]`, which is computed from products of the features with the `[F, F]` blocks of `X`.
+rows `sqrt(p_c) (e_c - p)` (fewer in `_bait_cheap.py`). `V^T V` is then the row's Fisher information of the last
+layer's kernel. `V` is formed only for picked rows. For the other rows, a `[C*F, C*F]` matrix `X` enters only as
+`V X V^T` `[R, R]`, which is computed from products of the features with the `[F, F]` blocks of `X`.
 """
 
 from collections.abc import Callable
