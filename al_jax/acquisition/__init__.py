@@ -10,6 +10,8 @@ memory and does not change the ids.
 from al_jax.acquisition._alfamix import alfamix as alfamix
 from al_jax.acquisition._badge import badge as badge
 from al_jax.acquisition._bait import bait as bait
+from al_jax.acquisition._bait_cheap import bait_binary as bait_binary
+from al_jax.acquisition._bait_cheap import bait_expectation as bait_expectation
 from al_jax.acquisition._batchbald import batchbald as batchbald
 from al_jax.acquisition._cluster_margin import cluster_margin as cluster_margin
 from al_jax.acquisition._diversity import kcenter as kcenter
@@ -18,6 +20,7 @@ from al_jax.acquisition._dropquery import dropquery as dropquery
 from al_jax.acquisition._epig import epig as epig
 from al_jax.acquisition._herding import maxherding as maxherding
 from al_jax.acquisition._herding import uherding as uherding
+from al_jax.acquisition._lcmd import lcmd as lcmd
 from al_jax.acquisition._pointwise import bald as bald
 from al_jax.acquisition._pointwise import consensus_kl as consensus_kl
 from al_jax.acquisition._pointwise import entropy as entropy

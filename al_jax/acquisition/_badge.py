@@ -1,6 +1,7 @@
 """BADGE: k-means++ on gradients of the loss with respect to the last layer's weights."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,32 @@ def residual(log_probs: jax.Array) -> jax.Array:
   return others - top * others.sum()
 
 
-def outer_distances(a: jax.Array, h: jax.Array) -> Callable[[jax.Array], jax.Array]:
-  """Squared distances between outer products `a_x h_x'`, without forming them: `[N, C]`, `[N, F]` -> (id -> `[N]`).
+def residuals(view: types.PoolView, valid: jax.Array, *, chunk_size: int) -> jax.Array:
+  """`residual` of each valid row: `[N, C]`; what is returned for the others is finite and means nothing."""
+
+  def of_chunk(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
+    log_probs, valid = rows
+    return jax.vmap(residual)(jnp.where(valid[:, None, None], log_probs, 0.0))
+
+  return map_chunks(of_chunk, (require_field(view, "log_probs"), valid), chunk_size=chunk_size)
+
+
+class Outer(NamedTuple):
+  """Rows `a_x h_x'`, which are never formed."""
+
+  a: jax.Array  # `[n, C]`
+  h: jax.Array  # `[n, F]`
+  a_norms: jax.Array  # `[n]` squared
+  h_norms: jax.Array  # `[n]` squared
+
+
+def outer(a: jax.Array, h: jax.Array, *, bias: jax.Array | float = 0.0) -> Outer:
+  """Rows from their factors; `bias` is the square of one more feature, which is equal in all rows."""
+  return Outer(a, h, jnp.sum(a * a, axis=1), jnp.sum(h * h, axis=1) + bias)
+
+
+def distances(x: Outer, y: Outer) -> jax.Array:
+  """Squared distance of each row of x to the same row of y, or to the only one: `[n]`.
 
   With A = |a_x - a_y|^2, H = |h_x - h_y|^2, and D_a, D_h the differences of the squared norms,
 
@@ -37,18 +62,17 @@ def outer_distances(a: jax.Array, h: jax.Array) -> Callable[[jax.Array], jax.Arr
   rows are at distance exactly 0. For rows whose relative difference is d, the relative rounding error is 1e-7 / d
   instead of 1e-7 / d^2. Only the pair `(a / t) (t h)'` and `a h'` can still cancel.
   """
-  norms = lambda z: jnp.sum(z * z, axis=1)
-  a_norms, h_norms = norms(a), norms(h)
+  a_distances, h_distances = jnp.sum((x.a - y.a) ** 2, axis=1), jnp.sum((x.h - y.h) ** 2, axis=1)
+  # Not the difference of the rounded norms, which may differ between equal rows: this is exactly 0 for them.
+  a_norm_differences = jnp.sum((x.a - y.a) * (x.a + y.a), axis=1)
+  doubled = a_distances * (x.h_norms + y.h_norms) + h_distances * (x.a_norms + y.a_norms)
+  doubled += a_norm_differences * (x.h_norms - y.h_norms) - a_distances * h_distances
+  return jnp.maximum(doubled, 0.0) / 2
 
-  def distances_to(i: jax.Array) -> jax.Array:
-    a_distances, h_distances = clustering.squared_distances_to(a, a[i]), clustering.squared_distances_to(h, h[i])
-    # Not the difference of the rounded norms, which may differ between equal rows: this is exactly 0 for them.
-    a_norm_differences = jnp.sum((a - a[i][None]) * (a + a[i][None]), axis=1)
-    doubled = a_distances * (h_norms + h_norms[i]) + h_distances * (a_norms + a_norms[i])
-    doubled += a_norm_differences * (h_norms - h_norms[i]) - a_distances * h_distances
-    return jnp.maximum(doubled, 0.0) / 2
 
-  return distances_to
+def outer_distances(rows: Outer) -> Callable[[jax.Array], jax.Array]:
+  """Squared distances of all rows to one: id -> `[N]`."""
+  return lambda i: distances(rows, jax.tree.map(lambda leaf: leaf[i][None], rows))
 
 
 @factory
@@ -66,12 +90,10 @@ def badge(*, chunk_size: int = 1024) -> types.Acquisition:
   """
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    def residuals(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-      log_probs, valid = rows
-      return jax.vmap(residual)(jnp.where(valid[:, None, None], log_probs, 0.0))
-
-    a = map_chunks(residuals, (require_field(view, "log_probs"), view.candidates), chunk_size=chunk_size)
+    a = residuals(view, view.candidates, chunk_size=chunk_size)
     h = jnp.where(view.candidates[:, None], require_field(view, "features"), 0.0)
-    return clustering.kmeans_plus_plus(key, outer_distances(a, h), view.candidates, num=num, tie_break=view.tie_break)
+    return clustering.kmeans_plus_plus(
+      key, outer_distances(outer(a, h)), view.candidates, num=num, tie_break=view.tie_break
+    )
 
   return from_select(select, needs=types.Needs(samples=1, features=True))

@@ -7,6 +7,8 @@ from al_jax import clustering
 from al_jax.acquisition._alfamix import alfamix
 from al_jax.acquisition._badge import badge
 from al_jax.acquisition._bait import bait
+from al_jax.acquisition._bait_cheap import bait_binary
+from al_jax.acquisition._bait_cheap import bait_expectation
 from al_jax.acquisition._batchbald import batchbald
 from al_jax.acquisition._cluster_margin import cluster_margin
 from al_jax.acquisition._clustered import sample_size
@@ -18,6 +20,7 @@ from al_jax.acquisition._factory import Number
 from al_jax.acquisition._factory import defaults
 from al_jax.acquisition._herding import maxherding
 from al_jax.acquisition._herding import uherding
+from al_jax.acquisition._lcmd import lcmd
 from al_jax.acquisition._pointwise import bald
 from al_jax.acquisition._pointwise import consensus_kl
 from al_jax.acquisition._pointwise import entropy
@@ -121,7 +124,7 @@ REGISTRY: dict[str, Entry] = {
     bait,
     "N C^2 F^2 + (C F)^3 + oversample num (N C^2 F + N C^3 + C (C F)^2)",
     lambda N, C, F, chunk, S, **_: (
-      4 * (5 * N * C * C + N * (2 * F + C) + 8 * (C * F) ** 2 + chunk * (S * C + 8 * C * C + 2 * F))
+      4 * (7 * N * C * C + N * (2 * F + C) + 8 * (C * F) ** 2 + chunk * (S * C + 8 * C * C + 2 * F))
     ),
     lambda N, C, F, num, oversample, **_: (
       2 * N * (C * F) ** 2 + 10 * (C * F) ** 3 + 8 * oversample * num * N * C**2 * F
@@ -180,6 +183,28 @@ REGISTRY: dict[str, Entry] = {
     alfamix,
     "N F (C^2 + num), and num M F per iteration of k-means on a sample of M = max(4096, 128 num)",
     lambda N, F, C, num, chunk, **_: _clustered_memory(N, F, num, chunk) + 4 * (C * F + chunk * (4 * F + 8 * C)),
+  ),
+  "bait_expectation": Entry(
+    bait_expectation,
+    "N C^2 F^2 + (C F)^3 + oversample num (N C F K + N K^3 + K (C F)^2), K = classes",
+    lambda N, C, F, chunk, S, classes, **_: (
+      4
+      * (
+        N * (2 * F + 2 * C + 3 * C * min(classes, C) + 5 * min(classes, C) ** 2 + 16)
+        + 8 * (C * F) ** 2
+        + chunk * (S * C + 4 * C * (C + min(classes, C)) + 2 * F)
+      )
+    ),
+  ),
+  "bait_binary": Entry(
+    bait_binary,
+    "N S C + N F^2 + F^3 + oversample num (N F + F^2)",
+    lambda N, C, F, chunk, S, **_: 4 * (N * (3 * F + C + 32) + 8 * F**2 + chunk * (S * C + 2 * C + 2 * F)),
+  ),
+  "lcmd": Entry(
+    lcmd,
+    "N S C + (labeled + num) N (C + F)",
+    lambda N, F, C, chunk, S, **_: 4 * (N * (F + 2 * C + 24) + chunk * (4 * S * C + 3 * F + 256)),
   ),
 }
 

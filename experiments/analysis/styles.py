@@ -32,6 +32,9 @@ COLORS = {
   "uherding": "#0E6655",
   "dropquery": "#7E5109",
   "alfamix": "#2874A6",
+  "bait_expectation": "#A04000",
+  "bait_binary": "#B9770E",
+  "lcmd": "#5B2C6F",
 }
 # Dash, and factor on the acquisition's color: a wrapped strategy is darker.
 WRAPPERS = {"power": ("--", 0.65), "softmax": ("-.", 0.4), "softrank": ((0, (5, 1, 1, 1, 1, 1)), 0.2)}

@@ -36,7 +36,7 @@ def pool_of(seed: int, rows: int, *, sharpness: float = 2.0) -> types.PoolView:
 @jax.jit
 def all_distances(a: jax.Array, h: jax.Array) -> jax.Array:
   """`[N, N]` distances computed by the library."""
-  return jax.vmap(badge.outer_distances(a, h))(jnp.arange(len(a)))
+  return jax.vmap(badge.outer_distances(badge.outer(a, h)))(jnp.arange(len(a)))
 
 
 def draws(view: types.PoolView, count: int, num: int) -> np.ndarray:

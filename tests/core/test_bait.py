@@ -56,6 +56,9 @@ def min_regularization(view: types.PoolView) -> float:
   return 1e-3 * np.max(np.array(traces)[np.asarray(view.labeled | view.candidates)])
 
 
+fisher = jax.jit(functools.partial(module.fisher, module.EXACT.moments), static_argnames="chunk_size")
+
+
 def probs_of(view: types.PoolView) -> jax.Array:
   return jnp.exp(view.log_probs).mean(axis=1)
 
@@ -113,14 +116,13 @@ def test_all_candidates():
 def test_factors_and_fisher_information():
   view = view_of(1)
   probs = probs_of(view)
-  rows = module.Rows(probs, view.features)
-  factors = jax.jit(jax.vmap(module.fisher_factor))(rows)
+  factors = module.fisher_roots(probs)[:, :, :, None] * view.features[:, None, None]
   explicit = np.array([reference_bait.fisher_factor(p, h) for p, h in zip(probs, view.features, strict=True)])
-  np.testing.assert_allclose(factors, explicit, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(factors.reshape(explicit.shape), explicit, rtol=1e-5, atol=1e-6)
 
   valid = np.arange(SIZE) % 3 != 0  # 19 rows: two full chunks and a partial one
   expected = sum(v.T @ v for v in explicit[valid])
-  got = jax.jit(functools.partial(module.fisher, chunk_size=8))(rows, jnp.array(valid))
+  got = fisher(probs, view.features, jnp.array(valid), chunk_size=8)
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
@@ -129,8 +131,7 @@ def test_sure_predictions_keep_their_digits():
   # In float32, 1 - p would have a relative error of 1e-3 here.
   rest = np.array([1e-5, 2e-5, 3e-6])
   probs = np.array([1 - rest.sum(), *rest])
-  row = module.Rows(jnp.array(probs[None], jnp.float32), jnp.ones((1, 1)))
-  got = module.fisher(row, jnp.ones(1, bool), chunk_size=1)
+  got = fisher(jnp.array(probs[None], jnp.float32), jnp.ones((1, 1)), jnp.ones(1, bool), chunk_size=1)
   np.testing.assert_allclose(got, np.diag(probs) - np.outer(probs, probs), rtol=1e-5)
   assert not np.asarray(module.fisher_roots(jnp.eye(CLASSES))).any()  # certain
 
@@ -138,8 +139,9 @@ def test_sure_predictions_keep_their_digits():
 @pytest.mark.slow
 def test_forms_follow_a_batch_that_grows_and_shrinks():
   view = view_of(2)
-  rows = module.Rows(probs_of(view), view.features)
-  explicit = np.array([reference_bait.fisher_factor(p, h) for p, h in zip(*rows, strict=True)])
+  probs = probs_of(view)
+  rows = module.Rows(module.fisher_roots(probs), view.features)
+  explicit = np.array([reference_bait.fisher_factor(p, h) for p, h in zip(probs, view.features, strict=True)])
   target = np.mean([v.T @ v for v in explicit], axis=0)
   matrix = 0.5 * np.eye(target.shape[0])
   inverse = jnp.array(np.linalg.inv(matrix), jnp.float32)
