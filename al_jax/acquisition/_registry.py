@@ -195,6 +195,9 @@ REGISTRY: dict[str, Entry] = {
         + chunk * (S * C + 4 * C * (C + min(classes, C)) + 2 * F)
       )
     ),
+    lambda N, C, F, num, oversample, classes, **_: (
+      2 * N * (C * F) ** 2 + 10 * (C * F) ** 3 + 8 * oversample * num * min(classes, C) * (N * C * F + (C * F) ** 2)
+    ),
   ),
   "bait_binary": Entry(
     bait_binary,

@@ -207,16 +207,17 @@ def packing(config: Config) -> str:
 
 
 def cpu_devices(config: Config) -> int:
-  """The value of `--cpu_devices`; default: one per core, at most 8, and one alone for a study with BAIT.
+  """The value of `--cpu_devices`; default: one per core, at most 8, and one alone for a study with a form of BAIT.
 
-  BAIT factorizes one matrix per row in a batch, which two devices at once may never end (see `al_jax.linalg`).
+  They factorize one matrix per row in a batch, which two devices at once may never end (see `al_jax.linalg`).
 
   Raises:
-    UsageError: several devices are asked for, and BAIT is a strategy.
+    UsageError: several devices are asked for, and a form of BAIT is a strategy.
   """
-  alone = any(part.base == "bait" for spelling in config.acq for part in acquisitions.parse(spelling).parts)
+  bases = [part.base for spelling in config.acq for part in acquisitions.parse(spelling).parts]
+  alone = next((base for base in bases if base.startswith("bait")), None)
   if alone and (config.cpu_devices or 1) > 1:
-    raise UsageError(f"--cpu_devices={config.cpu_devices}: bait runs on one CPU device: give 1, or omit the flag")
+    raise UsageError(f"--cpu_devices={config.cpu_devices}: {alone} runs on one CPU device: give 1, or omit the flag")
   return config.cpu_devices or (1 if alone else min(8, runtime.cores()))
 
 

@@ -73,7 +73,8 @@ def test_every_pick_gains_most(factory):
   """With `oversample=1` every added image leaves the smallest objective of all candidates, in float64."""
   for seed in range(4):
     view = view_of(seed)
-    target, matrix, each = reference_bait.problem(*fields(view), NUM, 0.01, INFORMATION[factory])
+    regularization = max(0.01, min_regularization(factory, view))
+    target, matrix, each = reference_bait.problem(*fields(view), NUM, regularization, INFORMATION[factory])
     left = np.flatnonzero(view.candidates).tolist()
     for new in select(factory, view, oversample=1.0, regularization=0.01):
       values = {i: reference_bait.objective(target, matrix + each[i]) for i in left}
