@@ -91,6 +91,11 @@ def lines(names: list[str]) -> dict[str, dict[str, Any]]:
   return out
 
 
+def every(points: int) -> int:
+  """`markevery` of a line: a marker on each of its points, or on about twenty of many."""
+  return max(1, points // 20)
+
+
 def short(name: str) -> str:
   """A class name on one line, truncated if it is long."""
   name = " ".join(name.split())

@@ -114,7 +114,7 @@ def plot(rows: Sequence[dict], full_data: Sequence[dict], title: str, path: Path
     labels = sorted(by_labels)
     name = f"{acq} ({len(by_seed)} seed{'s' if len(by_seed) > 1 else ''})"
     mean = [statistics.fmean(by_labels[n]) for n in labels]
-    axes.plot(labels, mean, **drawn[acq], label=name)
+    axes.plot(labels, mean, **drawn[acq], markevery=styles.every(len(labels)), label=name)
     low, high = [min(by_labels[n]) for n in labels], [max(by_labels[n]) for n in labels]
     axes.fill_between(labels, low, high, color=drawn[acq]["color"], alpha=0.12, linewidth=0)
   if full_data:

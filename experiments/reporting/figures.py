@@ -85,7 +85,7 @@ def curves(
     x = chosen.labels(name)
     if over == "seconds":
       x = chosen.values(name, "seconds_total").cumsum(axis=1).mean(axis=0)
-    axes.plot(x, values.mean(axis=0), **drawn[name], label=name)
+    axes.plot(x, values.mean(axis=0), **drawn[name], markevery=styles.every(len(x)), label=name)
     band = interval(values)
     if band is not None:
       axes.fill_between(x, *band, color=drawn[name]["color"], alpha=0.13, linewidth=0)
@@ -120,7 +120,7 @@ def beside_published(chosen: Chosen, published: dict[str, Curve]) -> Drawing:
         axes.plot(chosen.labels(other), chosen.quartiles(other, "test_accuracy")[1], **_OTHERS)
     labels = chosen.labels(name)
     low, middle, high = chosen.quartiles(name, "test_accuracy")
-    axes.plot(labels, middle, **drawn[name] | {"markersize": 2.5}, zorder=3)
+    axes.plot(labels, middle, **drawn[name] | {"markersize": 2.5}, markevery=styles.every(len(labels)), zorder=3)
     axes.fill_between(labels, low, high, color=drawn[name]["color"], alpha=0.2, linewidth=0)
     _stars(axes, curve)
     axes.set_title("\n".join(textwrap.fill(line, _TITLE) for line in (name, curve.label)), fontsize=7)

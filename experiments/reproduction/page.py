@@ -54,6 +54,7 @@ _INTRO = (
   "The tolerance of two points and the tolerances of single numbers were chosen by this project, before the runs. A"
   " verdict is undecided if our runs end too early or if only one number was published.",
 )
+_LISTED = 12  # largest number of seeds whose differences are listed one by one
 _OVERVIEW = [
   "protocol",
   "scale",
@@ -211,7 +212,10 @@ def _ordering_table(found: Results) -> list[Block]:
   rows = []
   for own in found.orderings():
     interval = f"{100 * own.interval[0]:+.1f} to {100 * own.interval[1]:+.1f}" if own.interval else "one seed"
-    each = " ".join(f"{100 * difference:+.1f}" for difference in own.differences)
+    points = [100 * difference for difference in own.differences]
+    each = " ".join(f"{difference:+.1f}" for difference in points)
+    if len(points) > _LISTED:
+      each = f"{statistics.fmean(points):+.1f} on average, {min(points):+.1f} to {max(points):+.1f}"
     significant = _VERDICT[own.significant if own.interval else None]
     rows.append([f"{own.above} above {own.below}", each, interval, _VERDICT[own.holds], significant])
   header = ["ordering", "difference of area by seed, points", "95% interval of the mean", "holds", "significant"]
@@ -316,7 +320,10 @@ def _labels_table(found: Results) -> list[Block]:
 def _images(name: str, scale: str, found: Results) -> list[Image]:
   """Our learning curves, and a comparison with the published ones if there are any."""
   runs = {strategy.name: found.runs[strategy.name] for strategy in found.strategies}
-  chosen, theirs = Chosen(runs, (), ()), {strategy.name: curve for strategy, curve in _matched(found)}
+  chosen, theirs = (
+    Chosen(runs, (), ()),
+    {strategy.name: curve for strategy, curve in _matched(found) if curve.accuracy or curve.reached},
+  )
   full = found.full_data()
   curves = figures.curves(
     chosen,

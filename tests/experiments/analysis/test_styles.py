@@ -35,3 +35,8 @@ def test_strategies_of_one_style_differ_in_their_markers():
   markers = [(line["marker"], line["markersize"], line["markerfacecolor"]) for line in drawn.values()]
   assert len(set(markers)) == 4
   assert drawn["bald"] == styles.lines(["margin", "bald"])["bald"]
+
+
+def test_long_lines_have_about_twenty_markers():
+  assert [styles.every(points) for points in (1, 21, 39)] == [1, 1, 1]
+  assert 20 <= len(range(0, 301, styles.every(301))) <= 21
