@@ -184,18 +184,18 @@ NOTES: dict[tuple[str, str], Notes] = {
   ("cdalbench_dna", "cpu"): Notes(
     (
       "The medians over 50 seeds of entropy, least confidence, margin and TypiClust are within 0.4 points of the"
-      " published means, and that of random is 1.0 below. Our means are lower, by 1 to 2 points, because our seeds differ"
-      " two to four times as much: after poor first weights, a run stays behind for 300 labels. The published order holds"
-      " above random, but core-set is level with entropy, least confidence and margin in place of two points below, and"
-      " BALD, which alone trains with dropout, is last. A copy of the source's loop in PyTorch gives our areas from our"
+      " published means, and that of random is 1.0 below. Our means are lower, by 1 to 2 points, because our seeds"
+      " differ two to four times as much: after poor first weights, a run stays behind for 300 labels. The published"
+      " order holds above random, but core-set is level with entropy, least confidence and margin in place of two points"
+      " below, and BALD, which alone trains with dropout, is last. A copy of the source's loop in PyTorch gives our areas from our"
       " first weights, so that the rest lies in what the table does not state; with 20 random candidates per label, as"
       " in some revisions, core-set falls and the others rise by 0.3 to 0.8 points."
     ),
     (
       (
         "Mean and standard deviation of the area, 50 seeds",
-        "core-set 80.2 2.6, margin 79.2 4.1, entropy 79.0 5.3, least confidence 78.7 4.9, TypiClust 76.9 4.1, random 76.3"
-        " 2.6, BADGE 75.9 3.9, BALD 72.9 4.4; the oracle, ten seeds, 83.9 1.7",
+        "core-set 80.2 2.6, margin 79.2 4.1, entropy 79.0 5.3, least confidence 78.7 4.9, TypiClust 76.9 4.1, random"
+        " 76.3 2.6, BADGE 75.9 3.9, BALD 72.9 4.4; the oracle, ten seeds, 83.9 1.7",
         f"rows; {_MACHINE}",
       ),
       (
@@ -215,7 +215,7 @@ NOTES: dict[tuple[str, str], Notes] = {
         "the same with --hidden=24,24,48,48 in place of --pool_subset=20",
       ),
       (
-        "Time of 120,400 trainings, and of the oracle's 63,000",
+        "Time of 120,400 trainings, and of the oracle's 66,000",
         "27 minutes, and 4 minutes",
         f"seconds in the rows; {_MACHINE}",
       ),
@@ -223,8 +223,8 @@ NOTES: dict[tuple[str, str], Notes] = {
   ),
   ("cdalbench_threeclust", "cpu"): Notes(
     (
-      "The published order holds: margin asks for the labels of the cluster of noise and falls below random. Medians are"
-      " within 0.4 points of the published means. With one draw of the points, seeds differ about twice as much."
+      "The published order holds: margin asks for the labels of the cluster of noise and falls below random. Medians"
+      " are within 0.4 points of the published means. With one draw of the points, seeds differ about twice as much."
     ),
     (
       (
