@@ -186,10 +186,10 @@ NOTES: dict[tuple[str, str], Notes] = {
       "The medians over 50 seeds of entropy, least confidence, margin and TypiClust are within 0.4 points of the"
       " published means, and that of random is 1.0 below. Our means are lower, by 1 to 2 points, because our seeds"
       " differ two to four times as much: after poor first weights, a run stays behind for 300 labels. The published"
-      " order holds above random, but core-set is level with entropy, least confidence and margin in place of two points"
-      " below, and BALD, which alone trains with dropout, is last. A copy of the source's loop in PyTorch gives our areas from our"
-      " first weights, so that the rest lies in what the table does not state; with 20 random candidates per label, as"
-      " in some revisions, core-set falls and the others rise by 0.3 to 0.8 points."
+      " order holds above random, but core-set is level with entropy, least confidence and margin in place of two"
+      " points below, and BALD, which alone trains with dropout, is last. A copy of the source's loop in PyTorch"
+      " gives our areas from our first weights, so that the rest lies in what the table does not state; with 20"
+      " random candidates per label, as in some revisions, core-set falls and the others rise by 0.3 to 0.8 points."
     ),
     (
       (
