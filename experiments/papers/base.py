@@ -76,6 +76,11 @@ class Curve:
   step: int = 10  # labels between two budgets
   running_best: bool = False  # whether `accuracy` is the best of all rounds so far, not the accuracy of the round
 
+  @property
+  def has_points(self) -> bool:
+    """Whether it has numbers besides mean accuracies."""
+    return bool(self.accuracy or self.reached)
+
   def budgets(self, last: int) -> range:
     """The numbers of labels that a mean accuracy averages over: from `first` to `last` in steps of `step`."""
     return range(self.first, last + 1, self.step)

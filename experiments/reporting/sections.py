@@ -85,7 +85,7 @@ def curves(study: Study, chosen: Chosen) -> tuple[list[Block], Drawings]:
   """Accuracy, NLL and ECE over labels, and accuracy over time."""
   publication = registry.PUBLISHED.get(study.flags.get("preset"))
   theirs = {name: registry.curve_of(study.flags.get("preset"), name) for name in chosen.runs}
-  theirs = {name: curve for name, curve in theirs.items() if curve}
+  theirs = {name: curve for name, curve in theirs.items() if curve and curve.has_points}
   single = all(len(by_seed) < 2 for by_seed in chosen.runs.values())
   band = f"Mean over {format_seeds(chosen)}, with its 95% percentile bootstrap band."
   band = "One seed: there is no band." if single else band

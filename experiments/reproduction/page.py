@@ -322,7 +322,7 @@ def _images(name: str, scale: str, found: Results) -> list[Image]:
   runs = {strategy.name: found.runs[strategy.name] for strategy in found.strategies}
   chosen, theirs = (
     Chosen(runs, (), ()),
-    {strategy.name: curve for strategy, curve in _matched(found) if curve.accuracy or curve.reached},
+    {strategy.name: curve for strategy, curve in _matched(found) if curve.has_points},
   )
   full = found.full_data()
   curves = figures.curves(
