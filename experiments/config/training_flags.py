@@ -111,8 +111,9 @@ def training(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
       raise UsageError(f"--{name} has no effect with --weight_decay=0: give both or neither")
   if {"train_steps", "epochs"} <= typed:
     raise UsageError("--train_steps and --epochs both set the length of training: give only one")
-  if {"train_steps", "epoch_draws"} <= typed:
-    raise UsageError("--epoch_draws sets the size of an epoch, and --train_steps trains without epochs: give only one")
+  for name, what in {"epoch_draws": "sets the size", "drop_last": "leaves out the last minibatch"}.items():
+    if {"train_steps", name} <= typed:
+      raise UsageError(f"--{name} {what} of an epoch, and --train_steps trains without epochs: give only one")
   if values["optimizer"] == NEWTON:
     return {}
   if "train_steps" in typed:
