@@ -192,7 +192,8 @@ def advance(
   """Trains on the pool rows `ids[:count]` and reads no other pool rows.
 
   With `plan.steps`, every step draws `batch_size` rows with replacement. With `plan.epochs`, every epoch is one
-  shuffled pass of `ceil(count / batch_size)` minibatches, the last of which may be smaller. With `min_epoch_size`, an
+  shuffled pass of `ceil(count / batch_size)` minibatches, the last of which may be smaller; with `drop_last` it is left
+  out then, unless it is the only one. With `min_epoch_size`, an
   epoch is a permutation of `0..max(count, min_epoch_size) - 1`, modulo `count`. With `early_stop`, steps and epochs are
   upper limits: the model is checked every `every` steps, or after every epoch, and training stops after `patience`
   checks in a row that do not exceed the best score. The best variables are kept, the earliest among ties.
@@ -317,7 +318,7 @@ def fit(
   plan: types.TrainPlan,
   validate: Callable[[types.PyTree], jax.Array] | None = None,
 ) -> tuple[types.PyTree, types.FitInfo]:
-  """A whole training from `variables`. Arguments as in `advance`, returns as in `result`."""
+  """A whole training from `variables`, as in round 0. Arguments as in `advance`, returns as in `result`."""
   training = begin(variables, optimizer=optimizer, plan=plan)
   how: dict[str, Any] = {"network": network, "optimizer": optimizer, "plan": plan, "validate": validate}
   return result(advance(keys, training, data, ids, count, **how), plan=plan)

@@ -1,4 +1,4 @@
-"""The greedy oracle: an upper bound for acquisitions, which cheats by design. It reads the labels of the test set."""
+"""The greedy oracle: a reference for acquisitions, which cheats by design. It reads the labels of the test set."""
 
 import functools
 
@@ -25,7 +25,7 @@ def greedy_oracle(trials: int = 20) -> Acquire:
   """Label by label, the candidate whose label improves the test accuracy most: `Learner(..., acquire=greedy_oracle())`.
 
   It cheats by design: it reads the labels of candidates before they are acquired, and those of the test set. No
-  acquisition can do this; it shows how much better than the others one could be.
+  acquisition may do this. It estimates how much there is to gain; it is greedy, and so no strict upper bound.
 
   For each label, `trials` candidates are drawn. The model is trained with each of them in turn, as the next round will
   train it, and the one with the highest test accuracy is acquired. If none of them exceeds the accuracy without it, the
@@ -53,6 +53,8 @@ def _greedy_oracle(trials: int) -> Acquire:
     if not data.test_size:
       raise ValueError("the greedy oracle selects by test accuracy, and these data have no test set: give test rows")
     plan = trainer.plan
+    if plan.pool_subset is not None:
+      raise ValueError("the greedy oracle draws candidates itself: leave out pool_subset")
     by_margin = Learner(trainer, acquisition.margin())
     ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
 

@@ -168,7 +168,7 @@ class TrainPlan:
   epochs: int | None = None  # passes over the labeled set per round
   first_epochs: int | None = None  # epochs of round 0; None: `epochs`
   min_epoch_size: int = 0  # least number of examples per epoch; smaller labeled sets are repeated; 0: a single pass
-  drop_last: bool = False  # leave out the last minibatch of an epoch if it is smaller than the others
+  drop_last: bool = False  # leave out an epoch's last minibatch if it is smaller than the others and not the only one
   early_stop: EarlyStop | None = None  # needs `val_size`
   warm_start: bool = False  # start from the previous round's variables instead of new ones
   keep_optimizer: bool = False  # also start from the previous optimizer state; needs `warm_start`

@@ -101,10 +101,10 @@ def _fields(state: types.ALState, data: types.Dataset, learner: Learner) -> Call
 
   head = None
   if needs.head:
-    of_row = lambda ids: posteriors.only_features(network, variables, inputs_of, ids, chunk_size=1)
-    num_features = jax.eval_shape(of_row, jnp.arange(1)).shape[1]
     # Not in `score_dtype`: the head costs nothing to apply.
     fitted = evaluation.variables_for(posteriors.deterministic(), state, data, trainer)
+    of_row = lambda ids: posteriors.only_features(network, fitted, inputs_of, ids, chunk_size=1)
+    num_features = jax.eval_shape(of_row, jnp.arange(1)).shape[1]
     head = networks.dense_head(network, fitted, num_features=num_features)
 
   def complete(view: types.PoolView, ids: jax.Array) -> types.PoolView:

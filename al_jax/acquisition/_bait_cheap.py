@@ -88,39 +88,39 @@ BINARY = _method(
 
 @factory
 def bait_expectation(
-  *, classes: int = 2, regularization: float = 1.0, oversample: float = 2.0, chunk_size: int = 1024
+  *, top_classes: int = 2, regularization: float = 1.0, oversample: float = 2.0, chunk_size: int = 1024
 ) -> types.Acquisition:
   """BAIT with the Fisher information of each image's most probable classes alone.
 
   The information of an image is the expectation of the outer product of its gradient over all C labels. Here it is
-  taken over its `classes` most probable labels, with their probabilities divided by their sum, as in the authors' code;
-  their experiments use 2. The gradients still have C * F entries. With all C classes this is `bait`.
+  taken over its `top_classes` most probable labels, with their probabilities divided by their sum, as in the authors'
+  code; their experiments use 2. The gradients still have C * F entries. With all C classes this is `bait`.
 
   Objective, weights, regularization and the two phases are those of `bait`. (The authors' code adds up the labeled
-  images' information where `bait` takes the mean.) An image has `classes` vectors instead of C, in factored form, so
-  that a pick takes a small part of `bait`'s time. The information of all images and the first gains remain; they take
-  most of a selection of 10. Matrices of C * F rows must fit in memory, as for `bait`.
+  images' information where `bait` takes the mean.) An image has `top_classes` vectors instead of C, in factored form,
+  so that a pick takes a small part of `bait`'s time. The information of all images and the first gains remain, most of
+  a selection of 10. Matrices of C * F rows must fit in memory, as for `bait`.
 
   Formula: bait with I = sum_c p_c / sum_top p (e_c - p) (e_c - p)' (x) h h', c in the most probable
   Source: Huseljic et al. 2024
 
   Args:
-    classes: number of most probable classes; if there are fewer, all are used.
+    top_classes: number of most probable classes; if there are fewer, all are used.
     regularization: added to the diagonal of M; positive.
     oversample: number of images of the forward phase, divided by `num`; at least 1.
     chunk_size: rows per chunk; it bounds the memory and does not change the ids.
 
   Raises:
-    ValueError: `classes` is below 1, `regularization` is not positive, or `oversample` is below 1.
+    ValueError: `top_classes` is below 1, `regularization` is not positive, or `oversample` is below 1.
   """
-  if classes < 1:
-    raise ValueError(f"classes must be at least 1, not {classes}")
+  if top_classes < 1:
+    raise ValueError(f"top_classes must be at least 1, not {top_classes}")
   _bait.check(regularization, oversample)
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
     del key  # deterministic given the view
     hyper = {"regularization": regularization, "oversample": oversample, "chunk_size": chunk_size}
-    return _bait.select_batch(view, method=of_top_classes(classes), num=num, **hyper)
+    return _bait.select_batch(view, method=of_top_classes(top_classes), num=num, **hyper)
 
   return from_select(select, needs=types.Needs(samples=1, features=True))
 

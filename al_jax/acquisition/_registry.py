@@ -186,17 +186,17 @@ REGISTRY: dict[str, Entry] = {
   ),
   "bait_expectation": Entry(
     bait_expectation,
-    "N C^2 F^2 + (C F)^3 + oversample num (N C F K + N K^3 + K (C F)^2), K = classes",
-    lambda N, C, F, chunk, S, classes, **_: (
+    "N C^2 F^2 + (C F)^3 + oversample num (N C F K + N K^3 + K (C F)^2), K = top_classes",
+    lambda N, C, F, chunk, S, top_classes, **_: (
       4
       * (
-        N * (2 * F + 2 * C + 3 * C * min(classes, C) + 5 * min(classes, C) ** 2 + 16)
+        N * (2 * F + 2 * C + 3 * C * min(top_classes, C) + 5 * min(top_classes, C) ** 2 + 16)
         + 8 * (C * F) ** 2
-        + chunk * (S * C + 4 * C * (C + min(classes, C)) + 2 * F)
+        + chunk * (S * C + 4 * C * (C + min(top_classes, C)) + 2 * F)
       )
     ),
-    lambda N, C, F, num, oversample, classes, **_: (
-      2 * N * (C * F) ** 2 + 10 * (C * F) ** 3 + 8 * oversample * num * min(classes, C) * (N * C * F + (C * F) ** 2)
+    lambda N, C, F, num, oversample, top_classes, **_: (
+      2 * N * (C * F) ** 2 + 10 * (C * F) ** 3 + 8 * oversample * num * min(top_classes, C) * (N * C * F + (C * F) ** 2)
     ),
   ),
   "bait_binary": Entry(

@@ -29,6 +29,8 @@ class MLP(nn.Module):
   def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
     if not jnp.issubdtype(x.dtype, jnp.floating):
       raise ValueError(f"an MLP takes floats, not {x.dtype}: use a transformer for tokens")
+    if self.hidden and self.kernel_init == "zeros":
+      raise ValueError("kernel_init='zeros' gives hidden layers no gradient: choose glorot or torch")
     dense = lambda x, features: layers.dense(features, x.shape[-1], self.kernel_init)(x)
     x = x.reshape((x.shape[0], -1))
     for features in self.hidden:

@@ -13,7 +13,7 @@ from experiments.common.errors import UsageError
 
 WRAPPERS = ("power", "softmax", "softrank")
 ORACLE = "greedy_oracle"  # no acquisition: it reads labels
-ORACLE_REMARK = f"{ORACLE} reads the test labels and those of its candidates: no strategy, but an upper bound for them."
+ORACLE_REMARK = f"{ORACLE} reads the test labels and those of its candidates: it cheats by design, and is a reference."
 Number = int | float
 
 

@@ -106,6 +106,8 @@ def _make_part(strategy: Spelling, hyper: dict[str, Number | jax.Array]) -> type
       raise UsageError(f"{strategy.name} has no hyper-parameter {key!r}; it takes {', '.join(known) or 'none'}")
   given = {key: value for key, value in hyper.items() if key in known} | given
   if strategy.name == ORACLE:
+    if strategy.posterior:
+      raise UsageError(f"{strategy}: {ORACLE} reads no posterior samples: leave out posterior={strategy.posterior}")
     try:
       greedy_oracle(**given)
     except ValueError as error:

@@ -189,7 +189,8 @@ _training.string("hidden", None, "comma-separated widths of the hidden layers of
 _training.enum(
   "kernel_init",
   None,
-  "initial weights of --model=mlp or linear: as in Keras, as in PyTorch, or 0 (default: glorot, for linear zeros)",
+  "initial weights of --model=mlp or linear: as in Keras, as in PyTorch, or (linear alone) 0 (default: glorot, for"
+  " linear zeros)",
   enum_values=list(KERNEL_INITS),
 )
 _training.integer(
@@ -231,7 +232,9 @@ _training.integer(
   "epoch_draws", 0, "minimum number of images per epoch; a smaller labeled set is cycled through", **at_least(0)
 )
 _training.boolean(
-  "drop_last", False, "with --epochs, leave out an epoch's last minibatch if it is smaller than the others"
+  "drop_last",
+  False,
+  "with --epochs, leave out an epoch's last minibatch if it is smaller than the others and not the only one",
 )
 _training.integer(
   "full_train_steps",

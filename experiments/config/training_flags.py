@@ -76,6 +76,8 @@ def network(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
       if name in typed:
         raise UsageError(f"--{name}={values[name]}: --model={values['model']} offers no choice of {what}: omit it")
       found[name] = None
+  if values["kernel_init"] == "zeros" and values["model"] == "mlp":
+    raise UsageError("--kernel_init=zeros gives the hidden layers of --model=mlp no gradient: use glorot or torch")
   if values["hidden"] is None or "hidden" in found:
     return found
   widths = values["hidden"].split(",")

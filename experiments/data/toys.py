@@ -6,7 +6,7 @@ from al_jax import inputs
 from al_jax.types import Dataset
 from experiments.data import scaling
 
-_TEST_SHARE = 5  # one row of so many
+_TEST_SHARE = 5  # one row in five
 
 
 def split(rng: np.random.Generator, points: np.ndarray, labels: np.ndarray) -> Dataset:

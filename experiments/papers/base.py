@@ -74,6 +74,7 @@ class Curve:
   means: Mapping[int, tuple[float, ...]] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
   first: int = 20  # size of the initial set
   step: int = 10  # labels between two budgets
+  averaged: bool = False  # whether `means` are means over runs, not medians
   running_best: bool = False  # whether `accuracy` is the best of all rounds so far, not the accuracy of the round
 
   @property

@@ -62,10 +62,10 @@ class MeanAccuracy(NamedTuple):
 
   budgets: range  # the numbers of labels averaged over
   ours: list[float]  # of each run, ascending
-  median: float
+  middle: float  # median over runs, or their mean if that is what was published
   published: tuple[float, ...]
   inside: bool | None  # the published minimum and maximum; None if only one number was published
-  near: bool  # within WITHIN of the published median
+  near: bool  # within WITHIN of the published median or mean
 
 
 class Ordering(NamedTuple):
@@ -140,8 +140,8 @@ def mean_accuracy(strategy: CompletedRuns, curve: Curve) -> MeanAccuracy | None:
   budgets = curve.budgets(last)
   places = [strategy.runs[0].labels.index(labels) for labels in budgets]
   ours = sorted(float(np.mean([run.accuracy[place] for place in places])) for run in strategy.runs)
-  published, median = curve.means[last], float(np.median(ours))
-  return MeanAccuracy(budgets, ours, median, published, *_compare(median, published))
+  published, middle = curve.means[last], float(np.mean(ours) if curve.averaged else np.median(ours))
+  return MeanAccuracy(budgets, ours, middle, published, *_compare(middle, published))
 
 
 def _compare(ours: float, published: tuple[float, ...]) -> tuple[bool | None, bool]:

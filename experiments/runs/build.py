@@ -121,9 +121,9 @@ def posterior(strategy: Spelling, made: types.Acquisition, config: Config) -> ty
   """A strategy's posterior: the one in its spelling, else `--posterior`, else the acquisition's default.
 
   The default for acquisitions that compare samples is MC dropout, for a linear head Laplace; for the others it is
-  deterministic. Acquisitions that read no predictions always get the deterministic posterior.
+  deterministic. Acquisitions that read no predictions, and the greedy oracle, always get the deterministic posterior.
   """
-  if not made.needs.samples:
+  if not made.needs.samples or acquisitions.instead(strategy) is not None:
     return posteriors.deterministic()
   sampled = "laplace" if config.model == "linear" else "dropout"
   own = sampled if made.needs.samples > 1 else "deterministic"
@@ -186,9 +186,14 @@ class Recipe:
 
 
 def full_data_trainer(config: Config, num_classes: int) -> Trainer:
-  """The trainer of full supervision: the same network and optimizer, for `--epochs` or `--full_train_steps`."""
+  """The trainer of full supervision: the same network and optimizer, for `--epochs` or `--full_train_steps`.
+
+  Its only round is no first one: `--first_epochs` and `--first_early_stop` do not apply.
+  """
   own = trainer(config, num_classes)
-  train = own.plan.train
+  train = dataclasses.replace(own.plan.train, first_epochs=None)
+  if train.early_stop is not None:
+    train = dataclasses.replace(train, early_stop=train.early_stop._replace(first_patience=None))
   if train.full_batch is None:
     train = dataclasses.replace(train, steps=None if config.epochs else config.full_train_steps)
   return own._replace(plan=dataclasses.replace(own.plan, train=train, val_last=config.full_val_last, pool_subset=None))

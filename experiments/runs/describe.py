@@ -44,8 +44,10 @@ def data_lines(title: str, data: types.Dataset, found: Loaded) -> list[str]:
 
 
 def oracle_lines(config: Config) -> list[str]:
-  """Says of the greedy oracle that it cheats, if it is among the strategies."""
-  return [spelling.ORACLE_REMARK] if any(map(spelling.is_oracle, config.acq)) else []
+  """Says of the greedy oracle that it cheats and what it takes, if it is among the strategies."""
+  if config.full_data or not any(map(spelling.is_oracle, config.acq)):
+    return []
+  return [f"{spelling.ORACLE_REMARK} Each label takes a training per candidate."]
 
 
 def posterior_lines(config: Config, num_classes: int) -> list[str]:

@@ -110,8 +110,8 @@ def test_at_the_least_regularization_batches_are_as_good_as_float64_s(factory):
 def test_the_expectation_over_all_classes_is_exact_bait():
   for seed in range(4):
     view = view_of(seed)
-    assert select(bait_expectation, view, classes=CLASSES) == select(bait, view)
-  assert select(bait_expectation, view, classes=CLASSES + 3) == select(bait, view)
+    assert select(bait_expectation, view, top_classes=CLASSES) == select(bait, view)
+  assert select(bait_expectation, view, top_classes=CLASSES + 3) == select(bait, view)
 
 
 @pytest.mark.slow
@@ -204,8 +204,8 @@ def test_one_candidate(factory):
 
 
 def test_hyper_parameters():
-  with pytest.raises(ValueError, match="classes must be at least 1, not 0"):
-    bait_expectation(classes=0)
+  with pytest.raises(ValueError, match="top_classes must be at least 1, not 0"):
+    bait_expectation(top_classes=0)
   for factory in INFORMATION:
     with pytest.raises(ValueError, match="regularization must be positive, not 0"):
       factory(regularization=0)

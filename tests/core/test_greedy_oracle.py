@@ -116,6 +116,8 @@ def test_refusals(data, make_learner):
   with pytest.raises(ValueError, match="selects by test accuracy, and these data have no test set"):
     untested = dataclasses.replace(data, test_inputs=data.test_inputs[:0], test_labels=data.test_labels[:0])
     checks.check_learner(learner, untested)
+  with pytest.raises(ValueError, match="draws candidates itself: leave out pool_subset"):
+    checks.check_learner(changed(learner, pool_subset=20), data)
   with pytest.raises(ValueError, match="reads labels that nobody has given yet"):
     al_jax.start(KEY, data, learner)
   with pytest.raises(ValueError, match="return ids and scores"):

@@ -9,9 +9,14 @@ import pytest
 
 from al_jax import acquisition
 from al_jax import checks
+from al_jax import from_flax
 from al_jax import loop
+from al_jax import posterior
 from al_jax import rounds
+from al_jax import states
 from al_jax import types
+from al_jax import views
+from tests.conftest import MODEL
 
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
@@ -103,3 +108,15 @@ def test_a_posterior_too_small_for_either_part_is_refused(data, make_learner):
   made = acquisition.switch(FIRST, acquisition.bald(), labels=12)
   with pytest.raises(ValueError, match="needs at least 2 posterior samples"):
     checks.check_learner(learner._replace(acquisition=made), data)
+
+
+def test_a_part_may_read_the_head_and_the_other_an_ensemble(data, make_learner):
+  """The head is that of the first network, whose features the view has."""
+  ensemble = posterior.ensemble(2)
+  both = acquisition.switch(acquisition.dropquery(), acquisition.bald(), labels=15)
+  network = from_flax(MODEL, head="Dense_1")
+  learner = make_learner("bald", network=network, members=2)._replace(acquisition=both, posterior=ensemble)
+  checks.check_learner(learner, data)
+  state = jax.eval_shape(lambda key, data: states.initial(key, data, learner.trainer), jax.random.key(0), data)
+  view, _ = jax.eval_shape(lambda state, data: views.pool_view(state, data, learner), state, data)
+  assert view.head.kernel.shape == (16, 10) and view.log_probs.shape == (97, 2, 10)

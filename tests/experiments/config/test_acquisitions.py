@@ -93,6 +93,7 @@ def test_one_spelling(text, canonical, posterior):
     ("greedy_oracle@50:margin", "greedy_oracle is no acquisition and cannot be a part of a switch"),
     ("greedy_oracle(trials=0)", "trials must be an integer of at least 1"),
     ("greedy_oracle(candidates=3)", "has no hyper-parameter 'candidates'; it takes trials"),
+    ("greedy_oracle(posterior=dropout)", "greedy_oracle reads no posterior samples"),
     ("power_greedy_oracle", "unknown acquisition 'power_greedy_oracle'"),
     ("typiclust@0:margin", "labels must be at least 1, not 0"),
     ("bald(posterior=dropout)@50:bald(posterior=ensemble)", "names the posteriors dropout and ensemble"),

@@ -99,6 +99,7 @@ def test_precedence_of_defaults_preset_and_typed_flags(resolve):
     (["--hidden=64,0", "--model=mlp"], ["--hidden=64,0 must be widths of hidden layers"]),
     (["--hidden=64"], ["--hidden=64: --model=cnn offers no choice of hidden layers"]),
     (["--kernel_init=torch"], ["--kernel_init=torch: --model=cnn offers no choice of initial weights"]),
+    (["--kernel_init=zeros", "--model=mlp"], ["gives the hidden layers of --model=mlp no gradient"]),
     (["--first_early_stop=9"], ["--first_early_stop has no effect without --early_stop"]),
     (["--preset=cdalbench_dna"], ["needs --dataset=DIR/dna.csv", "StatLog DNA"]),
     (["--nesterov"], ["--nesterov has no effect without --optimizer=sgd"]),

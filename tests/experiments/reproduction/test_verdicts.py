@@ -83,14 +83,16 @@ def test_the_mean_over_a_curve_is_of_every_tenth_label_as_far_as_both_sides_go()
   found = verdicts.mean_accuracy(strategy, curve)
   assert found.budgets == range(20, 41, 10) and found.published == (0.6, 0.7, 0.75)
   np.testing.assert_allclose(found.ours, [0.5, 0.7, 0.7])
-  assert found.median == pytest.approx(0.7) and found.inside and found.near
+  assert found.middle == pytest.approx(0.7) and found.inside and found.near
   low = verdicts.mean_accuracy(_strategy("bald", runs[2], acq_size=5), curve)
-  assert low.median == pytest.approx(0.5) and not low.inside and not low.near
+  assert low.middle == pytest.approx(0.5) and not low.inside and not low.near
   alone = verdicts.mean_accuracy(strategy, Curve("", {}, means={30: (0.63,)}))
-  assert alone.median == pytest.approx(0.6) and alone.inside is None and not alone.near
+  assert alone.middle == pytest.approx(0.6) and alone.inside is None and not alone.near
   later = verdicts.mean_accuracy(strategy, Curve("", {}, means={40: (0.8,)}, first=30))
-  assert later.budgets == range(30, 41, 10) and later.median == pytest.approx(0.75)
+  assert later.budgets == range(30, 41, 10) and later.middle == pytest.approx(0.75)
   assert verdicts.mean_accuracy(strategy, Curve("", {}, means={50: (0.6,)})) is None  # the runs end earlier
+  averaged = verdicts.mean_accuracy(strategy, Curve("", {}, means={40: (0.62,)}, step=5, averaged=True))
+  assert averaged.budgets == range(20, 41, 5) and averaged.middle == pytest.approx((2.1 + 2.1 + 1.5) / 15)
   # No round with 30 labels.
   assert verdicts.mean_accuracy(_strategy("bald", [0.5, 0.6], acq_size=20), Curve("", {}, means={40: (0.6,)})) is None
 
