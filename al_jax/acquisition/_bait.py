@@ -266,6 +266,7 @@ EXACT = Method(fisher_roots, _moments, MIN_RIDGE, 0, gains, update_forms)
 def select_batch(
   view: types.PoolView, *, method: Method, num: int, regularization: float, oversample: float, chunk_size: int
 ) -> jax.Array:
+  """The batch of a form of BAIT: `[num]` int32 ids, in the order of addition. Arguments as those of `bait`."""
   total, size = view.labeled.shape[0], min(chunk_size, view.labeled.shape[0])
   in_use = view.labeled | view.candidates
 

@@ -137,13 +137,10 @@ def squared_pure_radius(
 
 
 def estimated_squared_radius(
-  x: jax.Array, in_use: jax.Array, *, images: int, classes: int, purity: float, chunk_size: int
+  key: jax.Array, x: jax.Array, in_use: jax.Array, *, images: int, classes: int, purity: float, chunk_size: int
 ) -> jax.Array:
-  """`squared_pure_radius` of at most `images` rows in use.
-
-  The draw and the clusters depend on no key: the same embeddings and rows in use give the same radius in every round.
-  """
-  draw, seeds = jax.random.split(jax.random.key(_RADIUS_SEED))
+  """`squared_pure_radius` of at most `images` rows in use, drawn with `key`."""
+  draw, seeds = jax.random.split(key)
   if images < x.shape[0]:
     places = pool.random_subset(draw, in_use, num=images)
     x, in_use = x[places], in_use[places]
@@ -198,13 +195,15 @@ def probcover(
     raise ValueError(f"radius_images must be at least classes={classes}, not {radius_images}")
 
   def select(key: jax.Array, view: types.PoolView, *, num: int) -> jax.Array:
-    del key  # deterministic given the distances and tie breaks
     x, in_use = normalized_embeddings(view)
     if radius:
       squared = jnp.array(radius**2, x.dtype)
     else:
       estimate = {"images": radius_images, "classes": classes, "purity": purity, "chunk_size": chunk_size}
-      squared = estimated_squared_radius(x, in_use, **estimate)
+      # A constant key of the same kind: equal embeddings and rows in use have the same radius in every round.
+      data = jnp.full_like(jax.random.key_data(key), _RADIUS_SEED)
+      constant = jax.random.wrap_key_data(data, impl=jax.random.key_impl(key))
+      squared = estimated_squared_radius(constant, x, in_use, **estimate)
     within = lambda among: count_within(x, among, squared, chunk_size=chunk_size)
 
     def pick(i, carry):

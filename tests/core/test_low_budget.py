@@ -76,7 +76,7 @@ def pseudo_labels(key: jax.Array, view: types.PoolView, *, num: int, active=None
 def pure_radius(view: types.PoolView, *, classes: int, purity: float = 0.95, images: int = 10_000) -> jax.Array:
   """The radius that ProbCover estimates."""
   options = {"classes": classes, "purity": purity, "images": images, "chunk_size": 16}
-  return jnp.sqrt(_probcover.estimated_squared_radius(*normalized_embeddings(view), **options))
+  return jnp.sqrt(_probcover.estimated_squared_radius(jax.random.key(0), *normalized_embeddings(view), **options))
 
 
 def radius_keys() -> tuple[jax.Array, jax.Array]:
