@@ -12,8 +12,7 @@ from al_jax import rounds
 from al_jax import splits
 from al_jax import training
 from al_jax import types
-from al_jax.keys import Role
-from al_jax.keys import role_key
+from al_jax import views
 from al_jax.learner import Acquire
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
@@ -56,7 +55,7 @@ def _greedy_oracle(trials: int) -> Acquire:
     if plan.pool_subset is not None:
       raise ValueError("the greedy oracle draws candidates itself: leave out pool_subset")
     by_margin = Learner(trainer, acquisition.margin())
-    ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
+    ties, may_be_labeled = views.tie_breaks(state, data), splits.for_labeling(state.key, data, plan)
 
     def accuracy(chosen: jax.Array) -> jax.Array:
       """Test accuracy after a training with `chosen` `[num]`, in which -1 adds nothing, by the next round's draws."""
@@ -66,7 +65,7 @@ def _greedy_oracle(trials: int) -> Acquire:
     def pick(i: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
       ids, scores, before = carry
       labeled = pool.reveal(state.labeled, ids)
-      candidates = splits.for_labeling(state.key, data, plan) & ~labeled
+      candidates = may_be_labeled & ~labeled
       drawn = pool.random_subset(jax.random.fold_in(key, i), candidates, num=min(trials, data.pool_size))
       fallback, _ = rounds.select(state._replace(labeled=labeled), data, by_margin, num=1)
       tried = jnp.append(drawn, fallback)

@@ -41,6 +41,11 @@ def _subsample_pool(
   return ids, labeled, jnp.concatenate([candidates[drawn], jnp.zeros(held.shape, bool)])
 
 
+def tie_breaks(state: types.ALState, data: types.Dataset) -> jax.Array:
+  """`[N]` draws in [0, 1) of this round, for the whole pool: a row's draw does not depend on the scored subset."""
+  return jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
+
+
 def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tuple[types.PoolView, jax.Array]:
   """The view of this round's acquisition with the fitted model in `state`, and the `[N]` int32 pool ids of its rows.
 
@@ -53,9 +58,7 @@ def pool_view(state: types.ALState, data: types.Dataset, learner: Learner) -> tu
   ids = jnp.arange(data.pool_size)
   if plan.pool_subset is not None:
     ids, labeled, candidates = _subsample_pool(state, candidates, learner)
-  # Drawn for the whole pool, so that a row's draw does not depend on the scored subset.
-  ties = jax.random.uniform(role_key(state.key, Role.TIES, state.round), (data.pool_size,))
-  view = types.PoolView(labeled, candidates, tie_break=ties[ids])
+  view = types.PoolView(labeled, candidates, tie_break=tie_breaks(state, data)[ids])
   if needs.labels:
     answers = oracle.noisy_labels(state.key, data, trainer.label_noise)[ids]
     view = view._replace(labels=jnp.where(labeled, answers, types.UNKNOWN))

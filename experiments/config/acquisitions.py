@@ -124,7 +124,7 @@ def _make_part(strategy: Spelling, hyper: dict[str, Number | jax.Array]) -> type
 
 def instead(strategy: Spelling) -> Acquire | None:
   """What selects in place of the strategy's acquisition: `Learner.acquire`."""
-  return greedy_oracle(**_TRIALS | dict(strategy.hyper)) if strategy.name == ORACLE else None
+  return greedy_oracle(**dict(strategy.hyper)) if strategy.name == ORACLE else None
 
 
 def of(text: str) -> types.Acquisition:
