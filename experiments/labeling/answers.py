@@ -1,0 +1,93 @@
+"""What the events of labels.jsonl amount to: classes, and each image's answers and label."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from experiments.labeling.journal import Event
+
+LABEL, SKIP, UNUSABLE = "label", "skip", "unusable"
+ACTIONS = (LABEL, SKIP, UNUSABLE)  # answers to an image
+
+
+class Outcome(NamedTuple):
+  """What the answers to one image amount to."""
+
+  action: str  # one of ACTIONS
+  label: str | None  # class name of an image that is labeled
+  event: Event  # the answer that gave it; of several, the first
+
+
+class Answers:
+  """The state that a sequence of events leads to; `add` takes the next one.
+
+  Images are identified by the SHA-256 of their content. An annotator's answer to an image replaces the annotator's
+  earlier answers to it, and an undo brings the last of these back. Of several annotators' labels of an image, the
+  majority's counts, and among equally frequent ones the first; an image without a label is unusable if anyone says so.
+  """
+
+  def __init__(self, events: Iterable[Event] = ()):
+    self.start: Event | None = None  # the first event: how the folder was begun
+    self.classes: list[str] = []
+    self.requests: dict[str, Event] = {}  # events by the browser's id of the request
+    self._answers: dict[str, dict[str, list[Event]]] = {}  # by image and annotator, oldest first, without undone ones
+    self._outcomes: dict[str, Outcome] = {}
+    self._by_event: dict[int, Event] = {}
+    for event in events:
+      self.add(event)
+
+  def add(self, event: Event) -> None:
+    """Takes the next event."""
+    action = event["action"]
+    if event.get("request"):
+      self.requests[event["request"]] = event
+    if action == "start":
+      self.start = event
+    elif action == "class":
+      self.classes.append(event["label"])
+    elif action in ACTIONS:
+      self._by_event[event["event"]] = event
+      self._answers.setdefault(event["sha256"], {}).setdefault(event["annotator"], []).append(event)
+      self._decide(event["sha256"])
+    elif action == "undo":
+      undone = self._by_event[event["undoes"]]
+      self._answers[undone["sha256"]][undone["annotator"]].remove(undone)
+      self._decide(undone["sha256"])
+
+  def _decide(self, sha256: str) -> None:
+    last = sorted((own[-1] for own in self._answers[sha256].values() if own), key=lambda event: event["event"])
+    self._outcomes.pop(sha256, None)
+    if labels := [event for event in last if event["action"] == LABEL]:
+      votes = Counter(event["label"] for event in labels)
+      first = next(event for event in labels if votes[event["label"]] == max(votes.values()))
+      self._outcomes[sha256] = Outcome(LABEL, first["label"], first)
+    elif last:
+      first = next((event for event in last if event["action"] == UNUSABLE), last[0])
+      self._outcomes[sha256] = Outcome(first["action"], None, first)
+
+  def outcome(self, sha256: str) -> Outcome | None:
+    """What the answers to an image amount to; None if nobody answered."""
+    return self._outcomes.get(sha256)
+
+  @property
+  def outcomes(self) -> dict[str, Outcome]:
+    """By SHA-256, in the order of the events that gave them."""
+    return dict(sorted(self._outcomes.items(), key=lambda item: item[1].event["event"]))
+
+  def by_annotator(self, sha256: str) -> dict[str, Event]:
+    """Each annotator's answer to an image."""
+    return {name: own[-1] for name, own in self._answers.get(sha256, {}).items() if own}
+
+  def of_annotator(self, annotator: str) -> list[Event]:
+    """An annotator's answers, oldest first: one per image, the one that counts."""
+    own = [events[annotator][-1] for events in self._answers.values() if events.get(annotator)]
+    return sorted(own, key=lambda event: event["event"])
+
+  def doubly_labeled(self) -> list[tuple[str, str]]:
+    """For every image that at least two annotators labeled, the labels of the first two."""
+    pairs = []
+    for sha256 in self._answers:
+      labels = [event["label"] for event in self.by_annotator(sha256).values() if event["action"] == LABEL]
+      if len(labels) > 1:
+        pairs.append((labels[0], labels[1]))
+    return pairs
