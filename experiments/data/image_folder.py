@@ -1,16 +1,15 @@
-"""Reads a folder of PNG, JPEG and WebP images with one subfolder per class."""
+"""Reads a folder of images with one subfolder per class."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import functools
 import os
 from pathlib import Path
-from typing import NamedTuple
-import warnings
 
 import numpy as np
 
 from al_jax import inputs
+from experiments.data import image_files
 from experiments.data.classes import format_names
 from experiments.data.errors import DataError
 from experiments.data.errors import one_line
@@ -19,23 +18,9 @@ from experiments.data.rows import Progress
 from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # names of splits, not of classes
-_MAX_PIXELS = 2**26  # per image: 8,192 x 8,192
 _MAX_UNREADABLE = 0.01  # fraction of all images
-_GRAY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
-# Modes with more than 8 bits per channel.
-_WIDE = {"I", "I;16", "I;16B", "I;16L"}
-_TRANSPOSED = range(5, 9)  # EXIF orientations that swap height and width
 _PROGRESS_EVERY = 500  # images between two progress reports
-
-
-class _Header(NamedTuple):
-  """The header of an image file, or the error of reading it."""
-
-  size: tuple[int, int] = (0, 0)  # height and width, upright
-  mode: str = ""
-  error: str = ""
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -51,7 +36,9 @@ def _images(folder: Path, root: Path) -> list[Path]:
   """The images below a class folder, sorted; raises DataError for a symbolic link to a target outside `root`."""
   found = []
   for place, _, files in os.walk(folder):
-    found += [Path(place, name) for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+    found += [
+      Path(place, name) for name in files if name.lower().endswith(image_files.SUFFIXES) and not name.startswith(".")
+    ]
   for path in (folder, *found):
     if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
       raise DataError(f"{str(path)!r} is a symbolic link to a target outside {root}: copy the target instead.")
@@ -65,7 +52,7 @@ def _classes(root: Path, source: Path) -> dict[str, list[Path]]:
     raise DataError(f"{root} has no subfolders: put the images of each class into a subfolder named after it.")
   empty = [name for name, images in out.items() if not images]
   if empty:
-    kinds = ", ".join(suffix[1:].upper() for suffix in SUFFIXES)
+    kinds = ", ".join(suffix[1:].upper() for suffix in image_files.SUFFIXES)
     raise DataError(f"{root} has no image ({kinds}) in the folder of class {format_names(empty)}.")
   return out
 
@@ -94,43 +81,7 @@ def rows(root: Path, options: Options, progress: Progress) -> Rows:
   return Rows(np.array(labels, object), str(root), read, num_test, names, cacheable=True)
 
 
-def _header(path: Path) -> _Header:
-  from PIL import Image
-
-  try:
-    with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-      width, height = image.size
-      transposed = Image.Image.getexif(image).get(0x0112) in _TRANSPOSED  # PNG's own `getexif` would decode the image
-      upright = (width, height) if transposed else (height, width)
-      header = _Header(upright, image.mode)
-  except Image.DecompressionBombError as error:
-    raise DataError(f"{str(path)!r} is too large to decode ({one_line(error)}).") from error
-  except Exception as error:  # Pillow raises many types of errors for a damaged file.
-    return _Header(error=one_line(error))
-  if width * height > _MAX_PIXELS:
-    raise DataError(f"{str(path)!r} is an image of {width:,} x {height:,} pixels: reduce it to at most 8,192 x 8,192.")
-  return header
-
-
-def _decoded(path: Path, gray: bool, size: tuple[int, int]) -> np.ndarray:
-  """`[H, W, 1 or 3]` uint8: upright, transparent parts on white, scaled and cropped to `size`."""
-  from PIL import Image
-  from PIL import ImageOps
-
-  with Image.open(path) as opened:
-    image = ImageOps.exif_transpose(opened)
-    if image.mode in _WIDE:
-      image = Image.fromarray(np.round(np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-      image = image.convert("RGBA")
-      image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("L" if gray else "RGB")
-    if image.size != size[::-1]:
-      image = ImageOps.fit(image, size[::-1])
-    return np.asarray(image).reshape(*size, -1)
-
-
-def _one_size(headers: Sequence[_Header], names: Sequence[str]) -> tuple[int, int]:
+def _one_size(headers: Sequence[image_files.Header], names: Sequence[str]) -> tuple[int, int]:
   found = {header.size: name for header, name in zip(headers, names, strict=True) if not header.error}
   if len(found) > 1:
     (first, at), (second, other) = list(found.items())[:2]
@@ -152,11 +103,11 @@ def _read(
 ) -> Read:
   """Decodes the images of pool and test set, each into one array."""
   progress(f"reading the headers of {len(paths):,} images")
-  headers = [_header(path) for path in paths]
+  headers = [image_files.header(path) for path in paths]
   unreadable = {i: header.error for i, header in enumerate(headers) if header.error}
   _refuse_unreadable(root, names, unreadable)
   modes = {header.mode for header in headers if not header.error}
-  gray = modes <= _GRAY
+  gray = modes <= image_files.GRAY
   size = options.image_size or _one_size(headers, names)
   arrays = [np.zeros((len(part), *size, 1 if gray else 3), np.uint8) for part in (pool, test)]
   jobs = [(array, i, row) for array, part in zip(arrays, (pool, test), strict=True) for i, row in enumerate(part)]
@@ -166,7 +117,7 @@ def _read(
     if row in unreadable:
       return
     try:
-      array[i] = _decoded(paths[row], gray, size)
+      array[i] = image_files.decoded(paths[row], gray, size)
     except Exception as error:  # see `_header`
       unreadable[int(row)] = one_line(error)
 
@@ -176,7 +127,7 @@ def _read(
         progress(f"decoding images: {done:,} of {len(jobs):,}")
   _refuse_unreadable(root, names, unreadable)
   remarks = [f"images of {size[0]} x {size[1]}, {'grayscale' if gray else 'in color'}"]
-  if len(modes) > 1 or modes & (_WIDE | {"CMYK", "P", "RGBA", "LA"}):
+  if len(modes) > 1 or modes & (image_files.WIDE | {"CMYK", "P", "RGBA", "LA"}):
     remarks[0] += f", converted from {', '.join(sorted(modes))}"
   if options.image_size and any(header.size != size for header in headers if not header.error):
     remarks[0] += ", scaled, and cropped if their aspect ratio differs"

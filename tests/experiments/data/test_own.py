@@ -81,10 +81,10 @@ def test_a_folder_of_images_is_the_arrays_of_its_files(folder):
 
 def test_decoded_images_come_from_the_cache_until_a_file_or_an_option_changes(folder, monkeypatch):
   first, decode = read(folder), []
-  from experiments.data import image_folder
+  from experiments.data import image_files
 
-  own = image_folder._decoded
-  monkeypatch.setattr(image_folder, "_decoded", lambda *args: decode.append(args) or own(*args))
+  own = image_files.decoded
+  monkeypatch.setattr(image_files, "decoded", lambda *args: decode.append(args) or own(*args))
   again = read(folder)
   assert not decode and again.remarks == first.remarks and again.row_names == first.row_names
   np.testing.assert_array_equal(again.data.inputs, first.data.inputs)
