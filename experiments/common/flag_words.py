@@ -19,17 +19,19 @@ def read(
   argv: list[str],
   names: Iterable[str] | None = None,
   unknown: Callable[[str], str | None] = lambda name: None,
+  words: int = 0,
 ) -> list[str]:
-  """Parses a command line that has only flags; returns its first word.
+  """Parses a command line of flags; returns its first word and those that are no flags.
 
   Args:
     values: the flags that are set.
     argv: the command line.
     names: flags that may be given once at most; None for all.
     unknown: the sentence for a flag that does not exist; None for the parser's.
+    words: how many words may be no flags.
 
   Raises:
-    UsageError: a wrong flag, a word that is no flag, or a flag that is given twice.
+    UsageError: a wrong flag, too many words that are no flags, or a flag that is given twice.
   """
   try:
     rest = values(argv)
@@ -37,8 +39,8 @@ def read(
     raise UsageError(unknown(error.flagname) or error) from error
   except flags.Error as error:
     raise UsageError(error) from error
-  if len(rest) > 1:
-    raise UsageError(f"unexpected argument {rest[1]!r}: every setting is a flag, --name=value")
+  if len(rest) > 1 + words:
+    raise UsageError(f"unexpected argument {rest[1 + words]!r}: every setting is a flag, --name=value")
   for name in values if names is None else names:
     if values[name].present > 1:
       raise UsageError(f"--{name} is given {values[name].present} times: give it once")

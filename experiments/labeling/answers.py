@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from experiments.labeling.journal import Event
@@ -30,7 +31,10 @@ class Answers:
     self.start: Event | None = None  # the first event: how the folder was begun
     self.classes: list[str] = []
     self.requests: dict[str, Event] = {}  # events by the browser's id of the request
+    self.count: Counter[str] = Counter()  # images by action
+    self.per_class: Counter[str] = Counter()  # images by label
     self._answers: dict[str, dict[str, list[Event]]] = {}  # by image and annotator, oldest first, without undone ones
+    self._own: dict[str, dict[str, Event]] = {}  # by annotator and image, the answer that counts, oldest first
     self._outcomes: dict[str, Outcome] = {}
     self._by_event: dict[int, Event] = {}
     for event in events:
@@ -48,15 +52,25 @@ class Answers:
     elif action in ACTIONS:
       self._by_event[event["event"]] = event
       self._answers.setdefault(event["sha256"], {}).setdefault(event["annotator"], []).append(event)
+      own = self._own.setdefault(event["annotator"], {})
+      own.pop(event["sha256"], None)
+      own[event["sha256"]] = event
       self._decide(event["sha256"])
     elif action == "undo":
       undone = self._by_event[event["undoes"]]
-      self._answers[undone["sha256"]][undone["annotator"]].remove(undone)
+      left = self._answers[undone["sha256"]][undone["annotator"]]
+      left.remove(undone)
+      own = self._own[undone["annotator"]]
+      del own[undone["sha256"]]
+      if left:
+        own[undone["sha256"]] = left[-1]
+        self._own[undone["annotator"]] = dict(sorted(own.items(), key=lambda item: item[1]["event"]))
       self._decide(undone["sha256"])
 
   def _decide(self, sha256: str) -> None:
+    if (before := self._outcomes.pop(sha256, None)) is not None:
+      self._count(before, -1)
     last = sorted((own[-1] for own in self._answers[sha256].values() if own), key=lambda event: event["event"])
-    self._outcomes.pop(sha256, None)
     if labels := [event for event in last if event["action"] == LABEL]:
       votes = Counter(event["label"] for event in labels)
       first = next(event for event in labels if votes[event["label"]] == max(votes.values()))
@@ -64,6 +78,13 @@ class Answers:
     elif last:
       first = next((event for event in last if event["action"] == UNUSABLE), last[0])
       self._outcomes[sha256] = Outcome(first["action"], None, first)
+    if sha256 in self._outcomes:
+      self._count(self._outcomes[sha256], 1)
+
+  def _count(self, outcome: Outcome, by: int) -> None:
+    self.count[outcome.action] += by
+    if outcome.label is not None:
+      self.per_class[outcome.label] += by
 
   def outcome(self, sha256: str) -> Outcome | None:
     """What the answers to an image amount to; None if nobody answered."""
@@ -78,10 +99,14 @@ class Answers:
     """Each annotator's answer to an image."""
     return {name: own[-1] for name, own in self._answers.get(sha256, {}).items() if own}
 
-  def of_annotator(self, annotator: str) -> list[Event]:
-    """An annotator's answers, oldest first: one per image, the one that counts."""
-    own = [events[annotator][-1] for events in self._answers.values() if events.get(annotator)]
-    return sorted(own, key=lambda event: event["event"])
+  def last_of(self, annotator: str, num: int) -> list[Event]:
+    """An annotator's last `num` answers that count, oldest first."""
+    return list(islice(reversed(self._own.get(annotator, {}).values()), num))[::-1]
+
+  @property
+  def annotators(self) -> list[str]:
+    """Everyone who has answered."""
+    return list(self._own)
 
   def doubly_labeled(self) -> list[tuple[str, str]]:
     """For every image that at least two annotators labeled, the labels of the first two."""

@@ -19,7 +19,7 @@ from experiments.data.errors import one_line
 
 WORKDIR = ".al_jax"  # in the folder, unless --workdir says otherwise
 LIST, PIXELS = "images.jsonl", "pixels.npy"
-_SMALL, _SIDE = 64 * 64, 32  # images of one size up to 64 x 64 keep it; others are scaled to 32 x 32
+SMALL, _SIDE = 64 * 64, 32  # images of one size up to 64 x 64 keep it; others are scaled to 32 x 32
 Progress = Callable[[str, int, int], None]  # (activity, done, total)
 
 
@@ -38,6 +38,7 @@ class Found(NamedTuple):
   root: Path
   images: tuple[Image, ...]
   unreadable: tuple[tuple[str, str], ...]  # paths and reasons
+  largest: int  # pixels of the largest image
 
 
 def listed(source: Path, root: Path | None = None) -> tuple[Path, list[str]]:
@@ -180,7 +181,7 @@ def _with_pixels(
   """Writes the list and the pixels, unless both are there; files that cannot be decoded get an error."""
   firsts = list({file.sha256: file for file in reversed(files) if not file.error}.values())[::-1]
   sizes = {file.size for file in firsts}
-  small = len(sizes) == 1 and next(iter(sizes))[0] * next(iter(sizes))[1] <= _SMALL
+  small = len(sizes) == 1 and next(iter(sizes))[0] * next(iter(sizes))[1] <= SMALL
   height, width = image_size or (next(iter(sizes)) if small else (_SIDE, _SIDE))
   gray = {file.mode for file in firsts} <= image_files.GRAY
   head, last = _last(workdir)
@@ -236,7 +237,9 @@ def _grouped(root: Path, files: list[_File]) -> Found:
     if not file.error:
       by_hash.setdefault(file.sha256, []).append(file.path)
   images = tuple(Image(i, paths[0], sha256, tuple(paths[1:])) for i, (sha256, paths) in enumerate(by_hash.items()))
-  return Found(root, images, tuple((file.path, file.error) for file in files if file.error))
+  unreadable = tuple((file.path, file.error) for file in files if file.error)
+  largest = max((file.size[0] * file.size[1] for file in files if not file.error), default=0)
+  return Found(root, images, unreadable, largest)
 
 
 def saved(workdir: Path) -> Found:

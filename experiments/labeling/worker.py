@@ -4,15 +4,10 @@ Started as `python -m experiments.labeling.worker`. The first line is a `Task`; 
 The process ends when the server does.
 """
 
-import base64
-import json
 import os
 from pathlib import Path
-import select
 import sys
 import time
-from typing import BinaryIO
-from typing import NamedTuple
 
 from absl import logging
 import numpy as np
@@ -23,66 +18,19 @@ from experiments.config.flags import FLAGS
 from experiments.config.resolve import resolve
 from experiments.data import image_files
 from experiments.data.errors import DataError
+from experiments.encoders import efficientnet_lite0
 from experiments.encoders import pretrained
 from experiments.labeling import images
+from experiments.labeling.messages import Channel
+from experiments.labeling.messages import Task
+from experiments.labeling.messages import packed
 from experiments.labeling.model import Model
 from experiments.labeling.model import components
 from experiments.runs import runtime
 
 _NICE = 10
-_EVERY = 0.1  # seconds between two progress messages
 _SIDE, _WIDTH, _KEPT = 224, 1280, 256  # of the pretrained network: image, features, principal components of these
 _SAVE_EVERY = 60  # seconds between two writes of unfinished features
-
-
-class Task(NamedTuple):
-  """What the worker works on."""
-
-  root: str
-  paths: list[str]  # image files below the root
-  workdir: str
-  flags: list[str]  # of the model and the acquisition
-  image_size: list[int] | None  # height, width
-  features: str  # pixels, pretrained, or a .npy file
-
-
-class Channel:
-  """Lines of JSON in both directions."""
-
-  def __init__(self, incoming: BinaryIO, outgoing: BinaryIO):
-    self._in, self._out, self._rest, self._last = incoming, outgoing, b"", 0.0
-
-  def send(self, kind: str, **content) -> None:
-    self._out.write(json.dumps({"kind": kind, **content}).encode() + b"\n")
-    self._out.flush()
-
-  def progress(self, text: str, done: int, total: int) -> None:
-    """Sends what is done, not more often than the page can show."""
-    if done == total or time.monotonic() - self._last > _EVERY:
-      self._last = time.monotonic()
-      self.send("progress", text=text, done=done, total=total)
-
-  def receive(self, *, wait: bool) -> dict | None:
-    """The next line; None if there is none yet. Raises EOFError when the server has ended."""
-    while b"\n" not in self._rest:
-      if not wait and not select.select([self._in], [], [], 0)[0]:
-        return None
-      more = os.read(self._in.fileno(), 1 << 20)
-      if not more:
-        raise EOFError
-      self._rest += more
-    line, _, self._rest = self._rest.partition(b"\n")
-    return json.loads(line)
-
-
-def packed(array: np.ndarray | None) -> str | None:
-  """An array's bytes as text."""
-  return None if array is None else base64.b64encode(np.ascontiguousarray(array)).decode()
-
-
-def unpacked(text: str | None, dtype: str) -> np.ndarray | None:
-  """The `[N]` array that `packed` made the text of."""
-  return None if text is None else np.frombuffer(base64.b64decode(text), dtype)
 
 
 def _own_features(path: Path, found: images.Found, files: list[str]) -> np.ndarray:
@@ -157,6 +105,15 @@ class _Encoding:
     return bool(self._left)
 
 
+def _is_there() -> bool:
+  """Whether the weights of the pretrained network are installed."""
+  try:
+    efficientnet_lite0.find()
+  except UsageError:
+    return False
+  return True
+
+
 class Worker:
   """Answers the server's requests, and computes pretrained features in between."""
 
@@ -173,9 +130,8 @@ class Worker:
       self._use(components(_own_features(Path(task.features), found, task.paths), _KEPT), task.features)
     else:
       self._use(components(self._pixels), "the pixels")
-    self._encoding = None
-    if task.features == "pretrained":
-      self._encoding = _Encoding(found, workdir)
+    wants = task.features == "pretrained" or (task.features == "auto" and found.largest > images.SMALL and _is_there())
+    self._encoding = _Encoding(found, workdir) if wants else None
 
   def _use(self, features: np.ndarray, source: str) -> None:
     self._model = Model(self._config, features, self._pixels)
@@ -195,20 +151,19 @@ class Worker:
   def _answer(self, request: dict) -> dict:
     labels = {int(image): int(c) for image, c in request["labels"]}
     barred, skipped, num = request["barred"], request["skipped"], request["num"]
-    began = time.perf_counter()
-    if len(set(labels.values())) < 2:
+    if request["typical"]:
       chosen = self._model.typical(list(labels), [*barred, *skipped], num)
+      if not len(chosen.ids):
+        chosen = self._model.typical(list(labels), barred, num)
     else:
       chosen = self._model.fit(labels, barred, skipped, request["round"], num)
     scores = None if chosen.scores is None else [None if np.isnan(s) else float(s) for s in chosen.scores]
     return {
-      "request": request["request"],
       "ids": [int(i) for i in chosen.ids],
       "scores": scores,
-      "acquisition": "typiclust" if chosen.guesses is None else self._config.acq[0],
+      "acquisition": "typiclust" if request["typical"] else self._config.acq[0],
       "guesses": packed(chosen.guesses),
       "probabilities": packed(chosen.probabilities),
-      "seconds": round(time.perf_counter() - began, 3),
     }
 
   def _encode(self) -> None:

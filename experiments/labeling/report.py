@@ -1,0 +1,83 @@
+"""How good the model is, how it got there, and whether to stop: what the page shows beside the images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from experiments.labeling import audit
+from experiments.labeling import stopping
+from experiments.labeling.advice import INTERVAL
+from experiments.labeling.advice import advice
+from experiments.labeling.answers import SKIP
+from experiments.labeling.answers import UNUSABLE
+from experiments.labeling.labeled import Labeled
+from experiments.labeling.learner import Trained
+
+_POINTS = 30  # of the learning curve, at most
+
+
+def report(labeled: Labeled, models: Sequence[Trained], target: float, share: float) -> dict:
+  """The accuracy, the learning curve, the advice and the annotators' agreement, as the page gets them.
+
+  Args:
+    labeled: the answers.
+    models: the models, by their numbers of labels, ascending.
+    target: accuracy that is wanted.
+    share: share of audit images among the images shown.
+  """
+  models = _thinned(models)
+  pairs = labeled.audit_labels()
+  images, classes = (np.array(column, int) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0, int),) * 2
+  right = np.array([model.guesses[images] == classes for model in models]).reshape(len(models), len(pairs))
+  curve, accuracy = [], None
+  for model, own in zip(models, right, strict=True):
+    if pairs:
+      interval = audit.any_time(int(own.sum()), len(own))
+      curve.append({"labels": model.labels, "accuracy": float(own.mean()), **interval._asdict()})
+  if curve:
+    skipped, unusable = labeled.audit_count(SKIP), labeled.audit_count(UNUSABLE)
+    accuracy = {key: curve[-1][key] for key in ("low", "high")} | {"estimate": curve[-1]["accuracy"]}
+    accuracy |= {"answers": len(pairs), "skipped": skipped, "unusable": unusable, "text": INTERVAL}
+  advised = advice(
+    target=target,
+    right=int(right[-1].sum()) if models else 0,
+    answers=len(pairs) if models else 0,
+    reservoir=len(labeled.reservoir),
+    audit_share=share,
+    kappas=_kappas(labeled, models),
+    forecast=_forecast(labeled, models, right, target),
+  )
+  agreement = _agreement(labeled.answers.doubly_labeled()) if len(labeled.answers.annotators) > 1 else None
+  advised = advised._asdict()
+  return {"accuracy": accuracy, "curve": curve, "target": target, "advice": advised, "agreement": agreement}
+
+
+def _agreement(pairs: list[tuple[str, str]]) -> dict | None:
+  """Agreement on the images that two annotators labeled; None if there are none."""
+  if not pairs:
+    return None
+  first, second = zip(*pairs, strict=True)
+  kappa = round(stopping.kappa(first, second), 3)
+  return {"images": len(pairs), "equal": sum(a == b for a, b in pairs), "kappa": kappa}
+
+
+def _thinned(models: Sequence[Trained]) -> list[Trained]:
+  """At most `_POINTS` models: the last, and others about evenly spaced in the logarithm of their labels."""
+  if len(models) <= _POINTS:
+    return list(models)
+  wanted = np.geomspace(models[0].labels, models[-1].labels, _POINTS)
+  labels = np.array([model.labels for model in models])
+  return [models[i] for i in sorted({int(np.abs(labels - count).argmin()) for count in wanted})]
+
+
+def _kappas(labeled: Labeled, models: Sequence[Trained]) -> list[float]:
+  """Agreement of successive models on the stop set: the end of the permutation, which the audit reaches last."""
+  stop_set = labeled.permutation[-stopping.STOP_SET :]
+  pairs = zip(models[:-1], models[1:], strict=True)
+  return [stopping.kappa(first.guesses[stop_set], second.guesses[stop_set]) for first, second in pairs]
+
+
+def _forecast(labeled: Labeled, models: Sequence[Trained], right: np.ndarray, target: float) -> stopping.Forecast:
+  if not right.size:
+    return stopping.Forecast(reason="No model is measured yet.")
+  return stopping.labels_more(right, [model.labels for model in models], target, left=labeled.left)
