@@ -7,15 +7,15 @@ import numpy as np
 FOLDER = Path("runs/label_demo")
 
 
-def write() -> Path:
-  """Writes the 1,797 digits as PNG files of 32 x 32 pixels, unless they are there; returns their folder."""
+def write(folder: Path = FOLDER) -> Path:
+  """Writes the 1,797 digits as PNG files of 32 x 32 pixels, unless they are there; returns the folder."""
   from PIL import Image
   from sklearn.datasets import load_digits
 
   pixels = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
-  FOLDER.mkdir(parents=True, exist_ok=True)
+  folder.mkdir(parents=True, exist_ok=True)
   for i, image in enumerate(pixels):
-    path = FOLDER / f"{i:04d}.png"
+    path = folder / f"{i:04d}.png"
     if not path.exists():
       Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC).save(path)
-  return FOLDER
+  return folder

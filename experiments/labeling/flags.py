@@ -23,6 +23,15 @@ _RUNNING = ("platform", "compilation_cache", "log_level")
 _LEFT_OUT = {"vocabulary", "warm_start", "keep_optimizer", "first_epochs", "full_train_steps", "eval_posterior"}
 _STOPPING = ("early_stop", "eval_every", "first_early_stop")
 _DEFAULTS = {"acq": "margin", "model": "linear"}
+_HELP = {  # of flags that mean something else here
+  "acq": "acquisition function that chooses the images once there is a model, spelled as in experiments.mnist",
+  "acq_size": "number of new labels after which the model is trained again",
+  "init_labels": "number of labels before the first model",
+  "seed": "seed of the audit's permutation and of the model",
+  "model": "the model: a linear head on --features, or a network that is given the images",
+  "image_size": "size at which a network and the pixel features see the images: 64, or 64x48 (height x width) (default:"
+  " their own if they share one of at most 64 x 64, else 32)",
+}
 
 
 def _of_group(start: str) -> tuple[str, ...]:
@@ -45,7 +54,7 @@ class Command(NamedTuple):
   @property
   def classes(self) -> list[str]:
     """The names of the classes, those of the demonstration if none are given."""
-    names = self.values.classes or (list("0123456789") if self.values.demo else [])
+    names = self.values.classes or (list("1234567890") if self.values.demo else [])
     return [name.strip() for name in names]
 
   @property
@@ -83,6 +92,8 @@ def _defined() -> flags.FlagValues:
     values[name].unparse()
   for name, value in _DEFAULTS.items():
     values.set_default(name, value)
+  for name, text in _HELP.items():
+    values[name].help = text
   return values
 
 
