@@ -10,7 +10,7 @@ from experiments.data.errors import DataError
 from experiments.data.errors import one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF")  # MPO is what some phones write into a .jpg
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow reads the MPO files of some phones as JPEG
 MAX_PIXELS = 2**26  # per image: 8,192 x 8,192
 GRAY = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"}
 # Modes with more than 8 bits per channel.
