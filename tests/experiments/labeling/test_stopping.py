@@ -62,7 +62,7 @@ def test_range_is_that_of_weighted_draws_from_the_prior():
   right = curve(np.random.default_rng(1), 60)
   target = 0.95
   rng = np.random.default_rng(0)
-  exponents, errors = np.exp(rng.normal(np.log(0.6), 0.4, 400_000)), rng.beta(0.5, 0.5, 400_000)
+  exponents, errors = np.exp(rng.normal(np.log(0.8), 0.5, 400_000)), rng.beta(0.5, 0.5, 400_000)
   shares = errors[:, None] * (LABELS / LABELS[-1]) ** -exponents[:, None]
   cells = np.column_stack([1 - shares[:, 0], -np.diff(shares), shares[:, -1]])
   wrong = (~right).sum(axis=1)
