@@ -8,6 +8,7 @@
   python -m experiments.bench --suite=networks                 a training step of each built-in network
   python -m experiments.bench --suite=agreement                effect of packing and precision on runs
   python -m experiments.bench --suite=heads                    linear heads on features, beside scikit-learn and PyTorch
+  python -m experiments.bench --suite=labeling                 estimates of the labeling page, on known labels
   python -m experiments.bench --out=bench.json                 also writes the raw numbers
 
 Each repeat measures every side (JAX and each PyTorch variant) once, one after another, so that a slowdown of the
@@ -31,6 +32,7 @@ from experiments.benchmarks import acquisition as bench_acquisition
 from experiments.benchmarks import agreement as bench_agreement
 from experiments.benchmarks import flags as bench_flags
 from experiments.benchmarks import heads as bench_heads
+from experiments.benchmarks import labeling as bench_labeling
 from experiments.benchmarks import loop as bench_loop
 from experiments.benchmarks import lowering as bench_lowering
 from experiments.benchmarks import networks as bench_networks
@@ -185,6 +187,7 @@ MEASURES = {
   "networks": measure_networks,
   "agreement": measure_agreements,
   "heads": bench_heads.run,
+  "labeling": bench_labeling.run,
 }
 
 
@@ -210,6 +213,8 @@ def count_measurements(config: flags.FlagValues) -> int:
     return len(bench_loop.MATMUL_SIZES) * config.repeats + config.repeats + bool(config.seeds)
   if config.suite == "heads":
     return (len(bench_loop.MATMUL_SIZES) + len(bench_heads.sides_of(config))) * config.repeats
+  if config.suite == "labeling":
+    return -(-config.seeds // bench_labeling.CHUNK)
   if config.suite == "agreement":
     return len(config.acq) * (1 + len(bench_agreement.OTHERS))
   return len(bench_sides.make_tasks(config)) * config.repeats + 2 * (config.suite in ("run", "all"))

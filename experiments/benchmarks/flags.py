@@ -16,6 +16,7 @@ from experiments.common.errors import UsageError
 from experiments.config import acquisitions
 
 SUITES = ["step", "scoring", "run", "all", "acquisition", "loop", "lowering", "networks", "agreement", "heads"]
+SUITES += ["labeling"]
 # Defaults of a suite that replace those of the flags.
 DEFAULTS = {
   "loop": {"batch_size": ["64"], "pool": ["60000"]},
@@ -30,8 +31,15 @@ DEFAULTS = {
     "rounds": 20,
     "seeds": 100,
   },
+  "labeling": {"pool": ["5000"], "rounds": 38, "seeds": 1000},
 }
-_OF_HEADS = ("epochs", "features", "dataset", "sides")  # flags of --suite=heads alone
+_OF_SUITES = {
+  "epochs": ("heads",),
+  "features": ("heads", "labeling"),
+  "dataset": ("heads", "labeling"),
+  "sides": ("heads",),
+  "targets": ("labeling",),
+}  # flags of some suites alone
 
 
 def _defined() -> flags.FlagValues:
@@ -50,7 +58,10 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_integer("chunk_size", types.Plan.chunk_size, "rows per forward pass of scoring", lower_bound=1, **own)
   flags.DEFINE_list("acq", bench_acquisition.NAMES, "acquisitions to measure, a comma list", **own)
   flags.DEFINE_list(
-    "pool", ["10000", "60000"], "pool sizes of --suite=acquisition; one size for --suite=loop and heads", **own
+    "pool",
+    ["10000", "60000"],
+    "pool sizes of --suite=acquisition; one size for --suite=loop, heads and labeling",
+    **own,
   )
   flags.DEFINE_list("samples", ["10", "100"], "posterior samples of --suite=acquisition", **own)
   flags.DEFINE_list(
@@ -60,16 +71,25 @@ def _defined() -> flags.FlagValues:
     **own,
   )
   flags.DEFINE_integer(
-    "rounds", 10, "acquisition rounds per run of --suite=loop, agreement, heads", lower_bound=1, **own
+    "rounds", 10, "acquisition rounds per run of --suite=loop, agreement, heads, labeling", lower_bound=1, **own
   )
   flags.DEFINE_integer("train_steps", 200, "steps per training of --suite=loop or agreement", lower_bound=1, **own)
   flags.DEFINE_integer("test", 10_000, "test rows of --suite=loop and heads", lower_bound=1, **own)
   flags.DEFINE_integer(
-    "seeds", 8, "runs in one program of --suite=loop (0: no such program), agreement or heads", lower_bound=0, **own
+    "seeds",
+    8,
+    "runs of --suite=loop in one program (0: none), agreement, heads, labeling",
+    lower_bound=0,
+    **own,
   )
-  flags.DEFINE_string("data_dir", None, "folder with MNIST for --suite=run or heads, as in the main program", **own)
-  flags.DEFINE_list("features", [], "TRAIN.npy,TEST.npy: features for --suite=heads; else synthetic clusters", **own)
+  flags.DEFINE_string(
+    "data_dir", None, "folder with MNIST for --suite=run, heads, labeling, as in the main program", **own
+  )
+  flags.DEFINE_list(
+    "features", [], "TRAIN.npy,TEST.npy: features for --suite=heads, labeling; else synthetic clusters", **own
+  )
   flags.DEFINE_string("dataset", None, "data set with the labels of --features, such as mnist", **own)
+  flags.DEFINE_list("targets", ["0.9", "0.95"], "accuracies, a comma list, for --suite=labeling", **own)
   flags.DEFINE_integer("epochs", 200, "epochs per training of PyTorch in --suite=heads", lower_bound=1, **own)
   flags.DEFINE_list("sides", list(heads_plan.SIDES), "sides of --suite=heads, a comma list", **own)
   flags.DEFINE_string("run_args", "", "more flags of --suite=run, as one string: '--rounds=2 --train_steps=50'", **own)
@@ -118,13 +138,14 @@ def _check(values: flags.FlagValues) -> None:
     raise UsageError(
       f"--num={','.join(values.num)} exceeds half of the smallest pool of --pool={','.join(values.pool)}: select fewer"
     )
-  for name in ("batch_size", "pool") if values.suite in ("loop", "heads") else ():
+  one_size = {"loop": ("batch_size", "pool"), "heads": ("batch_size", "pool"), "labeling": ("pool",)}
+  for name in one_size.get(values.suite, ()):
     if len(values[name].value) > 1:
       words = ",".join(values[name].value)
       raise UsageError(f"--{name}={words} gives several sizes, but --suite={values.suite} takes one")
   if values.suite == "loop":
     loop_plan(values)
-  _check_heads(values)
+  _check_suites(values)
   if values.suite == "agreement" and not values.seeds:
     raise UsageError("--seeds=0 leaves --suite=agreement without a run to compare: give 1 or more")
   try:
@@ -135,24 +156,36 @@ def _check(values: flags.FlagValues) -> None:
     raise UsageError(f"--out={values.out} cannot be written: name a file in a folder that exists")
 
 
-def _check_heads(values: flags.FlagValues) -> None:
-  """Raises UsageError for invalid values of `--suite=heads`, and for its flags with another suite."""
-  if values.suite != "heads":
-    for name in _OF_HEADS:
-      if values[name].present:
-        raise UsageError(f"--{name} applies to --suite=heads, not to --suite={values.suite}: leave it out")
+def _check_suites(values: flags.FlagValues) -> None:
+  """Raises UsageError for the flags of some suites with another suite, and for invalid values of these flags."""
+  for name, suites in _OF_SUITES.items():
+    if values[name].present and values.suite not in suites:
+      raise UsageError(
+        f"--{name} applies to --suite={' and '.join(suites)}, not to --suite={values.suite}: leave it out"
+      )
+  if values.suite == "heads":
+    for name, known in (("acq", heads_plan.STRATEGIES), ("sides", heads_plan.SIDES)):
+      words = values[name].value
+      if not words or len(set(words)) < len(words) or not set(words) <= set(known):
+        raise UsageError(f"--{name}={','.join(words)}: --suite=heads takes each of {', '.join(known)} at most once")
+  if values.suite == "labeling" and not (values.targets and all(map(_is_share, values.targets))):
+    raise UsageError(f"--targets={','.join(values.targets)} must be accuracies between 0 and 1, such as 0.9,0.95")
+  if values.suite not in _OF_SUITES["features"]:
     return
-  for name, known in (("acq", heads_plan.STRATEGIES), ("sides", heads_plan.SIDES)):
-    words = values[name].value
-    if not words or len(set(words)) < len(words) or not set(words) <= set(known):
-      raise UsageError(f"--{name}={','.join(words)}: --suite=heads takes each of {', '.join(known)} at most once")
   if not values.seeds:
-    raise UsageError("--seeds=0 leaves --suite=heads without a run: give 1 or more")
+    raise UsageError(f"--seeds=0 leaves --suite={values.suite} without a run: give 1 or more")
   if values["features"].present and len(values.features) != 2:
     raise UsageError(f"--features={','.join(values.features)} must name two files: TRAIN.npy,TEST.npy")
   if bool(values.features) != (values.dataset is not None):
     given, missing = ("features", "dataset") if values.features else ("dataset", "features")
     raise UsageError(f"--{given} needs --{missing}: the labels of --features are those of --dataset")
+
+
+def _is_share(word: str) -> bool:
+  try:
+    return 0 < float(word) < 1
+  except ValueError:
+    return False
 
 
 def loop_plan(config: flags.FlagValues) -> Plan:

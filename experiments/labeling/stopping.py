@@ -15,7 +15,7 @@ LEAST_MODELS = 4  # of a learning curve
 # Prior of a learning curve's exponent, a log-normal distribution, on a grid. Its median and its width were chosen on
 # replays: docs/labeling_estimates.md.
 _EXPONENTS = np.exp(np.linspace(np.log(0.1), np.log(3.0), 40))
-_LOG_PRIOR = -0.5 * (np.log(_EXPONENTS / 0.6) / 0.4) ** 2
+_LOG_PRIOR = -0.5 * (np.log(_EXPONENTS / 0.8) / 0.5) ** 2
 _ERRORS = 1 / (1 + np.exp(np.linspace(7.0, -4.0, 221)))  # grid of the present error rate
 
 
@@ -75,7 +75,7 @@ def labels_more(right: np.ndarray, labels: Sequence[int] | np.ndarray, target: f
   model before it did not, is an observation of where the curve passes it: the counts of these places are multinomial,
   with the fall of the curve between two models as probability (as for interval-censored survival times). That takes
   care of the fact that all models are measured on the same images. Errors that come and go are evened out by isotonic
-  regression. The prior is Jeffreys' for the present error rate e, and log-normal around 0.6 for the exponent b; the
+  regression. The prior is Jeffreys' for the present error rate e, and log-normal around 0.8 for the exponent b; the
   range has the quantiles of the posterior, summed on a grid.
 
   Args:

@@ -56,8 +56,8 @@ def test_help_names_every_flag(capsys):
   ):
     assert f"--{name} " in text
   assert (
-    f"--{'pool':<12}pool sizes of --suite=acquisition; one size for --suite=loop and heads"
-    " [10000,60000; loop: 60000; heads: 60000]" in text
+    f"--{'pool':<12}pool sizes of --suite=acquisition; one size for --suite=loop, heads and labeling"
+    " [10000,60000; loop: 60000; heads: 60000; labeling: 5000]" in text
   )
 
 
