@@ -88,8 +88,8 @@ def _locked(workdir: Path):
 def _bound(host: str, port: int) -> socket.socket:
   try:
     return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=128)
-  except OSError as error:
-    reason = error.strerror or error
+  except (OSError, UnicodeError) as error:
+    reason = getattr(error, "strerror", None) or error
     raise UsageError(f"--host={host} --port={port} cannot be served on ({reason}): give another, or omit it") from error
 
 
@@ -103,13 +103,13 @@ class _Program:
     port = self._socket.getsockname()[1]
     loopback = values.host in _LOOPBACK
     host = f"[{values.host}]" if ":" in values.host else values.host
-    hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")) if loopback else frozenset()
-    settings = Settings(root.name, secrets.token_urlsafe(16), hosts, values.target, values.audit)
+    names = ("127.0.0.1", "localhost", "[::1]") if loopback else ()
+    hosts = {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())  # browsers leave out 80
+    settings = Settings(root.name, secrets.token_urlsafe(16), frozenset(hosts), values.target, values.audit)
     self.address = f"http://{host}:{port}/?token={settings.token}"
     self._server = Server(settings)
-    features = values.features if not values.features.endswith(".npy") else os.path.abspath(values.features)
     size = None if command.image_size is None else list(command.image_size)
-    task = Task(str(root), paths, str(workdir), command.words, size, features)
+    task = Task(str(root), paths, str(workdir), command.words, size, command.features)
     config = command.config
     schedule = Schedule(config.init_labels, config.acq_size, repeats=config.model == "linear")
     self._learner = self._server.learner = Learner(task, schedule, self._opened, self._server.refresh)
@@ -118,9 +118,15 @@ class _Program:
     """The session, once the images are read."""
     values = self._command.values
     found = images.saved(self._workdir)
+    if len(found.images) == 1:
+      others = f"; {found.unreadable[0][0]!r} cannot be read" if found.unreadable else ""
+      raise UsageError(f"{found.root} has one image, {found.images[0].path!r}: there is nothing to choose from{others}")
     journal = Journal(self._workdir / NAME)
     answers = begun(journal, found, self._command.config.seed, values.audit, self._command.classes)
     labeled = Labeled(found, answers, journal)
+    if len(answers.classes) < 2:
+      known = ", ".join(map(repr, answers.classes)) or "none"
+      print(f"classes so far: {known}; a model needs two, and the page can add them", flush=True)
     session = Session(labeled, Shares(values.audit, values.overlap), len(journal.events))
     self._server.session = session
     for path, reason in found.unreadable[:5]:
@@ -136,10 +142,11 @@ class _Program:
     @contextlib.asynccontextmanager
     async def lifespan(app):
       words = [sys.executable, "-m", "experiments.labeling.worker"]
-      work = asyncio.create_task(self._learner.run(words))
+      self._work = asyncio.create_task(self._learner.run(words))
       yield
       self._learner.stop()
-      work.cancel()
+      self._work.cancel()
+      await asyncio.wait([self._work])
 
     config = uvicorn.Config(
       self._server.app(lifespan), log_level="warning", access_log=False, server_header=False, lifespan="on", ws="none"
@@ -149,18 +156,22 @@ class _Program:
     while not server.started and not serving.done():
       await asyncio.sleep(0.01)
     print(self.address, flush=True)
-    print(f"labels are written to {self._workdir / NAME}; press Ctrl-C to stop", flush=True)
+    print(f"labels are written to {str(self._workdir / NAME)!r}; press Ctrl-C to stop", flush=True)
     if self._command.values.host not in _LOOPBACK:
       print("whoever can reach this address and has the token can see the images and label them", flush=True)
     if self._command.values.open and _has_screen():
       webbrowser.open(self.address)
+    work, learner = self._work, self._learner
     while not serving.done():
       await asyncio.wait([serving], timeout=0.2)
-      if self._learner.error is not None and self._server.session is None:
+      # After the first features, answers are taken even if the worker has ended.
+      has_failed = learner.error is not None and learner.description is None
+      if has_failed or (work.done() and work.exception() is not None):
         server.should_exit = True
     await serving
-    if self._server.session is None and self._learner.error is not None:
-      raise UsageError(self._learner.error)
+    if learner.error is not None and learner.description is None:
+      raise UsageError(learner.error)
+    await work  # raises the error of this program, if that is why it ends
 
 
 def _has_screen() -> bool:

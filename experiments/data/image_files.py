@@ -1,6 +1,7 @@
 """Reads image files: size and mode from the header, pixels upright, on white, at a given size."""
 
 from pathlib import Path
+from typing import BinaryIO
 from typing import NamedTuple
 import warnings
 
@@ -45,7 +46,7 @@ def header(path: Path) -> Header:
   return header
 
 
-def upright(path: Path, mode: str):
+def upright(path: Path | BinaryIO, mode: str):
   """The image as Pillow's `"L"` or `"RGB"`: upright as its EXIF data say, transparent parts on white."""
   from PIL import Image
   from PIL import ImageOps
@@ -60,7 +61,7 @@ def upright(path: Path, mode: str):
     return image.convert(mode)
 
 
-def decoded(path: Path, gray: bool, size: tuple[int, int]) -> np.ndarray:
+def decoded(path: Path | BinaryIO, gray: bool, size: tuple[int, int]) -> np.ndarray:
   """`[H, W, 1 or 3]` uint8: `upright`, scaled and cropped to `size`."""
   from PIL import ImageOps
 

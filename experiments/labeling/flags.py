@@ -1,6 +1,8 @@
 """The flags of `experiments.label`."""
 
 import copy
+import math
+import os
 from pathlib import Path
 import sys
 from typing import NamedTuple
@@ -22,6 +24,7 @@ _CHOICE = ("acq", "acq_size", "init_labels", "pool_subset", "seed")
 _RUNNING = ("platform", "compilation_cache", "log_level")
 _LEFT_OUT = {"vocabulary", "warm_start", "keep_optimizer", "first_epochs", "full_train_steps", "eval_posterior"}
 _STOPPING = ("early_stop", "eval_every", "first_early_stop")
+_FEATURES = ("auto", "pixels", "pretrained")
 _DEFAULTS = {"acq": "margin", "model": "linear"}
 _HELP = {  # of flags that mean something else here
   "acq": "acquisition function that chooses the images once there is a model, spelled as in experiments.mnist",
@@ -56,6 +59,12 @@ class Command(NamedTuple):
     """The names of the classes, those of the demonstration if none are given."""
     names = self.values.classes or (list("1234567890") if self.values.demo else [])
     return [name.strip() for name in names]
+
+  @property
+  def features(self) -> str:
+    """`--features`, with the whole path of a file."""
+    given = self.values.features
+    return given if given in _FEATURES else os.path.abspath(os.path.expanduser(given))
 
   @property
   def image_size(self) -> tuple[int, int] | None:
@@ -138,12 +147,18 @@ def _check(command: Command) -> None:
       raise UsageError(f"--classes: {name!r} is no class name: give 1 to 100 printable characters")
     if classes.count(name) > 1:
       raise UsageError(f"--classes names {name!r} twice")
-  for name in ("target", "audit"):
-    if values[name].value == 1.0:
-      raise UsageError(f"--{name}=1 is never reached: give less")
-  features = values.features
-  if features not in ("auto", "pixels", "pretrained") and not Path(features).expanduser().is_file():
-    raise UsageError(f"--features={features} is neither auto, pixels nor pretrained, nor a .npy file that exists")
+  for name in ("target", "audit", "overlap"):
+    if math.isnan(values[name].value):
+      raise UsageError(f"--{name}=nan is not a number: give one from 0 to 1")
+  if values.target == 1.0:
+    raise UsageError("--target=1 is never reached: give less")
+  if values.audit == 1.0:
+    raise UsageError("--audit=1 leaves no image to train on: give less")
+  if not values.host:
+    raise UsageError("--host= names no address: omit it, or give 0.0.0.0 for all of this machine's")
+  features = command.features
+  if features not in _FEATURES and not (features.endswith(".npy") and Path(features).is_file()):
+    raise UsageError(f"--features={values.features} is neither {', '.join(_FEATURES)} nor a .npy file that exists")
   if features == "pretrained":
     efficientnet_lite0.find()
   command.image_size  # noqa: B018 (raises)

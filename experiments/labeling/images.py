@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import stat
 from typing import NamedTuple
 
 import numpy as np
@@ -112,8 +113,10 @@ class _File(NamedTuple):
 
 
 def stamp(root: Path, path: str) -> tuple[int, int]:
-  """Size and time of change of a file. Raises OSError if it has vanished."""
+  """Size and time of change of a file. Raises OSError if it has vanished or is none, such as a pipe."""
   found = os.stat(root / path)
+  if not stat.S_ISREG(found.st_mode):
+    raise OSError("it is not a file")
   return found.st_size, found.st_mtime_ns
 
 
@@ -121,6 +124,20 @@ def sha256_of(root: Path, path: str) -> str:
   """Hash of a file's bytes."""
   with open(root / path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content(root: Path, image: Image) -> bytes:
+  """An image's bytes.
+
+  Raises:
+    OSError, ValueError: the file has vanished, or has other bytes than at the start.
+  """
+  stamp(root, image.path)  # raises for a pipe, which would never end
+  with open(root / image.path, "rb") as file:
+    if hashlib.file_digest(file, "sha256").hexdigest() != image.sha256:
+      raise ValueError(f"{image.path!r} has changed")
+    file.seek(0)
+    return file.read()
 
 
 def _examined(root: Path, path: str, before: dict[str, _File]) -> _File:
@@ -185,8 +202,8 @@ def _with_pixels(
   height, width = image_size or (next(iter(sizes)) if small else (_SIDE, _SIDE))
   gray = {file.mode for file in firsts} <= image_files.GRAY
   head, last = _last(workdir)
-  made = [height, width, gray]
-  if head.get("pixels") == made and last == files and (workdir / PIXELS).exists():
+  made = {"root": str(root), "pixels": [height, width, gray]}
+  if head == made and last == files and (workdir / PIXELS).exists():
     return files
   if not firsts:
     return files
@@ -206,7 +223,7 @@ def _with_pixels(
   files = [file._replace(error=errors.get(file.sha256, file.error)) for file in files]
   if errors:
     pixels = pixels[[file.sha256 not in errors for file in firsts]]
-  lines = [{"root": str(root), "pixels": made}, *(file._asdict() for file in files)]
+  lines = [made, *(file._asdict() for file in files)]
   text = "".join(json.dumps(line) + "\n" for line in lines)
   try:
     # The list is removed first, so that it never describes other pixels than those that are there.

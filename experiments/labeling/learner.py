@@ -170,7 +170,9 @@ class Learner:
     request, self._under_way = self._under_way, None
     guesses = unpacked(message["guesses"], "int32")
     if guesses is not None:
-      others = [model for model in self.models if model.labels != request.labels]
+      # After an undo, models of more labels are of the past: the last of the list is the present one.
+      keeps = lambda labels: labels != request.labels if request.is_past else labels < request.labels
+      others = [model for model in self.models if keeps(model.labels)]
       self.models = sorted([*others, Trained(request.labels, guesses)], key=lambda model: model.labels)
     if not request.is_past:
       scores = message["scores"] or [None] * len(message["ids"])

@@ -1,6 +1,7 @@
 """How good the model is, how it got there, and whether to stop: what the page shows beside the images."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,17 +17,43 @@ from experiments.labeling.learner import Trained
 _POINTS = 30  # of the learning curve, at most
 
 
-def report(labeled: Labeled, models: Sequence[Trained], target: float, share: float) -> dict:
+class Answered(NamedTuple):
+  """What a report takes from the answers."""
+
+  audit: list[tuple[int, int]]  # labeled audit images and their class numbers
+  skipped: int  # audit images
+  unusable: int  # audit images
+  reservoir: int  # audit images of the folder
+  left: int  # images without an answer
+  stop_set: list[int]  # images on which successive models are compared
+  doubly: list[tuple[str, str]] | None  # labels of two annotators; None if there is one
+
+
+def answered(labeled: Labeled) -> Answered:
+  """The present answers, of which a report is made in another thread."""
+  answers = labeled.answers
+  return Answered(
+    labeled.audit_labels(),
+    labeled.audit_count(SKIP),
+    labeled.audit_count(UNUSABLE),
+    len(labeled.reservoir),
+    labeled.left,
+    labeled.permutation[-stopping.STOP_SET :],  # the end of the permutation, which the audit reaches last
+    answers.doubly_labeled() if len(answers.annotators) > 1 else None,
+  )
+
+
+def report(answers: Answered, models: Sequence[Trained], target: float, share: float) -> dict:
   """The accuracy, the learning curve, the advice and the annotators' agreement, as the page gets them.
 
   Args:
-    labeled: the answers.
+    answers: the answers.
     models: the models, by their numbers of labels, ascending.
     target: accuracy that is wanted.
     share: share of audit images among the images shown.
   """
   models = _thinned(models)
-  pairs = labeled.audit_labels()
+  pairs = answers.audit
   images, classes = (np.array(column, int) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0, int),) * 2
   right = np.array([model.guesses[images] == classes for model in models]).reshape(len(models), len(pairs))
   curve, accuracy = [], None
@@ -35,27 +62,25 @@ def report(labeled: Labeled, models: Sequence[Trained], target: float, share: fl
       interval = audit.any_time(int(own.sum()), len(own))
       curve.append({"labels": model.labels, "accuracy": float(own.mean()), **interval._asdict()})
   if curve:
-    skipped, unusable = labeled.audit_count(SKIP), labeled.audit_count(UNUSABLE)
     accuracy = {key: curve[-1][key] for key in ("low", "high")} | {"estimate": curve[-1]["accuracy"]}
-    accuracy |= {"answers": len(pairs), "skipped": skipped, "unusable": unusable, "text": INTERVAL}
+    counts = {"answers": len(pairs), "skipped": answers.skipped, "unusable": answers.unusable}
+    accuracy |= counts | {"text": INTERVAL}
   advised = advice(
     target=target,
     right=int(right[-1].sum()) if models else 0,
     answers=len(pairs) if models else 0,
-    reservoir=len(labeled.reservoir),
+    reservoir=answers.reservoir,
     audit_share=share,
-    kappas=_kappas(labeled, models),
-    forecast=_forecast(labeled, models, right, target),
+    kappas=_kappas(answers.stop_set, models),
+    forecast=_forecast(models, right, target, answers.left),
   )
-  agreement = _agreement(labeled.answers.doubly_labeled()) if len(labeled.answers.annotators) > 1 else None
+  agreement = _agreement(answers.doubly) if answers.doubly else None
   advised = advised._asdict()
   return {"accuracy": accuracy, "curve": curve, "target": target, "advice": advised, "agreement": agreement}
 
 
-def _agreement(pairs: list[tuple[str, str]]) -> dict | None:
-  """Agreement on the images that two annotators labeled; None if there are none."""
-  if not pairs:
-    return None
+def _agreement(pairs: list[tuple[str, str]]) -> dict:
+  """Agreement on the images that two annotators labeled."""
   first, second = zip(*pairs, strict=True)
   kappa = round(stopping.kappa(first, second), 3)
   return {"images": len(pairs), "equal": sum(a == b for a, b in pairs), "kappa": kappa}
@@ -70,14 +95,13 @@ def _thinned(models: Sequence[Trained]) -> list[Trained]:
   return [models[i] for i in sorted({int(np.abs(labels - count).argmin()) for count in wanted})]
 
 
-def _kappas(labeled: Labeled, models: Sequence[Trained]) -> list[float]:
-  """Agreement of successive models on the stop set: the end of the permutation, which the audit reaches last."""
-  stop_set = labeled.permutation[-stopping.STOP_SET :]
+def _kappas(stop_set: list[int], models: Sequence[Trained]) -> list[float]:
+  """Agreement of successive models on the stop set."""
   pairs = zip(models[:-1], models[1:], strict=True)
   return [stopping.kappa(first.guesses[stop_set], second.guesses[stop_set]) for first, second in pairs]
 
 
-def _forecast(labeled: Labeled, models: Sequence[Trained], right: np.ndarray, target: float) -> stopping.Forecast:
+def _forecast(models: Sequence[Trained], right: np.ndarray, target: float, left: int) -> stopping.Forecast:
   if not right.size:
     return stopping.Forecast(reason="No model is measured yet.")
-  return stopping.labels_more(right, [model.labels for model in models], target, left=labeled.left)
+  return stopping.labels_more(right, [model.labels for model in models], target, left=left)

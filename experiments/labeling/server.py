@@ -11,8 +11,9 @@ from typing import NamedTuple
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -22,6 +23,7 @@ from experiments.labeling.answers import UNUSABLE
 from experiments.labeling.journal import JournalError
 from experiments.labeling.labeled import Refused
 from experiments.labeling.learner import Learner
+from experiments.labeling.report import answered
 from experiments.labeling.report import report
 from experiments.labeling.session import Page
 from experiments.labeling.session import Session
@@ -29,6 +31,8 @@ from experiments.labeling.session import Session
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 _LARGEST = 1 << 16  # bytes of a request
+_LONGEST = 100  # characters of a browser's and a request's id
+_SECONDS = 1e9  # that an answer may take
 _HEADERS = {
   "Content-Security-Policy": (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none';"
@@ -94,10 +98,13 @@ class Server:
   def app(self, lifespan) -> "Guard":
     """The application. `lifespan` is Starlette's: what runs while it serves."""
     posts = {"/join": self._join, "/answer": self._answer, "/undo": self._undo, "/class": self._add_class}
-    routes = [Route(f"/{name}", self._file) for name in _FILES]
-    routes += [Route("/state", self._get_state), Route("/image/{number:int}", self._image)]
+    routes = [Route(f"/{name}", self._file(name)) for name in _FILES]
+    routes += [Route("/state", self._get_state), Route("/image/{number}", self._image)]
     routes += [Route(path, self._posted(own), methods=["POST"]) for path, own in posts.items()]
-    return Guard(Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: _missing}), self.settings)
+    handlers = {HTTPException: _refused, ClientDisconnect: _left, Exception: _failed}
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return Guard(app, self.settings)
 
   def _posted(self, act: Callable[[Session, dict], str | None]) -> Callable[[Request], Awaitable[Response]]:
     """Serves a POST of a JSON object by an action on the session, which may return a notice for the page."""
@@ -107,64 +114,72 @@ class Server:
         return _error("the images are still being read", 503)
       if not request.headers.get("content-type", "").startswith("application/json"):
         return _error("requests have to be JSON", 415)
-      if int(request.headers.get("content-length", _LARGEST + 1)) > _LARGEST:
-        return _error(f"requests have at most {_LARGEST:,} bytes", 413)
+      if "content-length" not in request.headers or "transfer-encoding" in request.headers:
+        return _error("requests have to state their length", 411)
+      content = b""
+      async for part in request.stream():
+        content += part
+        if len(content) > _LARGEST:
+          return _error(f"requests have at most {_LARGEST:,} bytes", 413)
       try:
-        body = json.loads(await request.body())
-        if not isinstance(body, dict):
-          raise TypeError("not an object")
+        body = _object(content)
+        browser = _id(body, "browser")
         notice = act(self.session, body)
-      except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        return _error(f"the request is malformed ({type(error).__name__}: {error})", 400)
       except Refused as error:
-        return _error(f"{error}.", 400)
+        return _error(str(error), 400)
       except JournalError as error:
-        return _error(f"{error}.", 507)
+        return _error(str(error), 507)
       if self.learner is not None:
         self.learner.consider()
       self.refresh()
-      return JSONResponse(self._state(_text(body, "browser"), notice))
+      return _json(self._state(browser, notice))
 
     return serve
 
-  async def _file(self, request: Request) -> Response:
-    name = request.url.path.lstrip("/")
-    content = (_PAGE / (name or "index.html")).read_text("utf-8").replace("{{token}}", self.settings.token)
-    return Response(content, media_type=_FILES[name], headers={"Cache-Control": "no-store"})
+  def _file(self, name: str) -> Callable[[Request], Awaitable[Response]]:
+    """Serves a file of the page."""
+
+    async def serve(request: Request) -> Response:
+      content = (_PAGE / (name or "index.html")).read_text("utf-8").replace("{{token}}", self.settings.token)
+      return Response(content, media_type=_FILES[name], headers={"Cache-Control": "no-store"})
+
+    return serve
 
   async def _image(self, request: Request) -> Response:
-    number = request.path_params["number"]
-    if self.session is None or number >= len(self.session.labeled.found.images):
-      return _error(f"there is no image {number}.", 404)
+    text = request.path_params["number"]
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    if self.session is None or number is None or number >= len(self.session.labeled.found.images):
+      return _error("there is no image with this number", 404)
     found = self.session.labeled.found
     image = found.images[number]
     draw = display.small if request.query_params.get("size") == "small" else display.shown
     try:
-      content, kind = await run_in_threadpool(draw, found.root / image.path, image.sha256)
-    except Exception as error:  # Pillow raises many types of errors for a file that was damaged meanwhile.
-      return _error(f"{image.path} can no longer be read ({type(error).__name__}).", 410)
+      content, kind = await run_in_threadpool(draw, found.root, image)
+    except Exception as error:  # Pillow raises many types of errors for a file that it cannot decode.
+      return _error(f"the file {image.path!r} can no longer be read ({type(error).__name__})", 410)
     return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=31536000, immutable"})
 
   async def _get_state(self, request: Request) -> Response:
-    return JSONResponse(self._state(request.query_params.get("browser", ""), None))
+    return _json(self._state(request.query_params.get("browser", ""), None))
 
   def _join(self, session: Session, body: dict) -> None:
-    session.join(_text(body, "browser"), _text(body, "annotator"))
+    session.join(_id(body, "browser"), _text(body, "annotator"))
 
   def _answer(self, session: Session, body: dict) -> str | None:
-    label, number, seconds = body["label"], body["image"], body["seconds"]
-    if isinstance(number, bool) or not isinstance(number, int) or not isinstance(seconds, int | float):
-      raise TypeError("image and seconds have to be numbers")
-    if label is not None and not isinstance(label, str):
-      raise TypeError("a label has to be text")
-    words = _text(body, "browser"), _text(body, "request")
-    return session.answer(*words, number, _text(body, "action"), label, seconds)
+    number, seconds = body.get("image"), body.get("seconds")
+    if isinstance(number, bool) or not isinstance(number, int):
+      raise Refused("the request has no whole number as its image")
+    # Also false for NaN and infinity, which JSON has no form for.
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _SECONDS:
+      raise Refused(f"the request has no number from 0 to {_SECONDS:,.0f} as its seconds")
+    label = None if body.get("label") is None else _text(body, "label")
+    return session.answer(_id(body, "browser"), _id(body, "request"), number, _text(body, "action"), label, seconds)
 
   def _undo(self, session: Session, body: dict) -> None:
-    session.undo(_text(body, "browser"), _text(body, "request"))
+    session.undo(_id(body, "browser"), _id(body, "request"))
 
   def _add_class(self, session: Session, body: dict) -> None:
-    page = session.pages.get(_text(body, "browser"))
+    page = session.pages.get(_id(body, "browser"))
     session.add_class(_text(body, "name"), page and page.annotator)
 
   def refresh(self) -> None:
@@ -177,8 +192,10 @@ class Server:
       return
     self._reported = made_of
 
+    # Gathered here and not in the thread, because answers come in meanwhile.
+    arguments = answered(session.labeled), tuple(learner.models), self.settings.target, self.settings.audit
+
     async def make() -> None:
-      arguments = session.labeled, tuple(learner.models), self.settings.target, self.settings.audit
       self._report = await run_in_threadpool(report, *arguments)
       asyncio.get_running_loop().call_soon(self.refresh)
 
@@ -238,16 +255,50 @@ def _shown(session: Session, page: Page | None) -> dict:
   }
 
 
+def _object(content: bytes) -> dict:
+  """The object of a request. Raises Refused if it is none."""
+  try:
+    body = json.loads(content)
+  except (ValueError, RecursionError) as error:
+    raise Refused("the request is not JSON") from error
+  if not isinstance(body, dict):
+    raise Refused("the request is not an object of JSON")
+  return body
+
+
 def _text(body: dict, name: str) -> str:
-  value = body[name]
+  value = body.get(name)
   if not isinstance(value, str):
-    raise TypeError(f"{name} has to be text")
+    raise Refused(f"the request has no text as its {name}")
   return value
 
 
-def _error(text: str, status: int) -> JSONResponse:
-  return JSONResponse({"error": text[0].upper() + text[1:]}, status)
+def _id(body: dict, name: str) -> str:
+  value = _text(body, name)
+  if not 0 < len(value) <= _LONGEST:
+    raise Refused(f"the request's {name} has to have 1 to {_LONGEST} characters")
+  return value
 
 
-async def _missing(request: Request, error: Exception) -> Response:
-  return _error("there is no such page.", 404)
+def _json(content: dict, status: int = 200) -> Response:
+  """JSON in ASCII, because a file's name that is not UTF-8 has no other form."""
+  text = json.dumps(content, allow_nan=False)
+  return Response(text, status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _error(text: str, status: int) -> Response:
+  return _json({"error": f"{text[0].upper()}{text[1:]}."}, status)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+  assert isinstance(error, HTTPException)
+  text = "there is no such page" if error.status_code == 404 else f"this cannot be served ({error.detail})"
+  return _error(text, error.status_code)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+  return _error("the request ended before its last byte", 400)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+  return _error("the program has made an error, which stands in its terminal", 500)

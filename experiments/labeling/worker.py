@@ -4,10 +4,13 @@ Started as `python -m experiments.labeling.worker`. The first line is a `Task`; 
 The process ends when the server does.
 """
 
+import io
 import os
 from pathlib import Path
 import sys
+import threading
 import time
+import zipfile
 
 from absl import logging
 import numpy as np
@@ -33,19 +36,29 @@ _SIDE, _WIDTH, _KEPT = 224, 1280, 256  # of the pretrained network: image, featu
 _SAVE_EVERY = 60  # seconds between two writes of unfinished features
 
 
-def _own_features(path: Path, found: images.Found, files: list[str]) -> np.ndarray:
-  """The features `[N, F]` float32 of the images in a .npy file with one row per file, in the order of the paths.
+def _opened_features(path: Path, files: int) -> np.ndarray:
+  """The rows `[files, F]` of numbers of a .npy file, memory-mapped.
 
   Raises:
-    UsageError: the file cannot be read, or does not hold one row of finite numbers per file.
+    UsageError: the file cannot be read, or does not hold one row of numbers per file.
   """
   try:
     rows = np.load(path, allow_pickle=False, mmap_mode="r")
   except (OSError, ValueError, EOFError) as error:
     raise UsageError(f"--features={path} cannot be read as a .npy file ({error})") from error
-  if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind not in "fiu" or len(rows) != len(files):
-    given = f"{rows.dtype} of shape {rows.shape}" if isinstance(rows, np.ndarray) else "several arrays"
-    raise UsageError(f"--features={path} must hold {len(files):,} rows of numbers, one per image file, not {given}")
+  is_array = isinstance(rows, np.ndarray)
+  if not is_array or rows.ndim != 2 or rows.dtype.kind not in "fiu" or len(rows) != files or not rows.shape[1]:
+    given = f"{rows.dtype} of shape {rows.shape}" if is_array else "several arrays"
+    raise UsageError(f"--features={path} must hold {files:,} rows of numbers, one per image file, not {given}")
+  return rows
+
+
+def _own_features(path: Path, rows: np.ndarray, found: images.Found, files: list[str]) -> np.ndarray:
+  """The features `[N, F]` float32 of the images, from the rows of a file, which are in the order of the paths.
+
+  Raises:
+    UsageError: a row has a value that is not finite.
+  """
   place = {name: i for i, name in enumerate(files)}
   out = np.asarray(rows[[place[image.path] for image in found.images]], np.float32)
   if not np.isfinite(out).all():
@@ -72,17 +85,21 @@ class _Encoding:
   def _saved(self) -> dict[str, np.ndarray]:
     try:
       with np.load(self._path, allow_pickle=False) as file:
-        return dict(zip(file["sha256"].tolist(), file["rows"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError):
+        hashes, rows = file["sha256"].tolist(), file["rows"]
+        return dict(zip(hashes, rows, strict=True)) if rows.shape[1:] == (_WIDTH,) else {}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
       return {}
 
   def _save(self) -> None:
     left = {image.sha256 for image in self._left}
     done = [image for image in self._found.images if image.sha256 not in left]
     temporary = self._path.with_suffix(".tmp")
-    with open(temporary, "wb") as file:
-      np.savez(file, sha256=np.array([image.sha256 for image in done]), rows=self.rows[[i.number for i in done]])
-    os.replace(temporary, self._path)
+    try:
+      with open(temporary, "wb") as file:
+        np.savez(file, sha256=np.array([image.sha256 for image in done]), rows=self.rows[[i.number for i in done]])
+      os.replace(temporary, self._path)
+    except OSError as error:
+      logging.warning("%s cannot be written, and a restart computes its features again: %s", self._path, error)
     self._saved_at = time.monotonic()
 
   @property
@@ -95,7 +112,8 @@ class _Encoding:
     decoded = np.zeros((pretrained.CPU_CHUNK, _SIDE, _SIDE, 3), np.uint8)
     for i, image in enumerate(batch):
       try:
-        decoded[i] = image_files.decoded(self._found.root / image.path, False, (_SIDE, _SIDE))
+        content = io.BytesIO(images.content(self._found.root, image))
+        decoded[i] = image_files.decoded(content, False, (_SIDE, _SIDE))
       except Exception as error:  # Pillow raises many types of errors for a file that was damaged meanwhile.
         logging.warning("%s can no longer be read: %s", image.path, error)
     if batch:
@@ -123,11 +141,13 @@ class Worker:
     FLAGS(["experiments.label", *task.flags])
     self._config = resolve()
     runtime.configure(self._config.platform, None, self._config.compilation_cache)
+    path = Path(task.features) if task.features.endswith(".npy") else None
+    own = None if path is None else _opened_features(path, len(task.paths))
     size = None if task.image_size is None else (task.image_size[0], task.image_size[1])
     found, self._pixels = images.scan(Path(task.root), task.paths, workdir, size, channel.progress)
     channel.send("images")
-    if task.features.endswith(".npy"):
-      self._use(components(_own_features(Path(task.features), found, task.paths), _KEPT), task.features)
+    if path is not None and own is not None:
+      self._use(components(_own_features(path, own, found, task.paths), _KEPT), task.features)
     else:
       self._use(components(self._pixels), "the pixels")
     wants = task.features == "pretrained" or (task.features == "auto" and found.largest > images.SMALL and _is_there())
@@ -176,11 +196,19 @@ class Worker:
       self._use(components(encoding.rows, _KEPT), "1,280 features of EfficientNet-Lite0")
 
 
+def _end_with(parent: int) -> None:
+  """Ends this process when the server has ended, which a training would notice late."""
+  while os.getppid() == parent:
+    time.sleep(0.5)
+  os._exit(1)
+
+
 def main() -> None:
   # Whatever a library prints goes to the standard error, and not among the messages.
   outgoing = os.fdopen(os.dup(1), "wb")
   os.dup2(2, 1)
   os.nice(_NICE)
+  threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
   channel = Channel(sys.stdin.buffer, outgoing)
   try:
     first = channel.receive(wait=True)

@@ -442,7 +442,7 @@ const COMMANDS = {
   },
 
   async add({ name }) {
-    app.state = await send("/class", { name }, `The class “${name}”`);
+    app.state = await send("/class", { browser: app.browser, name }, `The class “${name}”`);
     app.replies++;
     if (!app.shown) await showCurrent();
     $("add-name").value = "";
