@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from experiments.labeling.journal import Event
+from experiments.labeling.journal import damaged
 
 LABEL, SKIP, UNUSABLE = "label", "skip", "unusable"
 ACTIONS = (LABEL, SKIP, UNUSABLE)  # answers to an image
@@ -41,7 +43,11 @@ class Answers:
       self.add(event)
 
   def add(self, event: Event) -> None:
-    """Takes the next event."""
+    """Takes the next event.
+
+    Raises:
+      LookupError, TypeError, ValueError: it lacks a field, or contradicts the events before it.
+    """
     action = event["action"]
     if event.get("request"):
       self.requests[event["request"]] = event
@@ -50,6 +56,8 @@ class Answers:
     elif action == "class":
       self.classes.append(event["label"])
     elif action in ACTIONS:
+      if (action == LABEL) != (event["label"] is not None) or (action == LABEL and event["label"] not in self.classes):
+        raise ValueError(f"{event['label']!r} is not one of the classes")
       self._by_event[event["event"]] = event
       self._answers.setdefault(event["sha256"], {}).setdefault(event["annotator"], []).append(event)
       own = self._own.setdefault(event["annotator"], {})
@@ -66,6 +74,8 @@ class Answers:
         own[undone["sha256"]] = left[-1]
         self._own[undone["annotator"]] = dict(sorted(own.items(), key=lambda item: item[1]["event"]))
       self._decide(undone["sha256"])
+    else:
+      raise ValueError(f"{action!r} is no event")
 
   def _decide(self, sha256: str) -> None:
     if (before := self._outcomes.pop(sha256, None)) is not None:
@@ -116,3 +126,18 @@ class Answers:
       if len(labels) > 1:
         pairs.append((labels[0], labels[1]))
     return pairs
+
+
+def replayed(path: Path, events: Iterable[Event]) -> Answers:
+  """The answers of the events of a file, `path`.
+
+  Raises:
+    UsageError: an event lacks a field, or contradicts the events before it.
+  """
+  answers = Answers()
+  for event in events:
+    try:
+      answers.add(event)
+    except (LookupError, TypeError, ValueError) as error:
+      raise damaged(path, event["event"]) from error
+  return answers

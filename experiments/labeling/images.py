@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.common.errors import UsageError
 from experiments.data import image_files
-from experiments.data.errors import DataError
+from experiments.data.errors import DAMAGE
 from experiments.data.errors import one_line
 
 WORKDIR = ".al_jax"  # in the folder, unless --workdir says otherwise
@@ -45,23 +45,28 @@ class Found(NamedTuple):
 def listed(source: Path, root: Path | None = None) -> tuple[Path, list[str]]:
   """The root, and the paths of the image files below it, relative and sorted; of a file, in its order.
 
-  Hidden files and folders are left out, and linked folders are not followed.
+  Hidden files and folders are left out, and linked folders are not followed. A folder that cannot be opened stands
+  among the paths, so that it is reported.
 
   Args:
     source: a folder, or a .csv (column `path`, or the first one) or .jsonl (key `path`) of paths below `root`.
     root: the folder that paths in a file start from; default: the one that holds the file.
 
   Raises:
-    UsageError: there is no such folder or file, it has no images, or a path leaves the root.
+    UsageError: there is no such folder or file, it cannot be read, it has no images, or a path leaves the root.
   """
   if source.is_dir():
     if root is not None:
       raise UsageError(f"--root={root} is for a .csv or .jsonl of paths, and {source} is a folder: omit the flag")
+    if not os.access(source, os.R_OK | os.X_OK):
+      raise UsageError(f"{source} cannot be opened: make it readable")
+    closed: list[str] = []
     paths = []
-    for place, folders, files in os.walk(source):
+    for place, folders, files in os.walk(source, onerror=lambda error: closed.append(error.filename)):
       folders[:] = sorted(name for name in folders if not name.startswith("."))
       own = (name for name in files if not name.startswith(".") and name.lower().endswith(image_files.SUFFIXES))
-      paths += [os.path.relpath(os.path.join(place, name), source).replace(os.sep, "/") for name in own]
+      paths += [os.path.join(place, name) for name in own]
+    paths = [os.path.relpath(path, source).replace(os.sep, "/") for path in [*paths, *closed]]
     if not paths:
       kinds = ", ".join(suffix[1:] for suffix in image_files.SUFFIXES)
       raise UsageError(f"{source} has no images: it needs files that end in {kinds}, at any depth")
@@ -73,7 +78,7 @@ def listed(source: Path, root: Path | None = None) -> tuple[Path, list[str]]:
     raise UsageError(f"--root={root} is not a folder")
   try:
     named = [path.replace(os.sep, "/") for path in _named(source)]
-  except (OSError, ValueError, csv.Error) as error:
+  except (OSError, ValueError, RecursionError, csv.Error) as error:
     raise UsageError(f"{source} cannot be read as a list of paths ({one_line(error)})") from error
   for path in named:
     if os.path.isabs(path) or ".." in path.split("/"):
@@ -91,13 +96,18 @@ def _named(source: Path) -> Iterator[str]:
       column = head.index("path") if "path" in head else 0
       if "path" not in head and head:
         yield head[0]
-      yield from (row[column] for row in rows if row)
+      for row in filter(None, rows):
+        if len(row) <= column or not row[column]:
+          raise ValueError(f"line {rows.line_num} has no path")
+        yield row[column]
     else:
-      for line in filter(str.strip, file):
-        path = json.loads(line)["path"] if line.lstrip().startswith("{") else json.loads(line)
-        if not isinstance(path, str):
-          raise ValueError(f"{path!r} is not a path")
-        yield path
+      for number, line in enumerate(file, 1):
+        if line.strip():
+          found = json.loads(line)
+          path = found.get("path") if isinstance(found, dict) else found
+          if not isinstance(path, str) or not path:
+            raise ValueError(f"line {number} has no path")
+          yield path
 
 
 class _File(NamedTuple):
@@ -117,7 +127,8 @@ def stamp(root: Path, path: str) -> tuple[int, int]:
   found = os.stat(root / path)
   if not stat.S_ISREG(found.st_mode):
     raise OSError("it is not a file")
-  return found.st_size, found.st_mtime_ns
+  # Archives and copies set the time of the content (mtime) to any; the time of the file's entry is always that of now.
+  return found.st_size, max(found.st_mtime_ns, found.st_ctime_ns)
 
 
 def sha256_of(root: Path, path: str) -> str:
@@ -152,7 +163,7 @@ def _examined(root: Path, path: str, before: dict[str, _File]) -> _File:
     header = image_files.header(root / path)
     found = _File(path, size, changed, sha256_of(root, path), header.size, header.mode, header.error)
     return found if stamp(root, path) == (size, changed) else found._replace(error="it changed while it was read")
-  except (OSError, DataError) as error:
+  except (OSError, RuntimeError, ValueError) as error:  # links in a circle are a RuntimeError, a zero byte a ValueError
     return _File(path, error=one_line(error))
 
 
@@ -161,7 +172,8 @@ def scan(
 ) -> tuple[Found, np.ndarray]:
   """Hashes and decodes the files, and writes `images.jsonl` and `pixels.npy` to the workdir.
 
-  Files that did not change since the last call are not read again. Files that cannot be read are left out.
+  Files that did not change since the last call are not read again, whatever became of others. Files that cannot be
+  read are left out.
 
   Args:
     root: the folder.
@@ -196,32 +208,36 @@ def _with_pixels(
   root: Path, files: list[_File], workdir: Path, image_size: tuple[int, int] | None, progress: Progress
 ) -> list[_File]:
   """Writes the list and the pixels, unless both are there; files that cannot be decoded get an error."""
-  firsts = list({file.sha256: file for file in reversed(files) if not file.error}.values())[::-1]
-  sizes = {file.size for file in firsts}
-  small = len(sizes) == 1 and next(iter(sizes))[0] * next(iter(sizes))[1] <= SMALL
-  height, width = image_size or (next(iter(sizes)) if small else (_SIDE, _SIDE))
-  gray = {file.mode for file in firsts} <= image_files.GRAY
-  head, last = _last(workdir)
-  made = {"root": str(root), "pixels": [height, width, gray]}
-  if head == made and last == files and (workdir / PIXELS).exists():
-    return files
+  firsts = _firsts(files)
   if not firsts:
     return files
-  errors: dict[str, str] = {}
-  channels = 1 if gray else 3
-  pixels = np.zeros((len(firsts), height, width, channels), np.uint8)
+  head, last = _last(workdir)
+  height, width, gray = _form(firsts, image_size)
+  made = {"root": str(root), "pixels": [height, width, gray]}
+  rows, kept = _kept(workdir, head, last, made["pixels"])
+  if head == made and last == files and rows:
+    return files
+  errors: dict[str, tuple[str, bool]] = {}  # by hash; the second: whether it may pass
+  pixels = np.zeros((len(firsts), height, width, 1 if gray else 3), np.uint8)
 
   def decode(i: int) -> None:
+    file = firsts[i]
     try:
-      pixels[i] = image_files.decoded(root / firsts[i].path, gray, (height, width))
+      if file.sha256 in rows:
+        pixels[i] = kept[rows[file.sha256]]
+      else:
+        pixels[i] = image_files.decoded(root / file.path, gray, (height, width))
     except Exception as error:  # Pillow raises many types of errors for a damaged file.
-      errors[firsts[i].sha256] = one_line(error)
+      passes = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+      errors[file.sha256] = one_line(error), passes
 
   with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
     for done, _ in enumerate(threads.map(decode, range(len(firsts)))):
       progress("decoding images", done + 1, len(firsts))
-  files = [file._replace(error=errors.get(file.sha256, file.error)) for file in files]
   if errors:
+    files = [_failed(file, *errors[file.sha256]) if file.sha256 in errors else file for file in files]
+    if (readable := _firsts(files)) and _form(readable, image_size) != (height, width, gray):
+      return _with_pixels(root, files, workdir, image_size, progress)
     pixels = pixels[[file.sha256 not in errors for file in firsts]]
   lines = [made, *(file._asdict() for file in files)]
   text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -230,6 +246,8 @@ def _with_pixels(
     (workdir / LIST).unlink(missing_ok=True)
     with open(workdir / f".{PIXELS}.tmp", "wb") as file:
       np.save(file, pixels)
+      file.flush()
+      os.fsync(file.fileno())
     os.replace(workdir / f".{PIXELS}.tmp", workdir / PIXELS)
     (workdir / f".{LIST}.tmp").write_text(text, "utf-8")
     os.replace(workdir / f".{LIST}.tmp", workdir / LIST)
@@ -238,11 +256,48 @@ def _with_pixels(
   return files
 
 
+def _failed(file: _File, error: str, passes: bool) -> _File:
+  """A file that cannot be decoded. If the error may pass, it lacks its time, so that the next start reads it again."""
+  return file._replace(error=error, changed_ns=0 if passes else file.changed_ns)
+
+
+def _firsts(files: list[_File]) -> list[_File]:
+  """The first file of every image, in the order of `_grouped`, which is that of the pixels."""
+  firsts: dict[str, _File] = {}
+  for file in files:
+    if not file.error:
+      firsts.setdefault(file.sha256, file)
+  return list(firsts.values())
+
+
+def _form(firsts: list[_File], image_size: tuple[int, int] | None) -> tuple[int, int, bool]:
+  """Height and width of the pixels, and whether they are gray."""
+  (height, width), *others = {file.size for file in firsts}
+  if others or height * width > SMALL:
+    height = width = _SIDE
+  return *(image_size or (height, width)), {file.mode for file in firsts} <= image_files.GRAY
+
+
+def _kept(workdir: Path, head: dict, last: list[_File], form: list) -> tuple[dict[str, int], np.ndarray]:
+  """The pixels of the last start and their rows by hash; no rows if they are missing, damaged or of another form."""
+  rows = {file.sha256: i for i, file in enumerate(_firsts(last))}
+  if head.get("pixels") == form:
+    try:
+      pixels = np.lib.format.open_memmap(workdir / PIXELS, mode="r")
+    except DAMAGE:
+      pixels = np.zeros(0, np.uint8)
+    if pixels.shape == (len(rows), *form[:2], 1 if form[2] else 3) and pixels.dtype == np.uint8:
+      return rows, pixels
+  return {}, np.zeros(0, np.uint8)
+
+
 def _last(workdir: Path) -> tuple[dict, list[_File]]:
   """Head and files of the list that the last start wrote; empty if there is none."""
   try:
     with open(workdir / LIST, encoding="utf-8") as file:
       head, *lines = map(json.loads, file)
+    if not isinstance(head["root"], str) or not isinstance(head["pixels"], list):
+      return {}, []
     return head, [_File(**(line | {"size": tuple(line["size"])})) for line in lines]
   except (OSError, ValueError, TypeError, KeyError):
     return {}, []

@@ -1,6 +1,7 @@
 """The file labels.jsonl: one line per event of a labeled folder, synced to the disk before the next image is shown."""
 
 from collections.abc import Mapping
+import contextlib
 import errno
 import json
 import os
@@ -22,7 +23,7 @@ def read(path: Path) -> tuple[list[dict], int]:
   """The events of a file, and the size in bytes of its whole lines. A torn last line is left out.
 
   Raises:
-    UsageError: the file cannot be read, or a line other than the last is damaged.
+    UsageError: the file cannot be read, or a whole line is damaged.
   """
   try:
     content = path.read_bytes()
@@ -30,30 +31,30 @@ def read(path: Path) -> tuple[list[dict], int]:
     return [], 0
   except OSError as error:
     raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-  events, size = [], 0
-  lines = content.splitlines(keepends=True)
-  for number, line in enumerate(lines):
+  size = content.rfind(b"\n") + 1  # a kill in the middle of a write leaves a last line without an end
+  events = []
+  for number, line in enumerate(content[:size].split(b"\n")[:-1]):
     event = _parsed(line)
-    if event is None and number == len(lines) - 1:
-      break
-    if event is None or event.get("event") != number:
-      raise UsageError(f"{path}: line {number + 1} is damaged: repair it, or begin again with another --workdir")
+    if event is None or event.get("event") != number or not isinstance(event.get("action"), str):
+      raise damaged(path, number)
     if not number and event.get("format") != FORMAT:
       raise UsageError(f"{path} has format {event.get('format')!r}, and this version reads format {FORMAT}")
     events.append(event)
-    size += len(line)
   return events, size
 
 
 def _parsed(line: bytes) -> dict | None:
-  """An event; None if the line is not a whole one."""
-  if not line.endswith(b"\n"):
-    return None
+  """An event; None if the line is none."""
   try:
     event = json.loads(line)
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
   return event if isinstance(event, dict) else None
+
+
+def damaged(path: Path, event: int) -> UsageError:
+  """The error of a file whose event of this number is not one, or contradicts the events before it."""
+  return UsageError(f"{path}: line {event + 1} is damaged: repair it, or begin again with another --workdir")
 
 
 class Journal:
@@ -66,14 +67,15 @@ class Journal:
       UsageError: the file is damaged or cannot be written.
     """
     self.path = path
-    self.events, size = read(path)
+    self.events, self._size = read(path)
     try:
       self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-      os.ftruncate(self._file, size)
+      os.ftruncate(self._file, self._size)
       os.fsync(self._file)
+      _sync_folder(path.parent)
     except OSError as error:
       raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-    self._size = size
+    self._is_torn = False  # whether a refused line may still stand at the end of the file
 
   def append(self, event: Event) -> dict:
     """Writes and syncs an event; returns it with its number.
@@ -84,12 +86,40 @@ class Journal:
     numbered = {"event": len(self.events), **event}
     line = (json.dumps(numbered, allow_nan=False) + "\n").encode()
     try:
-      if os.write(self._file, line) < len(line):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-      os.fdatasync(self._file)
+      self._write(line)
     except OSError as error:
-      os.ftruncate(self._file, self._size)
       raise JournalError(f"{self.path} cannot be written ({error.strerror}): the answer is not kept") from error
-    self._size += len(line)
     self.events.append(numbered)
     return numbered
+
+  def _write(self, lines: bytes) -> None:
+    """Appends lines and syncs them; an OSError leaves the file without them, at the latest before the next write."""
+    if self._is_torn:
+      self._cut()
+    found = os.fstat(self._file)
+    if not found.st_nlink or found.st_size != self._size:  # what is written would be lost, or would stand in the middle
+      raise OSError(errno.ESTALE, "another program has removed or changed it: start this one again")
+    self._is_torn = True
+    try:
+      if os.write(self._file, lines) < len(lines):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      os.fdatasync(self._file)
+    except OSError:
+      with contextlib.suppress(OSError):  # of a disk that refuses this too: it is tried again before the next write
+        self._cut()
+      raise
+    self._is_torn = False
+    self._size += len(lines)
+
+  def _cut(self) -> None:
+    os.ftruncate(self._file, self._size)
+    self._is_torn = False
+
+
+def _sync_folder(folder: Path) -> None:
+  """Writes to the disk that a file in the folder is there."""
+  descriptor = os.open(folder, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

@@ -8,9 +8,11 @@ from experiments.labeling.answers import SKIP
 from experiments.labeling.answers import UNUSABLE
 from experiments.labeling.answers import Answers
 from experiments.labeling.answers import Outcome
+from experiments.labeling.answers import replayed
 from experiments.labeling.audit import position
 from experiments.labeling.journal import Event
 from experiments.labeling.journal import Journal
+from experiments.labeling.journal import damaged
 
 
 class Refused(ValueError):
@@ -25,6 +27,7 @@ def begun(journal: Journal, found: images.Found, seed: int, audit: float, classe
 
   Raises:
     Refused: the journal is that of other images.
+    UsageError: the journal is damaged.
   """
   if not journal.events:
     places = sorted(position(seed, image.sha256) for image in found.images)
@@ -42,7 +45,9 @@ def begun(journal: Journal, found: images.Found, seed: int, audit: float, classe
         "time": now(),
       }
     )
-  answers = Answers(journal.events)
+  answers = replayed(journal.path, journal.events)
+  if answers.start is None:
+    raise damaged(journal.path, 0)
   here = {image.sha256 for image in found.images}
   if answers.outcomes and not here & answers.outcomes.keys():
     raise Refused(
@@ -138,10 +143,12 @@ class Labeled:
     return number not in self._answered and number not in self.gone and not self.is_lost(number)
 
   def is_lost(self, number: int) -> bool:
-    """Whether a file has vanished or has other bytes than at the start: then the image is `gone`.
+    """Whether a file has vanished or had other bytes than at the start: then the image is `gone`, and stays so.
 
     A file is hashed if its size or time of change differs from the last check.
     """
+    if number in self.gone:
+      return True
     image, lost = self.found.images[number], False
     try:
       stamp = images.stamp(self.found.root, image.path)

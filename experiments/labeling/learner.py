@@ -84,6 +84,8 @@ class Learner:
     status = await self._process.wait()
     self._under_way = None
     self.error = self.error or f"the process that trains has ended (status {status}): start the program again"
+    if self._session is not None and not self._session.model.queue:
+      self._session.use(self._session.model)  # answers are still taken, to random images
 
   def _send(self, message: dict) -> None:
     assert self._process is not None and self._process.stdin is not None

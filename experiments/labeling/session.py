@@ -39,6 +39,8 @@ class Handed(NamedTuple):
   acquisition: str | None = None
   score: float | None = None
   round: int | None = None
+  guess: str | None = None  # the model's when the image was handed out; it is on the screen, and does not change there
+  probability: float | None = None
 
 
 class Model(NamedTuple):
@@ -65,12 +67,13 @@ class Session:
     self.labeled, self.settings = labeled, settings
     self.model = Model()
     self.pages: dict[str, Page] = {}
+    self._is_open = False  # nothing is handed out before the first images are chosen
     self._times: deque[float] = deque()
     self._draw = random.Random(seed)
 
   def use(self, model: Model) -> None:
     """Asks for other images from now on; those on a screen, or next, stay."""
-    self.model = model
+    self.model, self._is_open = model, True
     for page in self.pages.values():
       while len(page.lined) > _KEPT:
         page.lined.pop()
@@ -147,8 +150,9 @@ class Session:
       }
     )
     self._times.append(time.monotonic())
-    page.lined = deque(own for own in page.lined if own.number != number)
-    self._line_up(page)
+    self._take_out(number, page)
+    for other in self.pages.values():
+      self._line_up(other)
     return None
 
   def _circumstances(self, page: Page, number: int) -> dict:
@@ -157,11 +161,10 @@ class Session:
     before = self.labeled.answers.by_annotator(self.labeled.found.images[number].sha256).get(page.annotator)
     if handed is None and before is not None:
       return {key: before[key] for key in _CIRCUMSTANCES}
-    handed = handed or Handed(number)
-    guess, probability = self._guess(number)
-    shown = guess is not None and not handed.blind
+    handed = handed or self._with_guess(Handed(number))
+    shown = handed.guess is not None and not handed.blind
     why = handed.acquisition, handed.score, handed.round, number in self.labeled.in_reservoir
-    return dict(zip(_CIRCUMSTANCES, (guess, probability, shown, *why), strict=True))
+    return dict(zip(_CIRCUMSTANCES, (handed.guess, handed.probability, shown, *why), strict=True))
 
   def undo(self, name: str, request: str) -> None:
     """Takes back the annotator's last answer, whose image is shown again. Errors as in `answer`."""
@@ -178,7 +181,8 @@ class Session:
     number = self.labeled.numbers.get(undone["sha256"])
     if number is not None and number not in self.labeled.gone:
       again = Handed(number, not undone["shown"], undone["acquisition"], undone["score"], undone["round"])
-      page.lined = deque([again, *(own for own in page.lined if own.number != number)])
+      self._take_out(number, page)
+      page.lined = deque([self._with_guess(again), *page.lined][:LINED_UP])
 
   def _joined(self, name: str) -> Page:
     page = self.seen(name)
@@ -186,23 +190,26 @@ class Session:
       raise Refused("this page has not joined: reload it")
     return page
 
-  def _guess(self, number: int) -> tuple[str | None, float | None]:
+  def _with_guess(self, handed: Handed) -> Handed:
     if self.model.guesses is None:
-      return None, None
-    classes, probabilities = self.model.guesses
-    return self.labeled.answers.classes[classes[number]], round(probabilities[number], 4)
+      return handed
+    classes, probabilities = (column[handed.number] for column in self.model.guesses)
+    return handed._replace(guess=self.labeled.answers.classes[classes], probability=round(probabilities, 4))
 
   # Handing out images.
 
   def _line_up(self, page: Page) -> None:
     while len(page.lined) < LINED_UP and (new := self._next(page)) is not None:
-      page.lined.append(new)
+      page.lined.append(self._with_guess(new))
 
   def _next(self, page: Page) -> Handed | None:
     """The image to hand out next; None if there is none.
 
-    Whether it is an audit image does not depend on what was answered. Of the other images, as many are blind.
+    Whether it is an audit image does not depend on what was answered. Of the other images, as many are blind. A skipped
+    image comes again when there is no other.
     """
+    if not self._is_open:
+      return None
     share = self.settings.audit
     wants_audit, wants_overlap = self._draw.random() < share, self._draw.random() < self.settings.overlap
     blind = self._draw.random() < (share / (1 - share) if share < 0.5 else 1.0)
@@ -212,19 +219,18 @@ class Session:
     is_free = lambda handed: handed.number not in out and self.labeled.is_free(handed.number)
     audit = map(Handed, self.labeled.reservoir)
     asked = (own._replace(blind=blind) for own in self.model.queue)
-    sources = (audit, asked) if wants_audit else (asked, self._at_random(), audit)
-    for source in sources:
+    others = (asked, self._at_random())
+    for source in (audit, *others) if wants_audit else (*others, audit):
       if (found := next(filter(is_free, source), None)) is not None:
         return found
     skipped = (own._replace(blind=blind) for own in self.model.queue if self.labeled.has(own.number, SKIP))
     return next((own for own in skipped if own.number not in out | self.labeled.gone), None)
 
   def _at_random(self) -> Iterator[Handed]:
-    """Random images, for the time until a model that is late has chosen others."""
-    if self.model.queue:
-      for i in self.labeled.permutation:
-        if i not in self.labeled.in_reservoir:
-          yield Handed(i, acquisition="random")
+    """Random images, for the time until a model that is late has chosen others, or if there is no model any more."""
+    for i in self.labeled.permutation:
+      if i not in self.labeled.in_reservoir:
+        yield Handed(i, acquisition="random")
 
   def _labeled_by_another(self, page: Page, out: set[int]) -> Handed | None:
     """The last image that one other annotator labeled alone."""
@@ -237,6 +243,12 @@ class Session:
           return Handed(number, acquisition=event["acquisition"], round=event["round"])
     return None
 
+  def _take_out(self, number: int, answering: Page) -> None:
+    """Takes an image out of all lines, so that it comes to no other page as new; what a screen shows stays there."""
+    for page in self.pages.values():
+      on_screen = [] if page is answering else list(page.lined)[:1]
+      page.lined = deque(own for own in page.lined if own.number != number or own in on_screen)
+
   def _drop(self, number: int) -> None:
     for page in self.pages.values():
       page.lined = deque(own for own in page.lined if own.number != number)
@@ -246,12 +258,12 @@ class Session:
 
   def item(self, handed: Handed) -> dict:
     """An image as a page shows it."""
-    guess, probability = (None, None) if handed.blind else self._guess(handed.number)
+    guess = None if handed.blind else handed.guess
     why = None if handed.blind or handed.acquisition is None else [handed.acquisition, handed.score]
     return {
       "image": handed.number,
       "name": self.labeled.found.images[handed.number].path,
-      "guess": None if guess is None else {"label": guess, "probability": probability},
+      "guess": None if guess is None else {"label": guess, "probability": handed.probability},
       "why": why and {"acquisition": why[0], "score": why[1]},
     }
 
