@@ -18,7 +18,7 @@ from experiments.data.rows import Progress
 from experiments.data.rows import Read
 from experiments.data.rows import Rows
 
-_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # names of splits, not of classes
+PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}  # names of splits, not of classes
 _MAX_UNREADABLE = 0.01  # fraction of all images
 _PROGRESS_EVERY = 500  # images between two progress reports
 
@@ -66,7 +66,7 @@ def rows(root: Path, options: Options, progress: Progress) -> Rows:
   by_name = {folder.name.lower(): folder for folder in _visible(root)}
   parts = [by_name.get(name, root / name) for name in ("train", "test")]
   has_test = all(part.is_dir() for part in parts)
-  if not has_test and by_name and by_name.keys() <= _PARTS:
+  if not has_test and by_name and by_name.keys() <= PARTS:
     raise DataError(
       f"{root} has the folders {format_names(sorted(by_name))}: name them train and test, or use one as --dataset."
     )
@@ -76,7 +76,7 @@ def rows(root: Path, options: Options, progress: Progress) -> Rows:
   paths = [path for classes in found for images in classes.values() for path in images]
   labels = [name for classes in found for name, images in classes.items() for _ in images]
   names = [str(path.relative_to(root)) for path in paths]
-  read = functools.partial(_read, root, paths, names, options, progress)
+  read = functools.partial(decoded, root, paths, names, options, progress)
   num_test = sum(map(len, found[1].values())) if has_test else None
   return Rows(np.array(labels, object), str(root), read, num_test, names, cacheable=True)
 
@@ -92,7 +92,7 @@ def _one_size(headers: Sequence[image_files.Header], names: Sequence[str]) -> tu
   return next(iter(found))
 
 
-def _read(
+def decoded(
   root: Path,
   paths: list[Path],
   names: list[str],
@@ -101,7 +101,20 @@ def _read(
   pool: np.ndarray,
   test: np.ndarray,
 ) -> Read:
-  """Decodes the images of pool and test set, each into one array."""
+  """Decodes the images of pool and test set, each into one array.
+
+  Args:
+    root: the folder, for messages.
+    paths: the files of the rows.
+    names: their names, for messages.
+    options: how they are read.
+    progress: called with a description of the current activity.
+    pool: rows of the pool.
+    test: rows of the test set.
+
+  Raises:
+    DataError: sizes differ and none is given, or more than one in a hundred cannot be read.
+  """
   progress(f"reading the headers of {len(paths):,} images")
   headers = [image_files.header(path) for path in paths]
   unreadable = {i: header.error for i, header in enumerate(headers) if header.error}

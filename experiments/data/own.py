@@ -40,9 +40,11 @@ def _rows(path: Path, options: Options, progress: Progress) -> Rows:
   # Imported here because pandas and Pillow are slow to import.
   if path.is_dir():
     from experiments.data import image_folder
+    from experiments.data import labeled_folder
 
     _refuse(path, options, "scale", *_OF_TABLES)
-    return image_folder.rows(path, options, progress)
+    source = labeled_folder if labeled_folder.workdir(path) else image_folder
+    return source.rows(path, options, progress)
   if not path.is_file():
     raise DataError(f"{str(path)!r} does not exist.")
   if path.suffix.lower() in (".npz", ".npy"):
@@ -56,6 +58,13 @@ def _rows(path: Path, options: Options, progress: Progress) -> Rows:
     _refuse(path, options, "image_size")
     return tables.rows(path, options)
   raise DataError(f"{str(path)!r} is neither a folder of images nor a file of type {', '.join(SUFFIXES)}.")
+
+
+def _stamp(path: Path) -> str:
+  """The state of the files that rows are read from."""
+  from experiments.data import labeled_folder  # imported here for the same reason
+
+  return labeled_folder.stamp(path) if labeled_folder.workdir(path) else cache.stamp(path)
 
 
 def _refuse(path: Path, options: Options, *others: str) -> None:
@@ -72,7 +81,7 @@ def load(name: str, options: Options, progress: Progress = lambda text: None) ->
     DataError: the path does not hold a usable data set; the message is one sentence.
   """
   path = Path(name).expanduser()
-  before = cache.stamp(path)
+  before = _stamp(path)
   found = _rows(path, options, progress)
   known = classes.of_labels(found.labels, found.labels_in, keep_unlabeled=options.unlabeled == "keep")
   is_test, split_remark = _test_rows(found, known.labels, options)
@@ -135,7 +144,7 @@ def _read(path: Path, stamp: str, found: Rows, options: Options, pool: np.ndarra
   Raises:
     DataError: the source changed while it was read.
   """
-  made_from = hashlib.sha256(json.dumps([stamp, options]).encode()).hexdigest()
+  made_from = hashlib.sha256(json.dumps([stamp, options, found.key]).encode()).hexdigest()
   names = ["inputs", "test_inputs", "std", "remarks", "unreadable"]
   cached = cache.read_parts(path, made_from, names) if found.cacheable else None
   if cached is not None:
@@ -144,7 +153,7 @@ def _read(path: Path, stamp: str, found: Rows, options: Options, pool: np.ndarra
       cached["inputs"], cached["test_inputs"], prepare, cached["remarks"].tolist(), cached["unreadable"].tolist()
     )
   read = found.read(pool, test)
-  if cache.stamp(path) != stamp:
+  if _stamp(path) != stamp:
     raise DataError(f"{path} changed while it was read: run again.")
   if found.cacheable:
     facts = {"std": read.prepare.std, "remarks": np.array(read.remarks), "unreadable": np.array(read.unreadable, int)}

@@ -42,3 +42,4 @@ class Rows(NamedTuple):
   num_test: int | None  # rows of the source's own test set; None if it has none
   names: Sequence[str] | None = None  # `[N]` names of the rows; None if they have none
   cacheable: bool = False  # whether to cache the arrays: decoded images
+  key: str = ""  # what the arrays depend on besides the files

@@ -324,3 +324,15 @@ def saved(workdir: Path) -> Found:
   if not head:
     raise UsageError(f"{workdir / LIST} is missing or damaged: start `python -m experiments.label` on the folder once")
   return _grouped(Path(head["root"]), files)
+
+
+def changed(root: Path, workdir: Path) -> set[str]:
+  """Paths of the list of the last start whose files have vanished, or have other bytes, below `root`.
+
+  A file is hashed only if its size or time of change differs.
+  """
+  files = [file for file in _last(workdir)[1] if not file.error]
+  before = {file.path: file for file in files}
+  with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    found = threads.map(lambda file: _examined(root, file.path, before), files)
+    return {file.path for file, after in zip(files, found, strict=True) if after.sha256 != file.sha256}

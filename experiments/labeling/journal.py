@@ -1,6 +1,7 @@
 """The file labels.jsonl: one line per event of a labeled folder, synced to the disk before the next image is shown."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import contextlib
 import errno
 import json
@@ -83,13 +84,18 @@ class Journal:
     Raises:
       JournalError: the disk refuses the event; the file is as before.
     """
-    numbered = {"event": len(self.events), **event}
-    line = (json.dumps(numbered, allow_nan=False) + "\n").encode()
+    return self.extend([event])[0]
+
+  def extend(self, events: Sequence[Event]) -> list[dict]:
+    """Writes events with one sync, all or none; a kill in between may leave the first ones. Otherwise as `append`."""
+    numbered = [{"event": number, **event} for number, event in enumerate(events, len(self.events))]
+    lines = b"".join((json.dumps(event, allow_nan=False) + "\n").encode() for event in numbered)
     try:
-      self._write(line)
+      self._write(lines)
     except OSError as error:
-      raise JournalError(f"{self.path} cannot be written ({error.strerror}): the answer is not kept") from error
-    self.events.append(numbered)
+      kept = "the answer is not" if len(events) == 1 else f"none of {len(events):,} answers is"
+      raise JournalError(f"{self.path} cannot be written ({error.strerror}): {kept} kept") from error
+    self.events += numbered
     return numbered
 
   def _write(self, lines: bytes) -> None:
