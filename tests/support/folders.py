@@ -113,6 +113,7 @@ def page(session: Session | None, hosts=frozenset({HOST}), **headers: str):
     if session is not None:
       server.learner._take({"kind": "images"})
       server.learner._take({"kind": "features", "description": "linear head"})
+      session.use(session.model)  # from here on, images are handed out
     yield
 
   with TestClient(server.app(lifespan), f"http://{HOST}", raise_server_exceptions=False) as client:

@@ -380,6 +380,7 @@ async function exchange(path, body, what, words) {
   app.replies++;
   await showCurrent();
   if (left) refuse(left);
+  else if (state.notice) refuse(state.notice);
   else say(words(state));
 }
 
