@@ -17,7 +17,7 @@ from experiments.data.rows import Rows
 from experiments.labeling import images
 from experiments.labeling import journal
 from experiments.labeling.answers import UNUSABLE
-from experiments.labeling.answers import Answers
+from experiments.labeling.answers import replayed
 from experiments.labeling.audit import position
 
 
@@ -67,10 +67,9 @@ def rows(path: Path, options: Options, progress: Progress) -> Rows:
   assert own is not None
   root, found = _found(path)
   try:
-    events, _ = journal.read(own / journal.NAME)
+    answers = replayed(own / journal.NAME, journal.read(own / journal.NAME)[0])
   except UsageError as error:
     raise DataError(f"{error}.") from error
-  answers = Answers(events)
   if answers.start is None or not any(outcome.label for outcome in answers.outcomes.values()):
     raise DataError(f"{own / journal.NAME} has no labels yet: label some images with experiments.label.")
   progress(f"checking {len(found.images):,} images for changes")

@@ -35,9 +35,12 @@ def begin(root: Path, *, audit: float = 0.0, classes: Sequence[str] = ("cat", "d
 
 
 def answer(workdir: Path, answers: Mapping[str, str], annotator: str = "anna", guess: str | None = None) -> None:
-  """Appends answers, by path: the name of a class, or `skip` or `unusable`."""
+  """Appends answers, by path: the name of a class, which is added if it is new, or `skip` or `unusable`."""
   by_path = {path: image for image in images.saved(workdir).images for path in (image.path, *image.copies)}
   journal = Journal(workdir / NAME)
+  known = {event["label"] for event in journal.events if event["action"] == "class"}
+  for label in dict.fromkeys(text for text in answers.values() if text not in ("skip", "unusable", *known)):
+    journal.append({"action": "class", "label": label, "time": "2026-11-30T12:00:00.000Z", "annotator": None})
   for path, text in answers.items():
     image, is_label = by_path[path], text not in ("skip", "unusable")
     event = {"action": "label" if is_label else text, "label": text if is_label else None, "annotator": annotator}

@@ -10,6 +10,7 @@ from experiments.common.errors import UsageError
 from experiments.labeling import images
 from experiments.labeling import journal
 from experiments.labeling.answers import Answers
+from experiments.labeling.answers import replayed
 from experiments.labeling.audit import position
 
 _LONGEST = 100  # characters of a name, as on the page
@@ -54,12 +55,10 @@ def read(workdir: Path) -> Folder:
   Raises:
     UsageError: it is not one of a labeled folder, or its files are damaged.
   """
-  events, _ = journal.read(workdir / journal.NAME)
-  answers = Answers(events)
+  path = workdir / journal.NAME
+  answers = replayed(path, journal.read(path)[0])
   if answers.start is None:
-    raise UsageError(
-      f"{workdir / journal.NAME} is missing or empty: start `python -m experiments.label` on the folder once"
-    )
+    raise UsageError(f"{path} is missing or empty: start `python -m experiments.label` on the folder once")
   found = images.saved(workdir)
   by_path = {path: image for image in found.images for path in (image.path, *image.copies)}
   return Folder(found, answers, {image.sha256: image for image in found.images}, by_path)
