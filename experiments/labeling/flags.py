@@ -94,7 +94,12 @@ def _defined() -> flags.FlagValues:
   flags.DEFINE_string("host", "127.0.0.1", "address to serve on; others than loopback let the network in", **own)
   flags.DEFINE_integer("port", 0, "port to serve on; 0: a free one", 0, 65535, **own)
   flags.DEFINE_boolean("open", True, "open the page in a browser", **own)
-  flags.DEFINE_string("export", None, "write the labels and exit: csv:FILE, folders:FOLDER or label_studio:FILE", **own)
+  flags.DEFINE_string(
+    "export",
+    None,
+    "write the labels and exit: csv:FILE, folders:DIR (hard links), copies:DIR or label_studio:FILE",
+    **own,
+  )
   flags.DEFINE_string("import", None, "read labels and exit: csv:FILE or label_studio:FILE", **own)
   for name in _STUDY:
     values[name] = copy.deepcopy(study_flags.FLAGS[name])
