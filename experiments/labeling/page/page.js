@@ -206,6 +206,7 @@ async function poll() {
 
 /** Takes a State that no command asked for. */
 async function take(state) {
+  if (state.phase === "ready" && state.error) showProblem(`${state.error}.`, { refuses: false });
   app.state = state;
   app.replies++;
   if (!app.shown || app.shown.failed) await exclusively(showCurrent);
@@ -670,6 +671,7 @@ function renderAdvice(advice) {
   if (!advice) return;
   $("advice").hidden = false;
   $("advice").classList.toggle("stop", advice.stop);
+  if (advice.stop && $("advice-title").textContent !== advice.title) $("advice-why").open = true;
   $("advice-title").textContent = advice.title;
   $("advice-lines").replaceChildren(...advice.lines.map((line) => make("li", {}, line)));
 }
@@ -713,8 +715,8 @@ function renderAccuracy(accuracy, target) {
   );
   $("interval").replaceChildren(...(known ? [intervalPlot(accuracy, target)] : []));
   const beside = [skipped && `${skipped} skipped`, unusable && `${unusable} that cannot be used`].filter(Boolean);
-  const counted = `From ${plural(answers, "answer")}${beside.length ? ` (and ${beside.join(", ")})` : ""}.`;
-  $("accuracy-text").textContent = `${counted} ${text}`;
+  const counted = `From ${plural(answers, "answer")}${beside.length ? ` (and ${beside.join(", ")})` : ""}`;
+  $("accuracy-text").textContent = `${counted}: ${text}.`;
 }
 
 function intervalPlot({ estimate, low, high }, target) {
