@@ -1,6 +1,8 @@
 """A folder's images with their answers: what a model may be trained on, and what the audit measures it on."""
 
+from collections.abc import Iterator
 import datetime
+from itertools import takewhile
 from pathlib import Path
 
 from experiments.labeling import images
@@ -120,15 +122,23 @@ class Labeled:
         found.append((number, classes[outcome.label]))
     return found
 
+  def _audited(self) -> Iterator[int]:
+    """The audit images up to the first that has no answer yet.
+
+    They are a random sample of all images, whatever was answered first: answers that were imported, or given out of
+    order, count once the answers before them are there.
+    """
+    return takewhile(lambda i: i in self._answered or i in self.gone, self.reservoir)
+
   def audit_labels(self) -> list[tuple[int, int]]:
-    """Images and class numbers of the labeled audit images, in the order of the permutation."""
+    """Images and class numbers of the audit's labels, in the order of the permutation, up to the first open answer."""
     classes = self.classes
-    labels = [(i, o.label) for i in self.reservoir if i not in self.gone and (o := self.outcome(i)) is not None]
+    labels = [(i, o.label) for i in self._audited() if i not in self.gone and (o := self.outcome(i)) is not None]
     return [(i, classes[label]) for i, label in labels if label is not None]
 
   def audit_count(self, action: str) -> int:
-    """Number of audit images whose answers amount to this action."""
-    return sum(self.has(i, action) for i in self.reservoir)
+    """Number of audit images, up to the first open answer, whose answers amount to this action."""
+    return sum(self.has(i, action) for i in self._audited())
 
   def barred(self) -> list[int]:
     """Images that a strategy may not choose: those of the audit, and those that cannot be used."""
