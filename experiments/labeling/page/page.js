@@ -5,6 +5,7 @@ const TIMEOUT = 15_000; // milliseconds after which a request without a reply co
 const POLL = { reading: 500, ready: 1500 }; // milliseconds between two questions for the State
 const LIMIT = 20; // commands that may wait
 const KEPT = 40; // pictures kept in memory
+const BLOCKED = "Not taken: see the message above the image.";
 const PIXELS = 64; // images below this many pixels are scaled up without smoothing
 
 const token = new URLSearchParams(location.search).get("token") ?? "";
@@ -90,7 +91,7 @@ class Problem extends Error {
 /** The server's reply to one request; raises a Problem. */
 async function request(path, body) {
   const options = { headers: { "X-Token": token }, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) };
-  if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
+  if (body) Object.assign(options, { method: "POST", body: JSON.stringify(body), priority: "high" });
   if (body) options.headers["Content-Type"] = "application/json";
   let response, text;
   try {
@@ -144,7 +145,7 @@ function settle() {
 }
 
 function showProblem(sentence, { refuses = true, retry = null, drop = null } = {}) {
-  app.problem = { refuses, retry, sentence };
+  app.problem = { refuses, retry };
   $("problem").hidden = false; // before the text, or screen readers miss it
   if ($("problem-text").textContent !== sentence) $("problem-text").textContent = sentence;
   $("retry").hidden = !retry;
@@ -336,7 +337,7 @@ function mark(button, chosen) {
 
 /** Runs a command now, or after those before it. */
 function command(action, details = {}, time = performance.now()) {
-  if (app.problem?.refuses) return refuse(`Not taken: ${app.problem.sentence}`);
+  if (app.problem?.refuses) return refuse(BLOCKED);
   if (app.busy && app.waiting.length >= LIMIT) return refuse(`Not taken: ${LIMIT} keys wait for the server.`);
   app.waiting.push({ action, time, queued: app.busy, ...details });
   if (!app.busy) exclusively(runWaiting);
@@ -566,7 +567,8 @@ function onTypedKey(event) {
     renderMatches();
   } else if (event.key === "Enter" && $("typed-name").value !== "" && !event.isComposing) {
     event.preventDefault();
-    if (app.problem?.refuses) return app.problem.retry ? app.problem.retry() : refuse(app.problem.sentence);
+    if (app.problem?.retry) return app.problem.retry();
+    if (app.problem?.refuses) return refuse(BLOCKED);
     if (!event.repeat) chooseTyped(matching($("typed-name").value)[chosen], event.timeStamp);
   } else if (event.key === "Escape") {
     $("typed-name").value = "";
@@ -595,7 +597,7 @@ function preload({ current, upcoming, history }) {
 function renderHeader({ folder, annotator, stats }) {
   $("folder").textContent = folder;
   $("folder").title = folder;
-  $("annotator").textContent = annotator ? `Annotator: ${annotator}` : "";
+  $("annotator").textContent = annotator ?? "";
   $("answered").hidden = !stats?.images;
   if (!stats?.images) return;
   const answered = stats.images - stats.left;
@@ -639,7 +641,7 @@ function renderStrip({ history, upcoming, current }) {
 }
 
 function thumbnail(image) {
-  const img = make("img", { src: imageUrl(image, true), alt: "", width: 48, height: 48 });
+  const img = make("img", { fetchpriority: "low", src: imageUrl(image, true), alt: "", width: 48, height: 48 });
   img.onload = () => img.classList.toggle("pixels", Math.max(img.naturalWidth, img.naturalHeight) < PIXELS);
   return img;
 }
