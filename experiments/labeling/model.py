@@ -48,7 +48,8 @@ def components(rows: np.ndarray, most: int = _COMPONENTS) -> np.ndarray:
   size = math.prod(rows.shape[1:])
   flat = lambda part: np.asarray(part, np.float32).reshape(len(part), size)
   sample = flat(rows[:: -(-len(rows) // _FITTED_ON)])
-  pca = PCA(min(most, size, len(sample)), random_state=0).fit(sample)
+  with np.errstate(divide="ignore", invalid="ignore"):  # the shares of variance of images that are all equal
+    pca = PCA(min(most, size, len(sample)), random_state=0).fit(sample)
   out = np.concatenate([pca.transform(flat(rows[i : i + 4096])) for i in range(0, len(rows), 4096)])
   scale = np.sqrt(np.mean(np.sum(out * out, axis=1)) / 10)
   return (out / (scale if scale > 0 else 1.0)).astype(np.float32)
@@ -61,8 +62,11 @@ def _padded(count: int, least: int) -> int:
 
 @functools.lru_cache(maxsize=8)
 def _learner(config: Config, num_classes: int, capacity: int) -> al_jax.Learner:
-  rounds = -(-(capacity - config.init_labels) // config.acq_size)
-  config = dataclasses.replace(config, rounds=max(rounds, 1), init="random")
+  """The learner, whose plan ends with `capacity` labels; what its rounds would be is not used."""
+  acq_size = min(config.acq_size, capacity)
+  rounds = max(capacity - config.init_labels, 0) // acq_size
+  plan = {"init_labels": capacity - rounds * acq_size, "acq_size": acq_size, "rounds": rounds, "init": "random"}
+  config = dataclasses.replace(config, **plan)
   return build.learners(config, num_classes)[config.acq[0]]
 
 
@@ -70,11 +74,46 @@ class Model:
   """Trains on labels and chooses images. A result depends on the arguments alone, not on earlier calls."""
 
   def __init__(self, config: Config, features: np.ndarray, pixels: np.ndarray):
-    """`features` `[N, F]` float32; `pixels` `[N, H, W, 1 or 3]` uint8, which networks other than a head are given."""
+    """
+    Args:
+      config: the flags of the model and the acquisition.
+      features: `[N, F]` float32.
+      pixels: `[N, H, W, 1 or 3]` uint8, which networks other than a head are given.
+
+    Raises:
+      UsageError: the model or the acquisition cannot run on these images.
+    """
     self.config = config
     self.is_head = config.model == "linear"
     self._features, self._pixels = features, pixels
     self._key = jax.random.key(config.seed)
+    answers = np.full(len(features), types.UNKNOWN, np.int32)
+    answers[0] = 0
+    self._start(
+      answers, np.ones(len(features), bool), _CLASSES, 1
+    )  # what raises here would otherwise raise after many labels
+
+  def _start(
+    self, answers: np.ndarray, available: np.ndarray, num_classes: int, labels: int
+  ) -> tuple[types.ALState, types.Dataset, al_jax.Learner]:
+    """State, data and learner for classes `[N]`, of which `labels` are known. Raises UsageError as `__init__`."""
+    rows = self._features if self.is_head else self._pixels
+    data = types.Dataset(
+      rows,
+      answers,
+      rows[:0],
+      np.zeros(0, np.int32),
+      num_classes,
+      inputs.as_they_are if self.is_head else inputs.images(std=255),
+      embedding=None if self.is_head else self._features,
+      known=answers >= 0,
+      available=available,
+    )
+    try:
+      learner = _learner(self.config, num_classes, min(_padded(labels, _CAPACITY), len(answers)))
+      return al_jax.start(self._key, data, learner), data, learner
+    except ValueError as error:
+      raise UsageError(f"--model={self.config.model}, --acq={self.config.acq[0]}: {error}") from error
 
   def typical(self, labeled: Sequence[int], barred: Sequence[int], num: int) -> Fitted:
     """The most typical images of clusters, which need no model: TypiClust.
@@ -107,38 +146,23 @@ class Model:
       num: number of images to select; 0: none, and the guesses alone are computed.
 
     Raises:
-      UsageError: the learner cannot run on these images, or the training diverged.
+      UsageError: the training diverged.
     """
-    size, held = len(self._features), np.array(list(labels), int)
-    classes = np.array(list(labels.values()), np.int32)
+    size, kept_out = len(self._features), set(barred)
+    labels = {image: c for image, c in labels.items() if image not in kept_out}
+    held, classes = np.array(list(labels), int), np.array(list(labels.values()), np.int32)
     num_classes = _padded(int(classes.max()) + 1, _CLASSES)
     answers, available = np.full(size, types.UNKNOWN, np.int32), np.ones(size, bool)
     answers[list(skipped)] = types.SKIPPED
     answers[held] = classes
     available[list(barred)] = False
-    available[held] = True
-    rows = self._features if self.is_head else self._pixels
-    data = types.Dataset(
-      rows,
-      answers,
-      rows[:0],
-      np.zeros(0, np.int32),
-      num_classes,
-      inputs.as_they_are if self.is_head else inputs.images(std=255),
-      embedding=None if self.is_head else self._features,
-      known=answers >= 0,
-      available=available,
-    )
-    learner = _learner(self.config, num_classes, _padded(len(held), _CAPACITY))
     present = np.bincount(classes, minlength=num_classes) > 0
-    try:
-      state = al_jax.start(self._key, data, learner)._replace(round=jnp.int32(round))
-      if self.is_head:
-        state = state._replace(variables=_restricted(state.variables, present))
-      free = num and bool((available & (answers < 0)).any())
-      question = al_jax.ask(state, data, learner, num=num if free else 1)
-    except ValueError as error:
-      raise UsageError(f"--model={self.config.model}, --acq={self.config.acq[0]}: {error}") from error
+    state, data, learner = self._start(answers, available, num_classes, len(held))
+    state = state._replace(round=jnp.int32(round))
+    if self.is_head:
+      state = state._replace(variables=_restricted(state.variables, present))
+    free = num and bool((available & (answers < 0)).any())
+    question = al_jax.ask(state, data, learner, num=num if free else 1)
     assert question.fit is not None
     if int(question.fit.first_bad_step) >= 0:
       raise UsageError(

@@ -8,11 +8,14 @@ import struct
 from typing import NamedTuple
 import zlib
 
+from absl.testing import flagsaver
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 from starlette.testclient import TestClient
 
+from experiments.config.flags import FLAGS
+from experiments.labeling import flags
 from experiments.labeling import images
 from experiments.labeling.journal import Journal
 from experiments.labeling.labeled import Labeled
@@ -128,3 +131,19 @@ async def settled(server: Server) -> None:
   """Waits until the server's report is made."""
   while server._reporting is not None and not server._reporting.done():
     await asyncio.sleep(0.01)
+
+
+@contextlib.contextmanager
+def flags_kept():
+  """Undoes what the labeling program sets of the flags of a study, which are those of the process."""
+  saved = flagsaver.save_flag_values(FLAGS)
+  try:
+    yield
+  finally:
+    flagsaver.restore_flag_values(saved, FLAGS)
+
+
+def command(*words: str) -> flags.Command:
+  """The command of `experiments.label . WORDS`."""
+  with flags_kept():
+    return flags.parse(["experiments.label", ".", *words], "")
