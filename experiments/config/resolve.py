@@ -186,21 +186,23 @@ def _path_data(values: dict[str, Any], typed: set[str]) -> dict[str, Any]:
   return {"dataset": os.path.expanduser(values["dataset"])}
 
 
-def path_options(config: Config) -> data_sources.Options:
-  """The options with which a path is read.
+def image_size(text: str | None) -> tuple[int, int] | None:
+  """Height and width of `--image_size`.
 
   Raises:
-    UsageError: --image_size is not a size.
+    UsageError: it is not a size.
   """
-  size = None
-  if config.image_size is not None:
-    words = config.image_size.lower().split("x")
-    if len(words) > 2 or not all(word.isdecimal() and 0 < int(word) <= 4096 for word in words):
-      raise UsageError(
-        f"--image_size={config.image_size} must be a size such as 64 or 64x48 (height x width), each at most 4096"
-      )
-    size = (int(words[0]), int(words[-1]))
-  given = {name: getattr(config, name) for name in PATH_OPTIONS} | {"image_size": size}
+  if text is None:
+    return None
+  words = text.lower().split("x")
+  if len(words) > 2 or not all(word.isdecimal() and len(word) < 5 and 0 < int(word) <= 4096 for word in words):
+    raise UsageError(f"--image_size={text} must be a size such as 64 or 64x48 (height x width), each at most 4096")
+  return int(words[0]), int(words[-1])
+
+
+def path_options(config: Config) -> data_sources.Options:
+  """The options with which a path is read. Raises UsageError as `image_size`."""
+  given = {name: getattr(config, name) for name in PATH_OPTIONS} | {"image_size": image_size(config.image_size)}
   if config.features is not None:  # --scale is that of the features
     given["scale"] = None
   return data_sources.Options(**given)

@@ -15,7 +15,7 @@ from experiments.common.spelling import ORACLE
 from experiments.config import flags as study_flags
 from experiments.config.flag_groups import GROUPS
 from experiments.config.resolve import Config
-from experiments.config.resolve import path_options
+from experiments.config.resolve import image_size
 from experiments.config.resolve import resolve
 from experiments.encoders import efficientnet_lite0
 
@@ -43,7 +43,7 @@ def _of_group(start: str) -> tuple[str, ...]:
 
 
 _MODEL = (*_of_group("Model"), *_of_group("Posterior"))
-_STUDY = (*_CHOICE, *_MODEL, "image_size", *_RUNNING)
+_STUDY = (*_CHOICE, *_MODEL, *_RUNNING)
 
 
 class Command(NamedTuple):
@@ -68,7 +68,7 @@ class Command(NamedTuple):
 
   @property
   def image_size(self) -> tuple[int, int] | None:
-    return path_options(self.config).image_size
+    return image_size(self.values.image_size)
 
 
 def _defined() -> flags.FlagValues:
@@ -101,7 +101,7 @@ def _defined() -> flags.FlagValues:
     **own,
   )
   flags.DEFINE_string("import", None, "read labels and exit: csv:FILE or label_studio:FILE", **own)
-  for name in _STUDY:
+  for name in (*_STUDY, "image_size"):  # the latter is not passed on: there it belongs to a data set
     values[name] = copy.deepcopy(study_flags.FLAGS[name])
     values[name].unparse()
   for name, value in _DEFAULTS.items():
@@ -112,7 +112,7 @@ def _defined() -> flags.FlagValues:
 
 
 def _help(values: flags.FlagValues, description: str) -> str:
-  own = [name for name in values if name not in _STUDY]
+  own = [name for name in values if name not in _STUDY and name != "image_size"]
   groups = {"Labeling": own, "Images to ask for": _CHOICE, "Model": (*_MODEL, "image_size")}
   return "\n".join([description.strip(), *flag_words.described(values, groups | {"Running": _RUNNING})])
 

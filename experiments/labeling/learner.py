@@ -79,9 +79,14 @@ class Learner:
     self._process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, limit=_LONGEST)
     assert self._process.stdout is not None
     self._send(self._task._asdict())
-    while line := await self._process.stdout.readline():
-      self._take(json.loads(line))
-    status = await self._process.wait()
+    try:
+      while line := await self._process.stdout.readline():
+        self._take(json.loads(line))
+    except BaseException:
+      self.stop()
+      raise
+    finally:
+      status = await self._process.wait()
     self._under_way = None
     self.error = self.error or f"the process that trains has ended (status {status}): start the program again"
     if self._session is not None and not self._session.model.queue:

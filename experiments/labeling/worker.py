@@ -44,7 +44,7 @@ def _opened_features(path: Path, files: int) -> np.ndarray:
   """
   try:
     rows = np.load(path, allow_pickle=False, mmap_mode="r")
-  except (OSError, ValueError, EOFError) as error:
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise UsageError(f"--features={path} cannot be read as a .npy file ({error})") from error
   is_array = isinstance(rows, np.ndarray)
   if not is_array or rows.ndim != 2 or rows.dtype.kind not in "fiu" or len(rows) != files or not rows.shape[1]:
