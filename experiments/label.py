@@ -45,8 +45,8 @@ def main(argv: list[str]) -> None:
     command = flags.parse(argv, __doc__ or "")
     logging.set_verbosity(command.config.log_level)
     values = command.values
-    source = demo.write() if command.source is None else Path(command.source).expanduser()
-    root, paths = images.listed(source, None if values.root is None else Path(values.root).expanduser())
+    source = demo.write() if command.source is None else Path(os.path.expanduser(command.source))
+    root, paths = images.listed(source, None if values.root is None else Path(os.path.expanduser(values.root)))
     workdir = workdir_of(source, values.workdir)
     with _locked(workdir):
       if values.export or values["import"].value:

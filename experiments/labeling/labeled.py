@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 import datetime
 from itertools import takewhile
+import os
 from pathlib import Path
 
 from experiments.labeling import images
@@ -176,7 +177,7 @@ class Labeled:
 def workdir_of(source: Path, workdir: str | None) -> Path:
   """The folder of a labeled folder's files: `--workdir`, or `.al_jax` in the folder or beside the list of paths."""
   if workdir is not None:
-    return Path(workdir).expanduser()
+    return Path(os.path.expanduser(workdir))
   return (source if source.is_dir() else source.parent) / images.WORKDIR
 
 
