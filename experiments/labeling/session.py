@@ -98,12 +98,11 @@ class Session:
     page = self.pages.get(name)
     if page is not None:
       page.seen = time.monotonic()
-      self._line_up(page)
     for other, away in list(self.pages.items()):
       if time.monotonic() - away.seen > _AWAY:
-        away.lined.clear()
-        if other != name:
-          del self.pages[other]
+        del self.pages[other]
+    if page is not None:
+      self._line_up(page)
     return page
 
   def add_class(self, label: str, annotator: str | None) -> None:

@@ -1,4 +1,4 @@
-"""labels.jsonl: what an append leaves in the file if it succeeds, fails or is killed, and what a damaged file does."""
+"""labels.jsonl: what an append leaves in the file when it succeeds, fails or is killed; damaged files."""
 
 import errno
 import json
