@@ -18,6 +18,7 @@ from experiments.labeling.session import Session
 
 _BATCHES = 3  # asked for at a time, so that the queue lasts while the next model is trained
 _GROWTH = 1.4  # ratio of labels between models that are trained again for the learning curve
+_POINTS, _RECENT = 30, 4  # models that are kept for the learning curve: at most so many, and the last ones besides
 _LONGEST = 1 << 28  # bytes of a message
 
 
@@ -180,7 +181,7 @@ class Learner:
       # After an undo, models of more labels are of the past: the last of the list is the present one.
       keeps = lambda labels: labels != request.labels if request.is_past else labels < request.labels
       others = [model for model in self.models if keeps(model.labels)]
-      self.models = sorted([*others, Trained(request.labels, guesses)], key=lambda model: model.labels)
+      self.models = _thinned(sorted([*others, Trained(request.labels, guesses)], key=lambda model: model.labels))
     if not request.is_past:
       scores = message["scores"] or [None] * len(message["ids"])
       number = None if request.is_typical else self.round
@@ -193,3 +194,13 @@ class Learner:
       self._session.use(Model(tuple(chosen), found))
     self._changed()
     self.consider()
+
+
+def _thinned(models: list[Trained]) -> list[Trained]:
+  """At most `_POINTS` models about evenly spaced in the logarithm of their labels, and the last `_RECENT`."""
+  early, last = models[:-_RECENT], models[-_RECENT:]
+  if len(early) > _POINTS:
+    labels = np.array([model.labels for model in early])
+    wanted = np.geomspace(labels[0], labels[-1], _POINTS)
+    early = [early[i] for i in sorted({int(np.abs(labels - count).argmin()) for count in wanted})]
+  return [*early, *last]

@@ -14,8 +14,6 @@ from experiments.labeling.answers import UNUSABLE
 from experiments.labeling.labeled import Labeled
 from experiments.labeling.learner import Trained
 
-_POINTS = 30  # of the learning curve, at most
-
 
 class Answered(NamedTuple):
   """What a report takes from the answers."""
@@ -52,7 +50,6 @@ def report(answers: Answered, models: Sequence[Trained], target: float, share: f
     target: accuracy that is wanted.
     share: share of audit images among the images shown.
   """
-  models = _thinned(models)
   pairs = answers.audit
   images, classes = (np.array(column, int) for column in zip(*pairs, strict=True)) if pairs else (np.zeros(0, int),) * 2
   right = np.array([model.guesses[images] == classes for model in models]).reshape(len(models), len(pairs))
@@ -86,17 +83,9 @@ def _agreement(pairs: list[tuple[str, str]]) -> dict:
   return {"images": len(pairs), "equal": sum(a == b for a, b in pairs), "kappa": kappa}
 
 
-def _thinned(models: Sequence[Trained]) -> list[Trained]:
-  """At most `_POINTS` models: the last, and others about evenly spaced in the logarithm of their labels."""
-  if len(models) <= _POINTS:
-    return list(models)
-  wanted = np.geomspace(models[0].labels, models[-1].labels, _POINTS)
-  labels = np.array([model.labels for model in models])
-  return [models[i] for i in sorted({int(np.abs(labels - count).argmin()) for count in wanted})]
-
-
 def _kappas(stop_set: list[int], models: Sequence[Trained]) -> list[float]:
-  """Agreement of successive models on the stop set."""
+  """Agreement of the last models, each with its predecessor, on the stop set."""
+  models = models[-stopping.WINDOWS - 1 :]
   pairs = zip(models[:-1], models[1:], strict=True)
   return [stopping.kappa(first.guesses[stop_set], second.guesses[stop_set]) for first, second in pairs]
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from experiments.common.errors import UsageError
+from experiments.labeling import learner as learner_module
 from experiments.labeling.learner import Learner
 from experiments.labeling.learner import Schedule
+from experiments.labeling.learner import Trained
 from experiments.labeling.messages import Task
 from experiments.labeling.messages import packed
 from tests.support import folders
@@ -210,6 +212,18 @@ def test_after_an_undo_the_last_model_is_the_present_one(labeler):
   while labeler.learner.busy:
     labeler.reply()
   assert labeler.learner.models[-1].labels == len(labeler.learner.sent[-1]["labels"])
+
+
+def test_of_many_models_those_of_the_curve_and_the_last_ones_are_kept():
+  models = []
+  for labels in range(10, 1010, 5):
+    models = learner_module._thinned([*models, Trained(labels, np.zeros(1, np.int32))])
+  labels = [model.labels for model in models]
+  assert labels == sorted(set(labels))
+  assert 20 <= len(labels) <= 34
+  assert labels[0] == 10
+  assert labels[-4:] == [990, 995, 1000, 1005]
+  assert max(b / a for a, b in zip(labels[:-1], labels[1:], strict=True)) < 2
 
 
 def test_an_image_whose_file_changes_leaves_the_training(labeler):
