@@ -113,6 +113,7 @@ def test_fewer_are_chosen_if_fewer_are_left_and_skipped_ones_come_last(head):
   assert (everything.guesses == TRUTH).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 25])
 def test_small_folders_have_models(size):
   held = {0: 0, 1: 1}
@@ -160,6 +161,7 @@ def test_equal_images_have_components_without_warnings(size):
   assert not found.any()
 
 
+@pytest.mark.slow
 def test_networks_see_the_images():
   words = ("--train_steps=60", "--learning_rate=0.01", "--hidden=32")
   network = model("--model=mlp", *words)
