@@ -20,8 +20,8 @@ from tests.support import label_sessions as support
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-  """A folder of 1,500 images."""
-  return support.numbered(tmp_path_factory.mktemp("large") / "root", 1500)
+  """A folder of 1,000 images."""
+  return support.numbered(tmp_path_factory.mktemp("large") / "root", 1000)
 
 
 @pytest.fixture(autouse=True)
