@@ -43,7 +43,9 @@ def by_sklearn(features: np.ndarray, held: dict[int, int], c: float) -> tuple[np
   return reference.classes_[probs.argmax(axis=1)], probs.max(axis=1)
 
 
-@pytest.mark.parametrize("classes", [(0, 2, 7), tuple(range(10)), (3, 9), (0, 12)], ids=str)
+@pytest.mark.parametrize(
+  "classes", [(0, 2, 7), tuple(range(10)), (3, 9), pytest.param((0, 12), marks=pytest.mark.slow)], ids=str
+)
 def test_padding_changes_no_probability(head, classes):
   held = {i: TRUTH[i] if classes != (0, 12) else 12 * (TRUTH[i] > 4) for i in range(40) if TRUTH[i] in classes}
   if classes == (0, 12):
@@ -113,8 +115,7 @@ def test_fewer_are_chosen_if_fewer_are_left_and_skipped_ones_come_last(head):
   assert (everything.guesses == TRUTH).mean() > 0.9
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [2, 25])
+@pytest.mark.parametrize("size", [2, pytest.param(25, marks=pytest.mark.slow)])
 def test_small_folders_have_models(size):
   held = {0: 0, 1: 1}
   fitted = model(size=size).fit(held, [], [], round=0, num=30)
