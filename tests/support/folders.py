@@ -1,6 +1,5 @@
 """Folders of small images, and the server's parts on them, without processes."""
 
-import asyncio
 import contextlib
 import io
 from pathlib import Path
@@ -127,12 +126,6 @@ def page(session: Session | None, hosts=frozenset({HOST}), **headers: str):
     yield page
 
 
-async def settled(server: Server) -> None:
-  """Waits until the server's report is made."""
-  while server._reporting is not None and not server._reporting.done():
-    await asyncio.sleep(0.01)
-
-
 @contextlib.contextmanager
 def flags_kept():
   """Undoes what the labeling program sets of the flags of a study, which are those of the process."""
@@ -147,3 +140,24 @@ def command(*words: str) -> flags.Command:
   """The command of `experiments.label . WORDS`."""
   with flags_kept():
     return flags.parse(["experiments.label", ".", *words], "")
+
+
+def sentence(response, status: int) -> str:
+  """The error of a response, which has every header of safety."""
+  assert response.status_code == status, response.text
+  assert list(response.json()) == ["error"]
+  text = response.json()["error"]
+  assert text.endswith(".")
+  assert not text.endswith("..")
+  assert text[0].isupper() or not text[0].isalpha()
+  assert_headers(response)
+  return text
+
+
+def assert_headers(response) -> None:
+  policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
+  assert policy["default-src"] == policy["base-uri"] == policy["form-action"] == policy["frame-ancestors"] == "'none'"
+  assert policy["script-src"] == policy["style-src"] == policy["img-src"] == policy["connect-src"] == "'self'"
+  assert response.headers["x-content-type-options"] == "nosniff"
+  assert response.headers["referrer-policy"] == "no-referrer"
+  assert response.headers["cross-origin-resource-policy"] == "same-origin"
