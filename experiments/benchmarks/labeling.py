@@ -232,7 +232,7 @@ def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> Table:
 
 def coverage_table(raw: dict) -> Table:
   """How often each interval has the true accuracy."""
-  columns = ["audit", "interval", "answers", "one model", "last model", "all models", "width", "unlabeled images"]
+  columns = ["audit", "interval", "answers", "middle model", "last model", "all models", "width", "unlabeled images"]
   names = ("middle", "last", "always", "width", "last_unlabeled")
   rows = [
     [str(row["audit"]), row["interval"], str(row["answers"][-1]), *(_percent(row[name]) for name in names)]
