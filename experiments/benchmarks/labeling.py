@@ -203,9 +203,7 @@ def run(config: flags.FlagValues, display: Display) -> dict:
     raise DataError(f"--pool={pool} needs as many images outside the folder, but there are {len(labels)}: give fewer.")
   most = labeling_replays.labels_of(config.rounds + 1)[-1]
   if most > (1 - labeling_replays.RESERVOIR) * pool:
-    raise DataError(
-      f"--rounds={config.rounds} needs {most} labels, and --pool={pool} has too few: give fewer --rounds."
-    )
+    raise DataError(f"--rounds={config.rounds} needs {most} labels, but --pool={pool} has fewer: give fewer --rounds.")
   display.line(
     f"{config.seeds} replays: folders of {pool:,} of {len(labels):,} images, {features.shape[1]} features, up to {most}"
     " labels"
@@ -234,7 +232,7 @@ def _table(title: str, columns: Sequence[str], rows: list[list[str]]) -> Table:
 
 def coverage_table(raw: dict) -> Table:
   """How often each interval has the true accuracy."""
-  columns = ["audit", "interval", "answers", "one model", "last model", "all models", "width", "unlabeled images"]
+  columns = ["audit", "interval", "answers", "middle model", "last model", "all models", "width", "unlabeled images"]
   names = ("middle", "last", "always", "width", "last_unlabeled")
   rows = [
     [str(row["audit"]), row["interval"], str(row["answers"][-1]), *(_percent(row[name]) for name in names)]

@@ -57,7 +57,8 @@ def replayed(classes: int, *, pool: int, rounds: int) -> Callable[[jax.Array, ja
     key_folder, key_first, key_ties, key = jax.random.split(jax.random.key(seed), 4)
     order = jax.random.permutation(key_folder, labels.shape[0])
     folder = features[order[:pool]]
-    x, y = (features[order] - folder.mean(axis=0)) / (folder.std(axis=0) + 1e-6), labels[order]
+    center, scale = folder.mean(axis=0, keepdims=True), folder.std(axis=0, keepdims=True) + 1e-6
+    x, y = (features[order] - center) / scale, labels[order]
     of_strategy = slice(reserved, pool)
     nothing = jnp.zeros((0, features.shape[1])), jnp.zeros(0, jnp.int32)
     data = types.Dataset(x[of_strategy], y[of_strategy], *nothing, classes, inputs.as_they_are)
@@ -75,7 +76,7 @@ def replayed(classes: int, *, pool: int, rounds: int) -> Callable[[jax.Array, ja
     def step(state: types.ALState, _: None) -> tuple[types.ALState, Replay]:
       trained, (state, _) = state.labeled, al_rounds.pure_round(state, data, learner)
       (layer,) = state.variables["params"].values()
-      predicted = jnp.argmax(x @ layer["kernel"] + layer["bias"], axis=1)
+      predicted = jnp.argmax(x @ layer["kernel"] + layer["bias"][None], axis=1)
       right = predicted == y
       weights = jnp.ones(pool).at[of_strategy].set(~trained)
       unlabeled = (weights * right[:pool]).sum() / weights.sum()

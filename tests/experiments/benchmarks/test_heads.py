@@ -219,7 +219,7 @@ def test_mistakes(flags, sentence):
 
 @pytest.mark.parametrize("flag", ["--features=x.npy,y.npy", "--dataset=mnist", "--epochs=3", "--sides=jax"])
 def test_flags_of_heads_are_refused_elsewhere(flag):
-  with pytest.raises(UsageError, match="applies to --suite=heads, not to --suite=loop"):
+  with pytest.raises(UsageError, match=r"applies to --suite=heads( and labeling)?, not to --suite=loop"):
     parse(["bench", "--suite=loop", flag])
 
 
