@@ -126,6 +126,10 @@ def test_every_public_name_has_a_docstring_whose_arguments_are_those_of_the_sign
       assert not listed or listed == taken, (name, listed, taken)
 
 
+# Files that a command writes.
+WRITTEN = ("results.jsonl", "STUDY.jsonl", "labels.jsonl", "images.jsonl", "rows.jsonl")
+
+
 def anchors(text: str) -> set[str]:
   """GitHub's names for the headings of a page."""
   headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
@@ -146,7 +150,7 @@ def test_every_link_and_path_leads_somewhere(path):
   for name in re.findall(r"`((?:al_jax|experiments|tests|docs|results)/[\w./*]*)`", text):
     assert re.search("NAME|SCALE", name) or list(ROOT.glob(name.rstrip("/"))), name
   for name in re.findall(r"\b\w+\.jsonl\b", text):
-    assert name in ("results.jsonl", "STUDY.jsonl") or list((ROOT / "results").rglob(name)), name
+    assert name in WRITTEN or list((ROOT / "results").rglob(name)), name
 
 
 def commands(text: str) -> list[list[str]]:
