@@ -119,6 +119,7 @@ def test_anchors_are_means_of_labeled_rows_per_class():
   assert np.isfinite(anchors).all()
 
 
+@pytest.mark.slow
 def test_the_batch_is_of_marked_images_or_all_of_them_and_random_others():
   sizes = []
   for seed in range(4):

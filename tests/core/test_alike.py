@@ -39,6 +39,7 @@ def made_anew(*, rate=1e-2, shift=0.0, classes=10, scale=None, plan=PLAN) -> al_
   return al_jax.Learner(trainer, al_jax.acquisition.from_score(doubt))
 
 
+@pytest.mark.slow
 def test_alike_learners_compile_once(data, compilations):
   first = al_jax.run(KEY, data, made_anew())
   state = al_jax.init_state(KEY, data, made_anew())

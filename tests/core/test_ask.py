@@ -143,6 +143,7 @@ def test_full_supervision_is_of_the_available_rows(data, make_learner):
   assert fit.steps == -(-49 // 8)
 
 
+@pytest.mark.slow
 def test_validation_rows_of_no_use_are_left_out_of_the_accuracy(data, make_learner):
   learner = make_learner("margin", val_size=6)
   labels, pool = np.asarray(data.labels), hidden(data)

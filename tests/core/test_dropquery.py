@@ -101,6 +101,7 @@ def test_enough_votes_are_those_of_the_reference(votes):
       assert set(np.flatnonzero(marked).tolist()) == reference.marked_by_votes(differing, candidates, votes, wanted)
 
 
+@pytest.mark.slow
 def test_the_batch_is_of_marked_images_or_all_of_them_and_random_others():
   sizes = set()
   for seed in range(5):

@@ -43,6 +43,7 @@ def fitted_state(data, learner):
   return state, float(rounds.JITTED_PHASES.evaluate(state, data, trainer=learner.trainer).test_accuracy)
 
 
+@pytest.mark.slow
 def test_with_all_candidates_tried_the_best_of_a_search_by_hand_is_acquired(data, make_learner):
   learner = oracle_of(make_learner, trials=ALL)
   state, before = fitted_state(data, learner)
@@ -74,6 +75,7 @@ def test_the_next_round_measures_the_score(data, make_learner):
   assert len(set(info.selected[:-1, 0].tolist())) == 3 and info.selected[-1, 0] == -1
 
 
+@pytest.mark.slow
 def test_where_no_label_helps_the_smallest_margin_of_the_pool_is_acquired(data, make_learner):
   frozen = oracle_of(make_learner, steps=1, optimizer=optax.sgd(0.0))
   state, _ = fitted_state(data, frozen)

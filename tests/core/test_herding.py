@@ -102,6 +102,7 @@ def test_every_pick_of_uherding_has_the_largest_gain_of_the_reference(radius):
     assert ids != chosen(view, radius=radius or labeled_radius(view))
 
 
+@pytest.mark.slow
 def test_uherding_reads_the_temperature_of_the_validation_rows():
   rng = np.random.default_rng(0)
   view = predicted(ordinary(0), 0, sharpness=6.0)
@@ -132,6 +133,7 @@ def test_the_temperature_has_the_highest_likelihood():
   assert float(wrong) == pytest.approx(100) and float(right) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_the_view_has_predictions_and_answers_of_the_validation_rows(data, make_learner):
   known = np.arange(97) % 3 > 0
   masked = dataclasses.replace(data, known=known, available=np.ones(97, bool))
@@ -186,6 +188,7 @@ def test_is_near_the_best_of_all_batches():
     assert reached >= (1 - 1 / math.e) * reference.best_herd(embedding, labeled, candidates, 3, 0.5)
 
 
+@pytest.mark.slow
 def test_few_gains_are_computed_again(monkeypatch):
   """Lazy evaluation: on clusters, a pick leaves the gains of the other clusters as they are."""
   rng, seen = np.random.default_rng(0), []

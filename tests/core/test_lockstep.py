@@ -130,6 +130,7 @@ def test_packings_are_as_documented():
   assert lockstep.PACKS == {"map": (1, 1), "vmap": (None, None), "heads": (1, 10)}
 
 
+@pytest.mark.slow
 def test_round_0_is_trained_once_per_key_and_is_the_same_for_all_strategies(data, make_learner):
   steps: list = []
   adam = optax.adam(1e-2)

@@ -388,6 +388,7 @@ def test_validation_set_is_apart_and_measured(data, make_learner):
   assert seeds[0] != seeds[1]
 
 
+@pytest.mark.slow
 def test_val_last_trains_on_the_first_rows_in_order_of_acquisition(data, make_learner):
   learner = make_learner("margin", init_labels=11, acq_size=6, epochs=2, batch_size=1, val_last=0.2)
   state = loop.init_state(KEY, data, learner)
@@ -454,6 +455,7 @@ def test_fit_full_trains_on_everything_available(data, make_learner):
   assert np.isnan(measured.val_accuracy)
 
 
+@pytest.mark.slow
 def test_fit_full_leaves_the_validation_set_and_the_test_set_alone(data, make_learner):
   for plan, held_out in [
     ({"val_size": 12}, splits.validation_ids(KEY, data, make_learner(val_size=12).plan)),

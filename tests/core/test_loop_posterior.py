@@ -255,6 +255,7 @@ def test_a_pool_of_copies_runs_and_its_labels_are_its_originals(data, make_learn
   assert np.abs(np.asarray(log_probs[:97]) - np.asarray(log_probs[97 : 2 * 97])).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_training_sees_the_noise_of_the_ids_it_was_given(data, make_learner):
   learner = make_learner()
   clean, noisy = copied(data, noise=0.0), copied(data)

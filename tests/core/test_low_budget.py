@@ -178,6 +178,7 @@ def test_radius_is_the_largest_that_is_pure_enough(purity):
   assert float(pure_radius(view, classes=3, purity=purity)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_radius_of_a_larger_pool_is_that_of_a_fixed_draw():
   view = ordinary(2)
   labeled, candidates = masks(view)

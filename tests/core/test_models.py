@@ -499,6 +499,7 @@ def test_dropout_rates(network, rates):
       assert (mixed.any(axis=0) & ~mixed.all(axis=0)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "channelwise"), [(BatchBALDNet, 2), (GalNet, 0), (CNN, 0)])
 def test_dropout_behind_convolutions_is_spatial_in_the_batchbald_net_alone(network, channelwise):
   spatial = [(into, out) for _, into, out in dropouts(network) if into.ndim == 4]
@@ -579,6 +580,7 @@ def test_tokens_are_for_networks_of_tokens_alone(name):
   assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_transformer_is_told_by_the_order_of_its_tokens_too():
   network = from_flax(models.Transformer(vocabulary=4))
   x = jnp.array([[0, 1, 2, 3], [1, 0, 2, 3]])

@@ -94,6 +94,7 @@ PLANS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_a_run_hears_the_answers_for_training_and_validation_and_nothing_else(plan, data, make_learner):
   """A run with label noise equals a run on the noisy labels; test labels are the true ones."""

@@ -49,6 +49,7 @@ def test_each_phase_selects_as_its_part_alone():
   assert seen == {True, False}
 
 
+@pytest.mark.slow
 def test_a_batch_of_views_in_both_phases_under_vmap_and_scan():
   made = acquisition.switch(FIRST, SECOND, labels=6)
   views = [view_with(labels) for labels in (3, 5, 6, 9)]
@@ -69,6 +70,7 @@ def test_needs_are_those_of_either_part_and_the_labels():
   assert made.score is None and made.pointwise is None and hash(made) == hash(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subset", [None, 20])
 def test_a_run_changes_its_strategy_in_the_round_with_that_many_labels(subset, data, make_learner):
   """Also with a random part of the pool, whose view has no labeled rows unless the acquisition reads them."""

@@ -665,6 +665,7 @@ def test_the_first_round_may_have_epochs_of_its_own(make_learner):
   assert [int(fitting.num_epochs(plan, r)) for r in range(3)] == [5, 2, 2]
 
 
+@pytest.mark.slow
 def test_the_first_round_may_have_a_patience_of_its_own(data, make_learner):
   """No check improves on the first: training ends after it and as many checks as the patience."""
   stop = types.EarlyStop(2, 1, first_patience=4)

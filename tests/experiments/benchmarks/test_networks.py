@@ -10,6 +10,7 @@ from experiments.common.console import Display
 pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 
+@pytest.mark.slow
 def test_a_step_of_every_network_is_measured(monkeypatch):
   assert {name for name, _, _ in bench_networks.CASES} == set(NETWORKS) - set(TOKENS)
   monkeypatch.setattr(bench_networks, "CASES", [("mlp", {"dropout_rate": 0.5}, (4, 4, 3))])

@@ -63,6 +63,7 @@ def outputs(variables, images, num_classes: int):
   return jax.jit(lambda variables, images: network.sample(None, variables, images))(variables, images)
 
 
+@pytest.mark.slow
 def test_a_file_of_weights_by_a_formula_gives_pytorchs_logits():
   """File, reader, names and layouts, without the wheel."""
   content = legacy.of_arrays(torch_tensors())

@@ -106,6 +106,7 @@ def test_a_killed_pretraining_continues_with_the_same_bits(task, killed_after, t
   assert state is None
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_it(task):
   with pytest.raises(UsageError, match=r"the loss is nan in step \d of epoch 1: give a smaller --learning_rate"):
     simclr.encode(task("--learning_rate=1e30", "--schedule=constant"))

@@ -140,6 +140,7 @@ def test_sgd_of_the_flags_has_their_momentum():
   np.testing.assert_allclose(path(flags), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gals_weight_decay_is_keras_penalty_on_the_hidden_dense_kernel_alone():
   """Keras adds `l2 * sum(kernel ** 2)` to the mean loss; the released program has l2 = 3.5 / n."""
   flags = config(

@@ -81,6 +81,7 @@ class Cut(Exception):
 slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("changes", "members"),
   [
@@ -125,6 +126,7 @@ class EarlierState(NamedTuple):
   order: jax.Array | None = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm_start", [False, slow(True)])
 def test_a_checkpoint_of_an_earlier_version_is_replayed_from_rows_or_refused(warm_start, tmp_path, data, make_learner):
   learner = make_learner("margin", warm_start=warm_start)

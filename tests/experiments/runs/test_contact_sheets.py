@@ -23,6 +23,7 @@ def row_of(acq="power_bald(coldness=8)", selected=(3, 9, 4), scores=(0.5, 0.25, 
   }
 
 
+@pytest.mark.slow
 def test_a_sheet_a_round(data, make_learner, tmp_path):
   learner = make_learner("bald")
   state = loop.init_state(jax.random.key(0), data, learner)
