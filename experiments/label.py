@@ -26,7 +26,6 @@ from experiments.labeling.journal import NAME
 from experiments.labeling.journal import Journal
 from experiments.labeling.journal import JournalError
 from experiments.labeling.labeled import Labeled
-from experiments.labeling.labeled import Refused
 from experiments.labeling.labeled import begun
 from experiments.labeling.labeled import workdir_of
 from experiments.labeling.learner import Learner
@@ -54,12 +53,12 @@ def main(argv: list[str]) -> None:
 
         for run, spec in ((exchange.run_import, values["import"].value), (exchange.run_export, values.export)):
           if spec:
-            print(run(spec, workdir))
+            print(run(spec, workdir, root))
         return
       if len(paths) == 1:
         raise UsageError(f"{source} has one image: there is nothing to choose from")
       asyncio.run(_Program(command, root, paths, workdir).serve())
-  except (UsageError, Refused, JournalError) as error:
+  except (UsageError, JournalError) as error:
     sys.exit(f"error: {error}")
   except KeyboardInterrupt:
     print("stopped: all answers are kept; continue with the same command", file=sys.stderr)
@@ -82,6 +81,8 @@ def _locked(workdir: Path):
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       raise UsageError(f"another process is labeling this folder: it holds {workdir / '.lock'}") from error
+    except OSError as error:
+      raise UsageError(f"{workdir / '.lock'} cannot be locked ({error.strerror}): give another --workdir") from error
     yield
 
 
@@ -107,7 +108,8 @@ class _Program:
     port = self._socket.getsockname()[1]
     loopback = values.host in _LOOPBACK
     host = f"[{values.host}]" if ":" in values.host else values.host
-    names = ("127.0.0.1", "localhost", "[::1]") if loopback else ()
+    wildcard = values.host in ("0.0.0.0", "::")
+    names = ("127.0.0.1", "localhost", "[::1]") if loopback else () if wildcard else (host,)
     hosts = {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())  # browsers leave out 80
     settings = Settings(root.name, secrets.token_urlsafe(16), frozenset(hosts), values.target, values.audit)
     self.address = f"http://{host}:{port}/?token={settings.token}"

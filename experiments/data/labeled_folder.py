@@ -18,7 +18,6 @@ from experiments.labeling import images
 from experiments.labeling import journal
 from experiments.labeling.answers import UNUSABLE
 from experiments.labeling.answers import replayed
-from experiments.labeling.audit import position
 
 
 def workdir(path: Path) -> Path | None:
@@ -83,7 +82,7 @@ def rows(path: Path, options: Options, progress: Progress) -> Rows:
     if place is None:
       continue
     gone -= bool(label)
-    audit = position(answers.start["seed"], image.sha256) < answers.start["threshold"]
+    audit = answers.is_audit(image.sha256)
     if outcome is not None and outcome.action == UNUSABLE:
       unusable += 1
     elif label is None and (audit or options.unlabeled != "keep"):

@@ -92,6 +92,8 @@ def _of_needed(target: float, right: int, answers: int, reservoir: int, audit_sh
   if needed > reservoir:
     return f"{what}, and this folder has {reservoir:,} audit images: lower the target, or begin with a larger --audit."
   more = needed - answers
+  if not audit_share:
+    return f"{what}: {more:,} more, and with --audit=0 none is shown."
   others = round(more * (1 - audit_share) / audit_share)
   return f"{what}: {more:,} more, which come with about {others:,} other answers."
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.labeling.audit import position
 from experiments.labeling.journal import Event
 from experiments.labeling.journal import damaged
 
@@ -26,7 +27,7 @@ class Answers:
 
   Images are identified by the SHA-256 of their content. An annotator's answer to an image replaces the annotator's
   earlier answers to it, and an undo brings the last of these back. Of several annotators' labels of an image, the
-  majority's counts, and among equally frequent ones the first; an image without a label is unusable if anyone says so.
+  majority's counts, and among equally frequent ones the first; an image without a label is unusable if anybody says it.
   """
 
   def __init__(self, events: Iterable[Event] = ()):
@@ -104,6 +105,11 @@ class Answers:
   def outcomes(self) -> dict[str, Outcome]:
     """By SHA-256, in the order of the events that gave them."""
     return dict(sorted(self._outcomes.items(), key=lambda item: item[1].event["event"]))
+
+  def is_audit(self, sha256: str) -> bool:
+    """Whether an image is one of the audit: it measures models, and none is trained on it."""
+    assert self.start is not None
+    return position(self.start["seed"], sha256) < self.start["threshold"]
 
   def by_annotator(self, sha256: str) -> dict[str, Event]:
     """Each annotator's answer to an image."""

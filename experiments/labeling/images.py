@@ -1,6 +1,7 @@
 """The images of a folder: found, hashed, decoded to small pixels, and kept as a list in the workdir."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 import csv
@@ -18,7 +19,7 @@ from experiments.data import image_files
 from experiments.data.errors import DAMAGE
 from experiments.data.errors import one_line
 
-WORKDIR = ".al_jax"  # in the folder, unless --workdir says otherwise
+WORKDIR = ".al_jax"  # in the folder, unless --workdir names another folder
 LIST, PIXELS = "images.jsonl", "pixels.npy"
 SMALL, _SIDE = 64 * 64, 32  # images of one size up to 64 x 64 keep it; others are scaled to 32 x 32
 Progress = Callable[[str, int, int], None]  # (activity, done, total)
@@ -144,11 +145,10 @@ def content(root: Path, image: Image) -> bytes:
     OSError, ValueError: the file has vanished, or has other bytes than at the start.
   """
   stamp(root, image.path)  # raises for a pipe, which would never end
-  with open(root / image.path, "rb") as file:
-    if hashlib.file_digest(file, "sha256").hexdigest() != image.sha256:
-      raise ValueError(f"{image.path!r} has changed")
-    file.seek(0)
-    return file.read()
+  found = (root / image.path).read_bytes()
+  if hashlib.sha256(found).hexdigest() != image.sha256:
+    raise ValueError(f"{image.path!r} has changed")
+  return found
 
 
 def _examined(root: Path, path: str, before: dict[str, _File]) -> _File:
@@ -168,7 +168,12 @@ def _examined(root: Path, path: str, before: dict[str, _File]) -> _File:
 
 
 def scan(
-  root: Path, paths: list[str], workdir: Path, image_size: tuple[int, int] | None, progress: Progress
+  root: Path,
+  paths: list[str],
+  workdir: Path,
+  image_size: tuple[int, int] | None,
+  progress: Progress,
+  answered: Collection[str] = (),
 ) -> tuple[Found, np.ndarray]:
   """Hashes and decodes the files, and writes `images.jsonl` and `pixels.npy` to the workdir.
 
@@ -182,12 +187,13 @@ def scan(
     image_size: height and width of the pixels; None: the images' own size if they share one of at most 64 x 64, else
       32 x 32.
     progress: called with an activity, and how many of how many files are done.
+    answered: hashes of the images that have answers in the workdir.
 
   Returns:
     The images, and their pixels `[N, H, W, 1 or 3]` uint8, memory-mapped.
 
   Raises:
-    UsageError: no file can be read, or the workdir cannot be written.
+    UsageError: no file can be read, the answers are all to other images, or the workdir cannot be written.
   """
   before = {file.path: file for file in _last(workdir)[1]}
   total = len(paths)
@@ -196,6 +202,11 @@ def scan(
     for file in threads.map(lambda path: _examined(root, path, before), paths):
       files.append(file)
       progress("reading files", len(files), total)
+  if answered and not set(answered) & {file.sha256 for file in files}:
+    raise UsageError(
+      f"{workdir} has answers to {len(answered):,} images, and none of them is in {root}: it belongs to another folder,"
+      " so give another --workdir"
+    )
   files = _with_pixels(root, files, workdir, image_size, progress)
   found = _grouped(root, files)
   if not found.images:
@@ -242,12 +253,12 @@ def _with_pixels(
   lines = [made, *(file._asdict() for file in files)]
   text = "".join(json.dumps(line) + "\n" for line in lines)
   try:
-    # The list is removed first, so that it never describes other pixels than those that are there.
-    (workdir / LIST).unlink(missing_ok=True)
     with open(workdir / f".{PIXELS}.tmp", "wb") as file:
       np.save(file, pixels)
       file.flush()
       os.fsync(file.fileno())
+    # The list is removed first, so that it never describes other pixels than those that are there.
+    (workdir / LIST).unlink(missing_ok=True)
     os.replace(workdir / f".{PIXELS}.tmp", workdir / PIXELS)
     (workdir / f".{LIST}.tmp").write_text(text, "utf-8")
     os.replace(workdir / f".{LIST}.tmp", workdir / LIST)

@@ -1,6 +1,7 @@
 """A folder's images with their answers: what a model may be trained on, and what the audit measures it on."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 import datetime
 from itertools import takewhile
 import os
@@ -13,6 +14,7 @@ from experiments.labeling.answers import Answers
 from experiments.labeling.answers import Outcome
 from experiments.labeling.answers import replayed
 from experiments.labeling.audit import position
+from experiments.labeling.journal import FORMAT
 from experiments.labeling.journal import Event
 from experiments.labeling.journal import Journal
 from experiments.labeling.journal import damaged
@@ -29,7 +31,6 @@ def begun(journal: Journal, found: images.Found, seed: int, audit: float, classe
   `audit` of all images.
 
   Raises:
-    Refused: the journal is that of other images.
     UsageError: the journal is damaged.
   """
   if not journal.events:
@@ -39,7 +40,7 @@ def begun(journal: Journal, found: images.Found, seed: int, audit: float, classe
     journal.append(
       {
         "action": "start",
-        "format": 1,
+        "format": FORMAT,
         "folder": str(found.root),
         "images": len(found.images),
         "seed": seed,
@@ -51,12 +52,6 @@ def begun(journal: Journal, found: images.Found, seed: int, audit: float, classe
   answers = replayed(journal.path, journal.events)
   if answers.start is None:
     raise damaged(journal.path, 0)
-  here = {image.sha256 for image in found.images}
-  if answers.outcomes and not here & answers.outcomes.keys():
-    raise Refused(
-      f"{journal.path} has answers to {len(answers.outcomes):,} images, and none of them is in {found.root}: it belongs"
-      " to another folder, so give another --workdir"
-    )
   for name in classes:
     if name not in answers.classes:
       answers.add(journal.append({"action": "class", "label": name, "time": now(), "annotator": None}))
@@ -72,10 +67,9 @@ class Labeled:
     self.numbers = {image.sha256: image.number for image in found.images}
     places = {image.number: position(answers.start["seed"], image.sha256) for image in found.images}
     self.permutation = sorted(places, key=places.__getitem__)
-    self.reservoir = [i for i in self.permutation if places[i] < answers.start["threshold"]]  # the audit's, in order
+    self.reservoir = [i for i in self.permutation if answers.is_audit(found.images[i].sha256)]  # the audit's, in order
     self.in_reservoir = set(self.reservoir)
     self.gone: set[int] = set()  # images whose file vanished or changed
-    self.audits = 0  # events on audit images, since the start of the program
     self.changes = 0  # events that change what a model is trained on, since the start of the program
     self._answered = {i for sha256 in answers.outcomes if (i := self.numbers.get(sha256)) is not None}
     self._stamps: dict[int, tuple[int, int]] = {}
@@ -87,8 +81,7 @@ class Labeled:
     number = self.numbers.get(written.get("sha256", ""))
     if number is not None:
       (self._answered.discard if self.outcome(number) is None else self._answered.add)(number)
-      is_audit = number in self.in_reservoir
-      self.audits, self.changes = self.audits + is_audit, self.changes + (not is_audit)
+      self.changes += number not in self.in_reservoir
 
   def outcome(self, number: int) -> Outcome | None:
     """What the answers to an image amount to; None if nobody answered."""
@@ -98,6 +91,11 @@ class Labeled:
     """Whether the answers to an image amount to this action."""
     found = self.outcome(number)
     return found is not None and found.action == action
+
+  @property
+  def events(self) -> Sequence[Event]:
+    """What is on the disk, in order."""
+    return self._journal.events
 
   @property
   def last_round(self) -> int:
@@ -175,7 +173,7 @@ class Labeled:
 
 
 def workdir_of(source: Path, workdir: str | None) -> Path:
-  """The folder of a labeled folder's files: `--workdir`, or `.al_jax` in the folder or beside the list of paths."""
+  """The folder of a labeled folder's files: `--workdir`, or `.al_jax` in the folder or next to the list of paths."""
   if workdir is not None:
     return Path(os.path.expanduser(workdir))
   return (source if source.is_dir() else source.parent) / images.WORKDIR

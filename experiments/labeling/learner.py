@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments.common.errors import UsageError
 from experiments.labeling.journal import JournalError
-from experiments.labeling.labeled import Refused
 from experiments.labeling.messages import Task
 from experiments.labeling.messages import unpacked
 from experiments.labeling.session import Handed
@@ -112,7 +111,7 @@ class Learner:
       self.progress = {"text": "comparing the images", "done": 0, "total": 0}
       try:
         self._session = self._opened()
-      except (UsageError, Refused, JournalError) as error:
+      except (UsageError, JournalError) as error:
         self.error = str(error)
         self.stop()
         return
@@ -143,7 +142,7 @@ class Learner:
       self._ask(labels, _Request(len(labels), is_typical, is_past=False))
     elif self._past:
       count = self._past.pop()
-      if len({c for _, c in labels[:count]}) > 1:
+      if count < len(labels) and len({c for _, c in labels[:count]}) > 1:
         self._ask(labels[:count], _Request(count, is_typical=False, is_past=True))
       else:
         self.consider()

@@ -1,4 +1,4 @@
-"""How good the model is, how it got there, and whether to stop: what the page shows beside the images."""
+"""How good the model is, how it got there, and whether to stop: what the page shows next to the images."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -30,6 +30,7 @@ from experiments.labeling.session import Session
 
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+_EVENTS = 5  # answers after which the report is made again
 _LARGEST = 1 << 16  # bytes of a request
 _LONGEST = 100  # characters of a browser's and a request's id
 _SECONDS = 1e9  # that an answer may take
@@ -45,8 +46,11 @@ _HEADERS = {
 }
 
 
+_NOTHING = {"current": None, "upcoming": [], "finished": None, "history": []}  # of a page that has not joined
+
+
 class Settings(NamedTuple):
-  """What the server needs to know beside the session."""
+  """What the server needs to know in addition to the session."""
 
   name: str  # of the folder
   token: str
@@ -180,14 +184,17 @@ class Server:
 
   def _add_class(self, session: Session, body: dict) -> None:
     page = session.pages.get(_id(body, "browser"))
-    session.add_class(_text(body, "name"), page and page.annotator)
+    request = _id(body, "request") if "request" in body else None
+    session.add_class(_text(body, "name"), page and page.annotator, request)
 
   def refresh(self) -> None:
     """Makes a new report in a thread if answers or models have changed and none is being made."""
     session, learner = self.session, self.learner
     if session is None or learner is None or (self._reporting is not None and not self._reporting.done()):
       return
-    made_of = session.labeled.audits, session.labeled.left // 50, tuple(map(id, learner.models))
+    # Not after every answer: a number that rises with one would tell that its image was an audit image.
+    events = len(session.labeled.events) // _EVENTS
+    made_of = events, len(session.labeled.gone), tuple(map(id, learner.models))
     if made_of == self._reported:
       return
     self._reported = made_of
@@ -206,7 +213,7 @@ class Server:
     session, learner = self.session, self.learner
     assert learner is not None
     page = None if session is None else session.seen(browser)
-    ready = session is not None and learner.description is not None and (bool(session.model.queue) or not learner.busy)
+    ready = session is not None and learner.description is not None and (session.is_open or not learner.busy)
     # Without a model, answers are still taken.
     phase = "ready" if ready else "failed" if learner.error else "reading"
     state = {
@@ -219,7 +226,7 @@ class Server:
       "classes": [] if session is None else session.labeled.answers.classes,
     }
     if session is None:
-      return state
+      return state | _NOTHING
     return state | _shown(session, page) | {"stats": self._stats(session, learner)}
 
   def _stats(self, session: Session, learner: Learner) -> dict:
@@ -245,7 +252,7 @@ class Server:
 def _shown(session: Session, page: Page | None) -> dict:
   """The images of a page, and its annotator's answers."""
   if page is None:
-    return {"current": None, "upcoming": [], "finished": None, "history": []}
+    return _NOTHING
   items = [session.item(handed) for handed in page.lined]
   return {
     "current": items[0] if items else None,

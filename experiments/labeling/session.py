@@ -16,7 +16,7 @@ from experiments.labeling.labeled import now
 
 LINED_UP = 6  # images handed to a page at a time: the one that is shown, and those that follow
 _KEPT = 2  # of these, how many stay when a new model chooses others: they are on the screen or ready for it
-_AWAY = 120  # seconds without a request after which a page's images are given to others
+_AWAY = 600  # seconds without an answer after which a page's images are given to others
 _RATE = 120  # seconds over which the speed of labeling is averaged
 _HISTORY = 100  # answers of an annotator that a page can walk back through
 _LONGEST = 100  # characters of a name
@@ -25,7 +25,7 @@ _CIRCUMSTANCES = ("guess", "probability", "shown", "acquisition", "score", "roun
 
 
 class Settings(NamedTuple):
-  """What is shown beside the images that the model asks for."""
+  """What is shown in addition to the images that the model asks for."""
 
   audit: float  # share of the images shown that are audit images
   overlap: float  # share of the images shown that another annotator has labeled
@@ -56,7 +56,12 @@ class Page:
 
   annotator: str
   lined: deque[Handed] = dataclasses.field(default_factory=deque)
-  seen: float = dataclasses.field(default_factory=time.monotonic)
+  seen: float = dataclasses.field(default_factory=time.monotonic)  # time of its last answer
+  left: Handed | None = None  # what its screen still shows after its images were given to others
+
+  @property
+  def is_away(self) -> bool:
+    return time.monotonic() - self.seen > _AWAY
 
 
 class Session:
@@ -67,13 +72,13 @@ class Session:
     self.labeled, self.settings = labeled, settings
     self.model = Model()
     self.pages: dict[str, Page] = {}
-    self._is_open = False  # nothing is handed out before the first images are chosen
+    self.is_open = False  # nothing is handed out before the first images are chosen
     self._times: deque[float] = deque()
     self._draw = random.Random(seed)
 
   def use(self, model: Model) -> None:
     """Asks for other images from now on; those on a screen, or next, stay."""
-    self.model, self._is_open = model, True
+    self.model, self.is_open = model, True
     for page in self.pages.values():
       while len(page.lined) > _KEPT:
         page.lined.pop()
@@ -88,31 +93,33 @@ class Session:
     if len(annotator) > _LONGEST or not annotator.isprintable():
       raise Refused(f"a name has at most {_LONGEST} characters, all of them printable")
     if name in self.pages:
-      self.pages[name].annotator = annotator
+      self.pages[name].annotator, self.pages[name].seen = annotator, time.monotonic()
     else:
       self.pages[name] = Page(annotator)
     self._line_up(self.pages[name])
 
   def seen(self, name: str) -> Page | None:
-    """The page, which is in use; None if it has not joined."""
-    page = self.pages.get(name)
-    if page is not None:
-      page.seen = time.monotonic()
-    for other, away in list(self.pages.items()):
-      if time.monotonic() - away.seen > _AWAY:
-        del self.pages[other]
+    """The page; None if it has not joined. The images of pages that are away are given to others."""
+    page, away = self.pages.get(name), [own for own in self.pages.values() if own.is_away]
+    if len(away) < len(self.pages):
+      for own in away:
+        own.left = own.lined[0] if own.lined else own.left
+        own.lined.clear()
     if page is not None:
       self._line_up(page)
     return page
 
-  def add_class(self, label: str, annotator: str | None) -> None:
-    """Adds a class. Raises Refused for a name that cannot be one, or that is one already."""
+  def add_class(self, label: str, annotator: str | None, request: str | None = None) -> None:
+    """Adds a class, once per `request`. Raises Refused for a name that cannot be one, or that is one already."""
+    if request is not None and request in self.labeled.answers.requests:
+      return
     label = label.strip()
     if not label or len(label) > _LONGEST or not label.isprintable():
       raise Refused(f"a class name has 1 to {_LONGEST} characters, all of them printable")
     if label in self.labeled.answers.classes:
       raise Refused(f"{label!r} is a class already")
-    self.labeled.write({"action": "class", "label": label, "time": now(), "annotator": annotator})
+    event = {"action": "class", "label": label, "time": now(), "annotator": annotator}
+    self.labeled.write(event if request is None else {**event, "request": request})
 
   def answer(self, name: str, request: str, number: int, action: str, label: str | None, seconds: float) -> str | None:
     """Writes an answer, once per `request`; returns a sentence if it could not be kept because the file has changed.
@@ -156,7 +163,7 @@ class Session:
 
   def _circumstances(self, page: Page, number: int) -> dict:
     """Why an image was shown, and with what guess; of an image that is answered again, as the first time."""
-    handed = next((own for own in page.lined if own.number == number), None)
+    handed = next((own for own in (*page.lined, page.left) if own is not None and own.number == number), None)
     before = self.labeled.answers.by_annotator(self.labeled.found.images[number].sha256).get(page.annotator)
     if handed is None and before is not None:
       return {key: before[key] for key in _CIRCUMSTANCES}
@@ -184,6 +191,8 @@ class Session:
       page.lined = deque([self._with_guess(again), *page.lined][:LINED_UP])
 
   def _joined(self, name: str) -> Page:
+    if name in self.pages:
+      self.pages[name].seen = time.monotonic()
     page = self.seen(name)
     if page is None:
       raise Refused("this page has not joined: reload it")
@@ -198,7 +207,8 @@ class Session:
   # Handing out images.
 
   def _line_up(self, page: Page) -> None:
-    while len(page.lined) < LINED_UP and (new := self._next(page)) is not None:
+    alone = len(self.pages) == 1
+    while (alone or not page.is_away) and len(page.lined) < LINED_UP and (new := self._next(page)) is not None:
       page.lined.append(self._with_guess(new))
 
   def _next(self, page: Page) -> Handed | None:
@@ -207,7 +217,7 @@ class Session:
     Whether it is an audit image does not depend on what was answered. Of the other images, as many are blind. A skipped
     image comes again when there is no other.
     """
-    if not self._is_open:
+    if not self.is_open:
       return None
     share = self.settings.audit
     wants_audit, wants_overlap = self._draw.random() < share, self._draw.random() < self.settings.overlap
@@ -253,7 +263,7 @@ class Session:
       page.lined = deque(own for own in page.lined if own.number != number)
       self._line_up(page)
 
-  # What the pages are told.
+  # What the pages show.
 
   def item(self, handed: Handed) -> dict:
     """An image as a page shows it."""

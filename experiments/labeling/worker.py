@@ -24,6 +24,8 @@ from experiments.data.errors import DataError
 from experiments.encoders import efficientnet_lite0
 from experiments.encoders import pretrained
 from experiments.labeling import images
+from experiments.labeling import journal
+from experiments.labeling.answers import replayed
 from experiments.labeling.messages import Channel
 from experiments.labeling.messages import Task
 from experiments.labeling.messages import packed
@@ -143,8 +145,10 @@ class Worker:
     runtime.configure(self._config.platform, None, self._config.compilation_cache)
     path = Path(task.features) if task.features.endswith(".npy") else None
     own = None if path is None else _opened_features(path, len(task.paths))
+    answers = replayed(workdir / journal.NAME, journal.read(workdir / journal.NAME)[0])
+    answered = answers.outcomes.keys()
     size = None if task.image_size is None else (task.image_size[0], task.image_size[1])
-    found, self._pixels = images.scan(Path(task.root), task.paths, workdir, size, channel.progress)
+    found, self._pixels = images.scan(Path(task.root), task.paths, workdir, size, channel.progress, answered)
     channel.send("images")
     if path is not None and own is not None:
       self._use(components(_own_features(path, own, found, task.paths), _KEPT), task.features)
@@ -177,7 +181,7 @@ class Worker:
         chosen = self._model.typical(list(labels), barred, num)
     else:
       chosen = self._model.fit(labels, barred, skipped, request["round"], num)
-    scores = None if chosen.scores is None else [None if np.isnan(s) else float(s) for s in chosen.scores]
+    scores = None if chosen.scores is None else [float(s) if np.isfinite(s) else None for s in chosen.scores]
     return {
       "ids": [int(i) for i in chosen.ids],
       "scores": scores,

@@ -38,8 +38,7 @@ def test_no_answer_is_lost_or_doubled_by_two_kills(tmp_path):
           acknowledged.append(labeling.answer(driver, key_of))
     assert not [text for text in browser.complaints(driver) if "Content Security" in text or "Uncaught" in text]
   written = [(event["path"], event["label"]) for event in labeling.events(workdir) if event["action"] == "label"]
-  assert len(set(written)) == len(written), "no answer is doubled"
+  assert len({path for path, _ in written}) == len(written), "no answer is doubled"
   assert set(acknowledged) <= set(written), "no answer is lost"
   assert set(written) <= {*acknowledged, *unknown}
-  assert len(acknowledged) == 58
   assert any(event["audit"] for event in labeling.events(workdir) if event["action"] == "label")

@@ -202,7 +202,7 @@ def test_the_page_goes_on_without_its_worker(folder, run):
   again = run(folder)
   again.ready()
   assert again.get("state?browser=b")["stats"]["labels"] == before + 5
-  again.wait(lambda state: len(state["stats"]["curve"] or [1]) > 0 and not state["stats"]["model"]["busy"])
+  again.wait(lambda state: state["stats"]["model"]["labels"] > 0 and not state["stats"]["model"]["busy"])
 
 
 @pytest.mark.slow

@@ -24,33 +24,35 @@ IMPORTS: dict[str, Callable[[folder.Folder, Path], list[incoming.Given]]] = {
 }
 
 
-def run_export(spec: str, workdir: Path) -> str:
+def run_export(spec: str, workdir: Path, root: Path | None = None) -> str:
   """Writes the labels of a workdir; returns a sentence for the terminal.
 
   Args:
     spec: `csv:FILE`, `folders:DIR` (hard links), `copies:DIR` or `label_studio:FILE`.
     workdir: where the labels are.
+    root: the folder that was labeled; default: that of the last start.
 
   Raises:
     UsageError: the specification is none of these, the place is taken or cannot be written, or there is nothing to
       export.
   """
   kind, place = _parsed(spec, "export", EXPORTS)
-  return EXPORTS[kind](folder.read(workdir), place)
+  return EXPORTS[kind](folder.read(workdir, root), place)
 
 
-def run_import(spec: str, workdir: Path) -> str:
+def run_import(spec: str, workdir: Path, root: Path | None = None) -> str:
   """Takes labels into the journal of a workdir, which the caller has locked; returns a sentence for the terminal.
 
   Args:
     spec: `csv:FILE` or `label_studio:FILE`.
     workdir: where the labels are.
+    root: the folder that was labeled; default: that of the last start.
 
   Raises:
     UsageError: the specification is neither, or the file cannot be read or does not fit the folder; nothing is written.
   """
   kind, place = _parsed(spec, "import", IMPORTS)
-  labeled = folder.read(workdir)
+  labeled = folder.read(workdir, root)
   given = IMPORTS[kind](labeled, place)
   done = incoming.take(labeled, given, journal.Journal(workdir / journal.NAME), kind)
   return f"{place}: {done}."

@@ -50,7 +50,8 @@ def write(folder: Folder, out: Path, *, copy: bool = False) -> str:
   try:
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     temporary.chmod(0o755)
-    written = sum([_place(folder, image, temporary / inside, copy) for image, inside in plan])
+    is_written = [_place(folder, image, temporary / inside, copy) for image, inside in plan]
+    written = sum(is_written)
     os.replace(temporary, out)
   except OSError as error:
     raise UsageError(f"{out} cannot be written: {error.strerror}") from error
@@ -58,7 +59,8 @@ def write(folder: Folder, out: Path, *, copy: bool = False) -> str:
     if temporary is not None:
       shutil.rmtree(temporary, ignore_errors=True)
   text = f"Wrote {counted(written, 'image')} to {out}"
-  text += f", of which {counted(audits, 'audit image')} in test" if audits else ""
+  tests = sum(done and audit for done, (_, _, audit) in zip(is_written, labeled, strict=True))
+  text += f", of which {counted(tests, 'audit image')} in test" if audits else ""
   lost = len(labeled) - written
   text += f"; {counted(lost, 'labeled image')} left out, because the file vanished or changed" if lost else ""
   if absent := {label for _, label, audit in labeled if audit} - {label for _, label, audit in labeled if not audit}:

@@ -11,7 +11,6 @@ from experiments.labeling import images
 from experiments.labeling import journal
 from experiments.labeling.answers import Answers
 from experiments.labeling.answers import replayed
-from experiments.labeling.audit import position
 
 _LONGEST = 100  # characters of a name, as on the page
 
@@ -31,9 +30,7 @@ class Folder(NamedTuple):
 
   def is_audit(self, image: images.Image) -> bool:
     """Whether no model is trained on an image, because it measures models."""
-    start = self.answers.start
-    assert start is not None
-    return position(start["seed"], image.sha256) < start["threshold"]
+    return self.answers.is_audit(image.sha256)
 
   def at(self, path: str) -> images.Image | None:
     """The image of a path, absolute or relative to the root; None if there is none."""
@@ -49,8 +46,8 @@ class Folder(NamedTuple):
     return {image for one in inside if (image := self.by_path.get(one)) is not None}
 
 
-def read(workdir: Path) -> Folder:
-  """The images and answers of a workdir.
+def read(workdir: Path, root: Path | None = None) -> Folder:
+  """The images and answers of a workdir; `root` is where the folder is now, by default where it was at the last start.
 
   Raises:
     UsageError: it is not one of a labeled folder, or its files are damaged.
@@ -60,6 +57,7 @@ def read(workdir: Path) -> Folder:
   if answers.start is None:
     raise UsageError(f"{path} is missing or empty: start `python -m experiments.label` on the folder once")
   found = images.saved(workdir)
+  found = found if root is None else found._replace(root=root)
   by_path = {path: image for image in found.images for path in (image.path, *image.copies)}
   return Folder(found, answers, {image.sha256: image for image in found.images}, by_path)
 

@@ -48,13 +48,13 @@ def take(folder: Folder, given: Sequence[Given], journal: Journal, source: str) 
       events.
   """
   new: dict[tuple[str, str], Given] = {}
-  told: dict[tuple[str, str | None], Given] = {}
+  stated: dict[tuple[str, str], Given] = {}
   classes: dict[str, Given] = {}
   for one in given:
     label = None if one.label is None else checked_name(one.label, f"{one.where}: class")
     annotator = None if one.annotator is None else checked_name(one.annotator, f"{one.where}: annotator")
     one = one._replace(label=label, annotator=annotator)
-    before = told.setdefault((one.image.sha256, annotator), one)
+    before = stated.setdefault((one.image.sha256, annotator or source), one)
     if (before.action, before.label) != (one.action, one.label):
       raise UsageError(
         f"{one.where} gives {one.image.path!r} the answer {label or one.action!r}, and {before.where.split(': ')[-1]}"
@@ -65,7 +65,7 @@ def take(folder: Folder, given: Sequence[Given], journal: Journal, source: str) 
     if not _is_there(folder, one, source):
       new[one.image.sha256, annotator or source] = one
   if not new:
-    return f"nothing new: {counted(len(told), 'answer')}, all there already" if told else "it has no answers"
+    return f"nothing new: {counted(len(stated), 'answer')}, all there already" if stated else "it has no answers"
   time = now()
   events = [
     {"action": "class", "label": label, "time": time, "annotator": one.annotator or source, "source": source}
@@ -95,7 +95,7 @@ def take(folder: Folder, given: Sequence[Given], journal: Journal, source: str) 
   except JournalError as error:
     raise UsageError(str(error)) from error
   labels = sum(one.action == LABEL for one in new.values())
-  there = len(told) - len(new)
+  there = len(stated) - len(new)
   parts = [f"{counted(len(new), 'answer')} imported, {labels:,} of them labels"]
   parts += [f"{counted(len(classes), 'new class')}: {', '.join(classes)}"] if classes else []
   parts += [f"{there:,} were there already"] if there else []

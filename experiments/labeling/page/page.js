@@ -128,7 +128,7 @@ async function send(path, body, what) {
         await outage(what, Math.min(500 * 2 ** tries, 5000));
       } else if (problem.kind === "forbidden") {
         await moved(what);
-      } else if (!body.image && problem.status < 500) {
+      } else if (body.image === undefined && problem.status < 500) {
         settle();
         throw problem; // nothing to undo, a class name twice: no answer is at stake
       } else if (!(await decide(problem, what))) {
@@ -175,7 +175,7 @@ function outage(what, ms) {
 
 /** A server with another token cannot be reached from this page. */
 function moved(what) {
-  const loss = what ? ` ${what} was not stored.` : "";
+  const loss = what ? ` ${what} may not have been stored.` : "";
   showProblem(`The server was started again: open the new address that it printed.${loss}`);
   return new Promise(() => {});
 }
@@ -445,7 +445,7 @@ const COMMANDS = {
   },
 
   async add({ name }) {
-    app.state = await send("/class", { browser: app.browser, name }, `The class “${name}”`);
+    app.state = await send("/class", { browser: app.browser, request: random(), name }, `The class “${name}”`);
     app.replies++;
     if (!app.shown) await showCurrent();
     $("add-name").value = "";
@@ -870,6 +870,18 @@ async function sendUnsent(state) {
   return (await send(unsent.path, unsent.body, unsent.what)) ?? state;
 }
 
+/** Shows the progress until the images are read, or never will be. */
+async function read(state) {
+  app.state = state;
+  while (!state.stats && state.phase === "reading") {
+    renderHeader(state);
+    await showCurrent();
+    await sleep(POLL.reading);
+    state = app.state = await request(`/state?browser=${app.browser}`).catch(() => state);
+  }
+  return state;
+}
+
 async function start() {
   document.addEventListener("keydown", onKey);
   document.addEventListener("click", onClick);
@@ -900,12 +912,18 @@ async function start() {
     }
   }
   clearProblem();
-  app.state = state;
+  state = await read(state);
   renderHeader(state);
   if (!state.annotator) state = await join();
   app.busy = true;
-  state = await sendUnsent(state);
-  app.busy = false;
+  try {
+    state = await sendUnsent(state);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    refuse(problem.message);
+  } finally {
+    app.busy = false;
+  }
   await take(state);
   poll();
 }

@@ -16,6 +16,7 @@ import pytest
 from experiments.common.errors import UsageError
 from experiments.data import image_files
 from experiments.labeling import images
+from tests.support import folders
 
 QUIET = lambda *_: None
 
@@ -560,3 +561,19 @@ def test_progress_reaches_the_number_of_files(root, workdir):
   told = []
   images.scan(*images.listed(root), workdir, None, lambda *given: told.append(given))
   assert [given for given in told if given[1] == given[2]] == [("reading files", 4, 4), ("decoding images", 2, 2)]
+
+
+def test_answers_to_other_images_are_refused_before_anything_is_written(tmp_path):
+  workdir = tmp_path / "work"
+  workdir.mkdir()
+  first, second = (folders.of_digits(tmp_path / name, 3) for name in ("first", "second"))
+  (second / "000.png").write_bytes(folders.png(folders.DIGITS[7]))
+  (second / "001.png").write_bytes(folders.png(folders.DIGITS[8]))
+  (second / "002.png").unlink()
+  found, _ = images.scan(*images.listed(first), workdir, None, lambda *_: None)
+  before = {path.name: path.read_bytes() for path in workdir.iterdir()}
+  answered = {found.images[0].sha256}
+  with pytest.raises(UsageError, match=r"none of them is in .*second: it belongs to another folder"):
+    images.scan(*images.listed(second), workdir, None, lambda *_: None, answered)
+  assert {path.name: path.read_bytes() for path in workdir.iterdir()} == before
+  images.scan(*images.listed(first), workdir, None, lambda *_: None, answered)

@@ -1,5 +1,7 @@
 """The accuracy, the curve, the advice and the agreement that the page shows."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,6 @@ def test_what_is_gathered_from_a_session(tmp_path):
     session.answer(page, f"r{i}", number, action, label, 1.0)
   gathered = answered(labeled)
   assert gathered == Answered([(first, 1)], 1, 1, 6, 15, labeled.permutation, [("cat", "dog")])
-  before = gathered._replace()
+  before = copy.deepcopy(gathered)
   session.answer("b", "later", others[2], "label", "cat", 1.0)
   assert gathered == before  # a thread may read it while answers come in

@@ -386,16 +386,19 @@ def test_a_page_that_went_away_gives_its_images_back(begin, clock):
   session.join("a", "anna")
   session.join("b", "bert")
   assert (line(session, "a"), line(session, "b")) == ([0, 1, 2, 3, 4, 5], [6, 7])
-  clock.now += 119
-  session.seen("b")
+  clock.now += 599
+  session.join("b", "bert")
+  session.seen("a")  # a page that only asks for news is not in use
   assert line(session, "a") == [0, 1, 2, 3, 4, 5]
   clock.now += 2
   session.seen("b")
   assert line(session, "b") == [6, 7, 0, 1, 2, 3]
-  assert "a" not in session.pages
-  with pytest.raises(Refused, match="has not joined"):
-    session.answer("a", "r", 0, "label", "cat", 1.0)
-  session.join("a", "anna")
+  session.seen("a")
+  assert line(session, "a") == []
+  # Its screen still shows image 0: the answer is taken, with why the image was asked for, and b is not asked again.
+  session.answer("a", "r", 0, "label", "cat", 1.0)
+  assert session.labeled.events[-1]["acquisition"] == "margin"
+  assert line(session, "b") == [6, 7, 1, 2, 3]
   assert line(session, "a") == [4, 5]
 
 

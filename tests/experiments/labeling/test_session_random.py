@@ -56,7 +56,7 @@ class Simulation:
     action = self.draw.choice(ACTIONS)
     given = (action, self.draw.choice(support.CLASSES) if action == "label" else None, seconds)
     self.undone = None
-    if page not in self.session.pages:
+    if page not in self.session.pages or self.session.pages[page].is_away:
       self.session.join(page, PAGES[page])
     if kind == "swap":
       self.swap()
