@@ -290,7 +290,7 @@ function notice(title, text, progress = null) {
 }
 
 function progressBar({ text, done, total }) {
-  const label = `${text}: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}`;
+  const label = total ? `${text}: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : text;
   const bar = make("progress", { max: Math.max(total, 1), value: done, "aria-label": text });
   return make("div", {}, bar, make("p", { class: "small" }, label));
 }
