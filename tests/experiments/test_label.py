@@ -93,7 +93,13 @@ class Running:
     command = [sys.executable, "-m", "experiments.label", str(folder), *words, "--noopen"]
     with open(log, "w") as errors:
       self.process = subprocess.Popen(
-        command, cwd=programs.ROOT, env=programs.environment(), stdout=subprocess.PIPE, stderr=errors, text=True
+        command,
+        cwd=programs.ROOT,
+        env=programs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
       )
 
   def started(self) -> None:
@@ -199,7 +205,7 @@ def test_the_page_goes_on_without_its_worker(folder, run):
   assert status == 0
   assert "stopped: all answers are kept" in text
   assert "Traceback" not in text
-  again = run(folder)
+  again = run(folder, "--init_labels=4", "--acq_size=3")
   again.ready()
   assert again.get("state?browser=b")["stats"]["labels"] == before + 5
   again.wait(lambda state: state["stats"]["model"]["labels"] > 0 and not state["stats"]["model"]["busy"])
