@@ -797,9 +797,9 @@ function renderWhy() {
 
 function renderModel(model) {
   $("model").hidden = false;
-  const past = model && `${model.description}; round ${model.round}, trained on ${plural(model.labels, "label")}.`;
-  $("model-text").textContent = past ?? "The first model is trained once there are enough labels.";
-  if (model?.busy) $("model-text").append(" The next round is under way.");
+  const past = model?.labels > 0 && `${model.description}; round ${model.round}, trained on ${plural(model.labels, "label")}.`;
+  $("model-text").textContent = past || "The first model is trained once there are enough labels.";
+  if (past && model.busy) $("model-text").append(" The next round is under way.");
   $("model-text").classList.toggle("busy", Boolean(model?.busy));
   $("model-progress").replaceChildren(...(model?.progress ? [progressBar(model.progress)] : []));
 }
