@@ -85,12 +85,19 @@ def test_addresses_that_cannot_be_served_on(folder, host):
 # Processes.
 
 
+# Runs Python with interrupts, which a shell's background jobs ignore, and with them all that they start.
+HEARING = (
+  "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+  " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
 class Running:
   """The program, started as a user does."""
 
   def __init__(self, folder: Path, words: tuple[str, ...], log: Path):
     self.log = log
-    command = [sys.executable, "-m", "experiments.label", str(folder), *words, "--noopen"]
+    command = [sys.executable, "-c", HEARING, "-m", "experiments.label", str(folder), *words, "--noopen"]
     with open(log, "w") as errors:
       self.process = subprocess.Popen(
         command,
@@ -99,7 +106,6 @@ class Running:
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background jobs ignore
       )
 
   def started(self) -> None:
