@@ -12,6 +12,12 @@ from experiments.labeling.journal import damaged
 
 LABEL, SKIP, UNUSABLE = "label", "skip", "unusable"
 ACTIONS = (LABEL, SKIP, UNUSABLE)  # answers to an image
+LONGEST = 100  # characters of a name
+
+
+def is_name(text: str) -> bool:
+  """Whether a text can be the name of a class or of an annotator."""
+  return 0 < len(text) <= LONGEST and text.isprintable()
 
 
 class Outcome(NamedTuple):

@@ -18,6 +18,8 @@ from experiments.config.resolve import Config
 from experiments.config.resolve import image_size
 from experiments.config.resolve import resolve
 from experiments.encoders import efficientnet_lite0
+from experiments.labeling.answers import LONGEST
+from experiments.labeling.answers import is_name
 
 # Flags of the main program that this one has, too. Trainings here have no validation set and begin anew every time.
 _CHOICE = ("acq", "acq_size", "init_labels", "pool_subset", "seed")
@@ -148,8 +150,8 @@ def _check(command: Command) -> None:
   if command.config.acq[0].startswith(ORACLE):
     raise UsageError(f"--acq={ORACLE} reads labels that nobody has given yet: give an acquisition")
   for name in classes:
-    if not name or not name.isprintable() or len(name) > 100:
-      raise UsageError(f"--classes: {name!r} is no class name: give 1 to 100 printable characters")
+    if not is_name(name):
+      raise UsageError(f"--classes: {name!r} is no class name: give 1 to {LONGEST} printable characters")
     if classes.count(name) > 1:
       raise UsageError(f"--classes names {name!r} twice")
   for name in ("target", "audit", "overlap"):

@@ -67,7 +67,8 @@ class Labeled:
     self.numbers = {image.sha256: image.number for image in found.images}
     places = {image.number: position(answers.start["seed"], image.sha256) for image in found.images}
     self.permutation = sorted(places, key=places.__getitem__)
-    self.reservoir = [i for i in self.permutation if answers.is_audit(found.images[i].sha256)]  # the audit's, in order
+    # The audit's, in order: the start of the permutation.
+    self.reservoir = list(takewhile(lambda i: answers.is_audit(found.images[i].sha256), self.permutation))
     self.in_reservoir = set(self.reservoir)
     self.gone: set[int] = set()  # images whose file vanished or changed
     self.changes = 0  # events that change what a model is trained on, since the start of the program

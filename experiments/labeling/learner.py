@@ -130,9 +130,11 @@ class Learner:
     new = labeled.changes - self._seen
     if not (self._is_new or new or self._past):
       return
+    is_short = sum(labeled.is_free(own.number) for own in model.queue) < self._schedule.every
+    if not (self._is_new or self._past or is_short or model.guesses is None or new >= self._schedule.every):
+      return  # as after most answers: the labels are not gathered for nothing
     labels = labeled.training_labels()
     is_typical = len(labels) < self._schedule.first or len({c for _, c in labels}) < 2
-    is_short = sum(labeled.is_free(own.number) for own in model.queue) < self._schedule.every
     has_first = model.guesses is None and not is_typical
     if self._is_new or (new and (is_short or has_first)) or (new >= self._schedule.every and not is_typical):
       if self._is_new:

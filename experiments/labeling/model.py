@@ -89,9 +89,8 @@ class Model:
     self._key = jax.random.key(config.seed)
     answers = np.full(len(features), types.UNKNOWN, np.int32)
     answers[0] = 0
-    self._start(
-      answers, np.ones(len(features), bool), _CLASSES, 1
-    )  # what raises here would otherwise raise after many labels
+    # What raises here would otherwise raise after many labels.
+    self._start(answers, np.ones(len(features), bool), _CLASSES, 1)
 
   def _start(
     self, answers: np.ndarray, available: np.ndarray, num_classes: int, labels: int

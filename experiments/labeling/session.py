@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from experiments.labeling.answers import ACTIONS
 from experiments.labeling.answers import LABEL
+from experiments.labeling.answers import LONGEST
 from experiments.labeling.answers import SKIP
+from experiments.labeling.answers import is_name
 from experiments.labeling.labeled import Labeled
 from experiments.labeling.labeled import Refused
 from experiments.labeling.labeled import now
@@ -19,7 +21,6 @@ _KEPT = 2  # of these, how many stay when a new model chooses others: they are o
 _AWAY = 600  # seconds without an answer after which a page's images are given to others
 _RATE = 120  # seconds over which the speed of labeling is averaged
 _HISTORY = 100  # answers of an annotator that a page can walk back through
-_LONGEST = 100  # characters of a name
 # Fields of an answer, after the image's. `shown` is whether the page showed the guess.
 _CIRCUMSTANCES = ("guess", "probability", "shown", "acquisition", "score", "round", "audit")
 
@@ -90,8 +91,8 @@ class Session:
   def join(self, name: str, annotator: str) -> None:
     """Opens a page. A page that is open already gets another annotator's name."""
     annotator = annotator.strip() or "me"
-    if len(annotator) > _LONGEST or not annotator.isprintable():
-      raise Refused(f"a name has at most {_LONGEST} characters, all of them printable")
+    if not is_name(annotator):
+      raise Refused(f"a name has at most {LONGEST} characters, all of them printable")
     if name in self.pages:
       self.pages[name].annotator, self.pages[name].seen = annotator, time.monotonic()
     else:
@@ -114,8 +115,8 @@ class Session:
     if request is not None and request in self.labeled.answers.requests:
       return
     label = label.strip()
-    if not label or len(label) > _LONGEST or not label.isprintable():
-      raise Refused(f"a class name has 1 to {_LONGEST} characters, all of them printable")
+    if not is_name(label):
+      raise Refused(f"a class name has 1 to {LONGEST} characters, all of them printable")
     if label in self.labeled.answers.classes:
       raise Refused(f"{label!r} is a class already")
     event = {"action": "class", "label": label, "time": now(), "annotator": annotator}

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from experiments.common.errors import UsageError
 from experiments.labeling import images
 from experiments.labeling import journal
+from experiments.labeling.answers import LONGEST
 from experiments.labeling.answers import Answers
+from experiments.labeling.answers import is_name
 from experiments.labeling.answers import replayed
-
-_LONGEST = 100  # characters of a name, as on the page
 
 
 class Folder(NamedTuple):
@@ -65,8 +65,8 @@ def read(workdir: Path, root: Path | None = None) -> Folder:
 def checked_name(text: str, what: str) -> str:
   """A class's or annotator's name, without spaces at its ends; raises UsageError if it cannot be one."""
   name = text.strip()
-  if not name or len(name) > _LONGEST or not name.isprintable():
-    raise UsageError(f"{what} {text[:_LONGEST]!r} cannot be a name: it has 1 to {_LONGEST} characters, all printable")
+  if not is_name(name):
+    raise UsageError(f"{what} {text[:LONGEST]!r} cannot be a name: it has 1 to {LONGEST} characters, all printable")
   return name
 
 
